@@ -1,0 +1,43 @@
+"""task9: short actions that coalesce, run in order on a queue, now or later; after the task(9) drafts of NetBSD.
+
+    task = task9.Task(refresh)
+    task.schedule()                    # any context; many schedules before it starts are one run
+
+A task is run on the system queue of the current CPU, on a shared queue of some priority (`get`), or on a queue
+of its own (`TaskQueue`) where it may sleep. `DelayedTask` and `PeriodicTask` go through one timer.
+"""
+
+from __future__ import annotations
+
+from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, TunableError, UsageError, WaitTimeout
+
+from . import _lifecycle as _lifecycle
+from ._delayed import DelayedTask, PeriodicTask
+from ._errors import QueueClosed
+from ._queue import SharedQueue, TaskQueue, get
+from ._snapshot import LaneRecord, QueueRecord, Snapshot, snapshot
+from ._task import Task
+from ._watch import tunables
+
+__all__ = [
+    "CPUError",
+    "DelayedTask",
+    "Error",
+    "FinalizingError",
+    "LaneRecord",
+    "PeriodicTask",
+    "PriorityError",
+    "QueueClosed",
+    "QueueRecord",
+    "SharedQueue",
+    "Snapshot",
+    "StartError",
+    "Task",
+    "TaskQueue",
+    "TunableError",
+    "UsageError",
+    "WaitTimeout",
+    "get",
+    "snapshot",
+    "tunables",
+]

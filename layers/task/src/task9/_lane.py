@@ -1,0 +1,283 @@
+"""The lane: a FIFO of tasks and the executors that empty it. Every queue of this stack is made of lanes.
+
+    Lane      items            tasks that wait, oldest left
+              idle             executors that are not on a pool's queue
+    Executor  one pool job, run by one worker at a time; `current` is what it is doing
+
+A private queue is one lane with `concurrency` executors on an unbound pool; a shared queue is one lane with one
+executor for each CPU, on that CPU's pool. A task walks like this:
+
+    schedule   take the task's pending lock (test-and-set); append to items; if an executor is idle, claim it
+               and post its job. A burst posts once: on the edge from empty to not empty.
+    execute    current = TAKING; popleft; current = task; give the pending lock back; call; current = None
+    idle       publish itself in idle; *look again* at items; done()
+
+Who has popped an item (an executor by popleft, a canceller by remove) owns it and the pending lock with it: the
+deque decides the race, and nothing stale is left behind. From TAKING to the end of the call an executor shows
+that it has something in hand, so "not in items and no executor has it" is enough to know that a task is idle.
+
+A task never runs beside itself (TK-3): an executor that pops a task which runs elsewhere puts it into that
+other executor's `deferred`, *then* looks whether it still runs; the other one ends the run, *then* looks at
+`deferred`. Whoever takes it out again, owns it.
+
+Rules. A: atomic, any context. E: written by the executor's thread while it runs, read by anybody. S: set at init.
+G: written under the lane's guard.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from threadpool9 import Job, Pool, UsageError, _hooks, _seam
+
+from ._watch import probes, tunables, watch
+
+if TYPE_CHECKING:
+    from ._task import Task
+
+TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
+
+
+class NoLock:
+    """The interlock of an executor's job: the lane's protocol needs none."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class Group:
+    """What the lanes of one queue share. Lanes know the group, never the queue: a queue can be dropped."""
+
+    __slots__ = ("__weakref__", "frozen", "lanes", "name", "shared")
+
+    def __init__(self, name: str, shared: bool) -> None:
+        self.name = name  # S
+        self.shared = shared  # S: a shared queue, whose tasks are to be short
+        self.frozen = False  # A: executors stop taking; set and cleared by a work queue
+        self.lanes: list[Lane] = []  # S, but for CPUs that come later: appended
+        groups.add(self)
+
+    def report(self, error: BaseException, task: Task) -> None:
+        """An exception left a task (TK-14). Replaced by queues that have a handler of their own."""
+        _hooks.report_error(error, origin=task)
+
+    def make_call(self, executor: Executor) -> Callable[[Any], object] | None:
+        """What `executor` is to call with each task; None: the task's own function."""
+        return None
+
+    def executors(self) -> list[Executor]:
+        """All executors of the queue."""
+        return [executor for lane in self.lanes for executor in lane.executors]
+
+    def is_own_thread(self) -> bool:
+        """True if the caller is inside one of the queue's own tasks. Any context."""
+        me = _seam.get_ident()
+        return any(executor.ident == me for executor in self.executors())
+
+
+groups: weakref.WeakSet[Group] = weakref.WeakSet()  # for fork only
+
+
+class Lane:
+    """A FIFO with its executors; see the module's text."""
+
+    __slots__ = ("executors", "group", "guard", "idle", "items", "pool")
+
+    def __init__(self, group: Group, pool: Pool, executors: int, name: str) -> None:
+        self.group = group  # S
+        self.pool = pool  # S
+        self.items: _seam.deque[Task] = _seam.deque()  # A
+        #: With several executors, taking an item and saying so must be one step for a drain's marker (G).
+        self.guard = _seam.Lock() if executors > 1 else None  # S
+        self.executors = tuple(Executor(self, name) for _ in range(executors))  # S
+        self.idle: _seam.deque[Executor] = _seam.deque(self.executors)  # A
+        group.lanes.append(self)
+
+    def kick(self) -> None:
+        """Have an idle executor run, if there is one. Any context. Raises what `Pool.post` raises."""
+        if self.group.frozen:
+            return
+        try:
+            executor = self.idle.pop()
+        except IndexError:
+            return
+        try:
+            self.pool.post(executor.job)
+        except BaseException:
+            self.idle.append(executor)
+            raise
+
+    def kick_or_undo(self, task: Task) -> None:
+        """`kick` after `task` was appended; if no thread can be had, take the task out again and raise."""
+        try:
+            self.kick()
+        except BaseException:
+            try:
+                self.items.remove(task)
+            except ValueError:
+                pass  # an executor has it after all
+            else:
+                task._pend.release()
+                raise
+
+    def quiet(self) -> bool:
+        """True if nothing waits and nothing runs here. Any context."""
+        # Items first: an executor shows TAKING before it takes.
+        return not self.items and all(e.current is None and not e.deferred for e in self.executors)
+
+
+class Executor:
+    """One job of one lane; runs tasks until there are none."""
+
+    __slots__ = ("__weakref__", "call", "current", "deferred", "errors", "ident", "job", "lane", "runs", "waiters")
+
+    def __init__(self, lane: Lane, name: str) -> None:
+        self.lane = lane  # S
+        self.job = Job(self._run, interlock=NoLock(), name=name)  # S
+        self.current: Any = None  # E: the task in hand, TAKING, or None
+        self.ident = 0  # E: thread that runs us, 0 if none
+        self.runs = 0  # E: number of the run that is in `current`
+        self.errors = 0  # E
+        self.waiters = _seam.Waiters()  # A: threads that wait for the end of the current run
+        self.deferred: _seam.deque[Task] = _seam.deque()  # A: scheduled elsewhere while we run them
+        self.call = lane.group.make_call(self)  # S
+
+    def _run(self, job: Job) -> None:
+        lane = self.lane
+        group, guard, items, idle, call = lane.group, lane.guard, lane.items, lane.idle, self.call
+        popleft = items.popleft
+        waiting, deferred = self.waiters.locks, self.deferred
+        runs = self.runs
+        self.ident = _seam.get_ident()
+        while True:
+            while items and not group.frozen:
+                self.runs = runs = runs + 1
+                self.current = TAKING
+                try:
+                    if guard is None:
+                        task = popleft()
+                    else:
+                        with guard:
+                            task = popleft()
+                            self.current = task
+                            if task._marker:
+                                task.fn.note_others(self)  # type: ignore[attr-defined]  # a marker's fn is its Drain
+                except IndexError:
+                    break
+                if task._exec is not self and not self._take_over(task):
+                    self.current = None
+                    continue
+                self.current = task
+                task._pend.release()  # from here on a schedule means another run
+                try:
+                    if not watch.plain:
+                        self._run_watched(task)
+                    elif call is None:
+                        task.fn(task)
+                    else:
+                        call(task)
+                except BaseException as error:
+                    self._failed(error, task)
+                self.current = None
+                if waiting:
+                    self.waiters.wake_all()
+                if deferred:
+                    self._undefer()
+            task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive
+            self.current = None
+            if waiting:
+                self.waiters.wake_all()
+            self.ident = 0
+            idle.append(self)
+            # Look again: who appended before the line above saw no idle executor.
+            if not items or group.frozen:
+                break
+            try:
+                idle.remove(self)
+            except (ValueError, IndexError):
+                break  # claimed: the post that follows takes effect at done()
+            self.ident = _seam.get_ident()
+        job.done()
+
+    def _take_over(self, task: Task) -> bool:
+        """Make `task` ours; False if it runs elsewhere and was left to that executor."""
+        other = task._exec
+        if other is not None and task._exclusive and other.current is task:
+            other.deferred.append(task)
+            if other.current is task:
+                return False
+            try:
+                other.deferred.remove(task)
+            except (ValueError, IndexError):
+                return False
+        task._exec = self
+        return True
+
+    def _undefer(self) -> None:
+        """Put what was scheduled elsewhere during the run back where it was scheduled, at the front."""
+        while self.deferred:
+            try:
+                task = self.deferred.popleft()
+            except IndexError:
+                return
+            lane = task._lane
+            assert lane is not None
+            lane.items.appendleft(task)
+            if lane.idle:
+                lane.kick()
+
+    def _run_watched(self, task: Task) -> None:
+        lane = self.lane
+        if (probe := probes.entry) is not None:
+            probe(lane, task)
+        start = _seam.monotonic()
+        try:
+            (self.call or task.fn)(task)
+        finally:
+            took = (_seam.monotonic() - start) * 1000
+            if (probe := probes.return_) is not None:
+                probe(lane, task)
+            limit = tunables.limit_ms
+            if limit and took > limit and lane.group.shared and not task._marker:
+                late = TimeoutError(
+                    f"{task!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
+                    f"shorter than {limit:g} ms; give it a TaskQueue of its own"
+                )
+                _hooks.report_error(late, origin=task)
+
+    def _failed(self, error: BaseException, task: Task) -> None:
+        self.errors += 1
+        try:
+            self.lane.group.report(error, task)
+        except BaseException as second:
+            _hooks.report_error(second, origin=self.lane.group)
+        error.__traceback__ = None  # our frame must not keep the task's locals alive
+
+    def end_run(self, task: Task) -> None:
+        """`Task.done`: the run counts as over although the function has not returned. The run's own thread."""
+        if self.ident != _seam.get_ident() or self.current is not task:
+            raise UsageError(f"done() is for the task's own function, once per run; {task!r} is not running here")
+        self.current = TAKING
+        if self.waiters.locks:
+            self.waiters.wake_all()
+        if self.deferred:
+            self._undefer()
+
+    def wait_end(self, task: object, deadline: float | None) -> bool:
+        """Wait until the run of `task` that is under way, if any, is over. Thread context; False after `deadline`."""
+        if self.current is not task:
+            return True
+        run = self.runs
+
+        def must_wait() -> bool:
+            return self.runs == run and self.current is task
+
+        while must_wait():
+            if not self.waiters.wait(must_wait, deadline) and must_wait():
+                return False
+        return True

@@ -1,0 +1,351 @@
+"""Queues of tasks: the shared per-CPU ones, one for each priority, and private ones (TK-4, TK-5, TK-7, TK-16).
+
+A queue is a thin face over lanes (see `_lane`). It holds one reference to the pools that its lanes run on, and
+gives it back when it is closed or dropped. An idle queue owns no thread (TK-9).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import threadpool9
+from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
+from threadpool9._priority import check_priority
+
+from ._errors import QueueClosed
+from ._lane import TAKING, Executor, Group, Lane
+from ._task import Task, check_task
+from ._watch import probes
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._delayed import DelayedTask
+
+__all__ = ["TaskQueue", "get"]
+
+
+class Drain:
+    """The function of a drain's marker: told when everything before it in its lane has been taken."""
+
+    def __init__(self) -> None:
+        self.reached = False  # written by the executor that got here
+        self.waiters = _seam.Waiters()
+        #: What other executors of the lane had in hand at that moment: (executor, task, run).
+        self.others: list[tuple[Executor, object, int]] = []
+
+    def note_others(self, me: Executor) -> None:
+        """Under the lane's guard: nobody takes anything in between."""
+        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me and e.current is not None]
+
+    def __call__(self, marker: Task) -> None:
+        self.reached = True
+        self.waiters.wake_all()
+
+    def wait(self, deadline: float | None, what: str) -> None:
+        """Until the marker was reached and what the others had in hand is over."""
+        _seam.wait_until(self.waiters, lambda: not self.reached, deadline, what)
+        for executor, task, run in self.others:
+            def busy(executor: Executor = executor, task: object = task, run: int = run) -> bool:
+                return executor.runs == run and executor.current is not None and executor.current is task
+
+            _seam.wait_until(executor.waiters, busy, deadline, what)
+
+
+class Marker(Task):
+    """What a drain puts into a lane."""
+
+    __slots__ = ()
+    _marker = True
+
+    def __repr__(self) -> str:
+        return "<drain marker>"
+
+
+class TaskQueue:
+    """A private queue: its tasks run in order and may sleep without delaying any other queue (TK-5).
+
+    Args:
+        name: for people: snapshots, reports, thread names.
+        pri: a priority; the queue runs on threads of that priority.
+        percpu: one lane for each CPU, each in order, bound to its CPU; a task runs on the CPU it was scheduled on.
+        concurrency: how many tasks run at once (started in order); not together with `percpu`.
+
+    Thread context. Close it, or use it in a ``with`` statement. Follows ``taskqueue_create``.
+    """
+
+    _shared = False
+
+    def __init__(self, name: str, pri: int = PRI_NONE, percpu: bool = False, concurrency: int = 1) -> None:
+        self._closed = True  # until we are complete, for __del__
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a queue is a str, not {name!r}")
+        if type(concurrency) is not int:
+            raise TypeError(f"concurrency is an int >= 1, not {concurrency!r}")
+        if concurrency < 1 or (percpu and concurrency != 1):
+            raise ValueError(f"concurrency is >= 1, and 1 for a per-CPU queue, not {concurrency}")
+        self.name = name  # S
+        self.pri = check_priority(pri)  # S
+        self._percpu = threadpool9.percpu_get(pri) if percpu else None  # S
+        self._pool = None if percpu else threadpool9.get(pri)  # S
+        self._group = self._make_group()  # S
+        #: CPU to lane, for a per-CPU queue. An entry is never replaced.
+        self._lanes: dict[int, Lane] = {}
+        self._lane: Lane | None = None  # S: the lane of a queue that is not per-CPU
+        if self._percpu is not None:
+            for cpu in self._percpu.cpus:
+                self._lanes[cpu] = Lane(self._group, self._percpu.ref_remote(cpu), 1, name)
+        elif self._pool is not None:
+            self._lane = Lane(self._group, self._pool, concurrency, name)
+        #: Delayed tasks that are armed for this queue; dict operations are atomic.
+        self._armed: dict[DelayedTask, None] = {}
+        self._closed = False  # A: set once, by close
+
+    def _make_group(self) -> Group:
+        return Group(self.name, self._shared)
+
+    def __repr__(self) -> str:
+        return f"<TaskQueue {self.name!r}{' closed' if self._closed else ''}>"
+
+    # --- scheduling
+
+    def schedule(self, task: Task) -> bool:
+        """Run `task` here as soon as possible: True if newly queued, False if coalesced (TK-1, TK-2).
+
+        Any context; never blocks. On a per-CPU queue the task runs on the caller's CPU. Raises TypeError;
+        UsageError if the task is destroyed or on another queue; QueueClosed; StartError as `Pool.schedule`.
+        """
+        try:
+            pend = task._pend
+        except AttributeError:
+            check_task(task, self)
+            raise
+        if self._closed:
+            self._refuse_closed()
+        if not pend.acquire(False):
+            return task._coalesced(self._group)
+        lane = self._lane
+        if lane is None:
+            lane = self._current_lane()
+        if task._lane is not lane:
+            task._adopt(lane)
+        if probes.schedule is not None:
+            probes.schedule(lane, task)
+        lane.items.append(task)
+        if lane.idle:
+            lane.kick_or_undo(task)
+        return True
+
+    def schedule_on(self, cpu: int, task: Task) -> bool:
+        """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""
+        check_task(task, self)
+        if self._closed:
+            self._refuse_closed()
+        lane = self._lane_of(cpu)
+        if not task._pend.acquire(False):
+            return task._coalesced(self._group)
+        if task._lane is not lane:
+            task._adopt(lane)
+        lane.items.append(task)
+        if lane.idle:
+            lane.kick_or_undo(task)
+        return True
+
+    def schedule_delayed(self, task: DelayedTask, seconds: float, jitter: float = 0.0) -> bool:
+        """Run `task` here, `seconds` from now at the earliest; see `DelayedTask.schedule`. Any context."""
+        return task.schedule(seconds, jitter, self)
+
+    def _refuse_closed(self) -> None:
+        raise QueueClosed(f"queue {self.name!r} is closed and takes no new tasks")
+
+    def _current_lane(self) -> Lane:
+        cpu = threadpool9.current_cpu()
+        lane = self._lanes.get(cpu)
+        if lane is None:
+            percpu = self._percpu
+            assert percpu is not None
+            bound = percpu.ref().cpu
+            assert bound is not None
+            lane = self._lane_of(bound)
+        return lane
+
+    def _lane_of(self, cpu: int) -> Lane:
+        percpu = self._percpu
+        if percpu is None:
+            raise UsageError(f"queue {self.name!r} is not per-CPU: there is no CPU to choose")
+        try:
+            return self._lanes[cpu]
+        except (KeyError, TypeError):
+            pool = percpu.ref_remote(cpu)  # raises for a CPU that we may not use
+        # A CPU that came after the queue was made.
+        fresh = Lane(self._group, pool, 1, self.name)
+        lane = self._lanes.setdefault(cpu, fresh)
+        if lane is not fresh:
+            self._group.lanes.remove(fresh)
+        return lane
+
+    # --- waiting
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until all that was scheduled before this call has completed, on every CPU (TK-7).
+
+        Thread context; may block, at most `timeout` seconds (WaitTimeout). What is scheduled later, and what is
+        armed in the timer, is not awaited. From a task of the same queue: UsageError.
+        """
+        deadline = _seam.deadline_after(timeout)
+        if self._group.is_own_thread():
+            raise UsageError(f"a task of queue {self.name!r} can't wait for its own queue to drain")
+        if (probe := probes.drain__start) is not None:
+            probe(self)
+        what = f"draining queue {self.name!r}"
+        self._pass(deadline, what)
+        # A task that was running elsewhere when its turn came was set aside by the first pass; once the run
+        # that was in its way is over it is at the front of its lane, where a second pass finds it.
+        for executor in self._group.executors():
+            if executor.deferred:
+                current = executor.current
+                if current is not None and current is not TAKING and not executor.wait_end(current, deadline):
+                    raise WaitTimeout(f"{what}: the time limit ran out")
+                self._pass(deadline, what)
+        if (probe := probes.drain__done) is not None:
+            probe(self)
+
+    def _pass(self, deadline: float | None, what: str) -> None:
+        drains = []
+        for lane in list(self._group.lanes):
+            if not lane.quiet():
+                drain = Drain()
+                marker = Marker(drain)
+                marker._pend.acquire(False)
+                marker._lane = lane
+                lane.items.append(marker)
+                if lane.idle:
+                    lane.kick_or_undo(marker)
+                drains.append(drain)
+        for drain in drains:
+            drain.wait(deadline, what)
+
+    def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
+        """Refuse new tasks, complete what is scheduled, cancel what is armed; returns the latter (TK-16).
+
+        Thread context; may block, at most `timeout` seconds (WaitTimeout: closed to new tasks, call again to
+        wait on). A second close does nothing. From a task of the same queue: UsageError.
+        """
+        deadline = _seam.deadline_after(timeout)
+        if self._group.is_own_thread():
+            raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
+        self._closed = True
+        cancelled = self._cancel_armed()
+        self._drain_all(deadline)
+        self._release(deadline)
+        return cancelled
+
+    def _cancel_armed(self) -> tuple[DelayedTask, ...]:
+        """Cancel what is armed for this queue; what fires at this moment runs instead."""
+        return tuple(task for task in list(self._armed) if task.disarm())
+
+    def _drain_all(self, deadline: float | None) -> None:
+        """Drain until nothing is left; a task that was let in beside the close is completed too."""
+        while not all(lane.quiet() for lane in self._group.lanes):
+            self._pass(deadline, f"closing queue {self.name!r}")
+
+    def _release(self, deadline: float | None) -> None:
+        """Give the reference to the pools back, once."""
+        pools = self._percpu or self._pool
+        self._percpu, self._pool = None, None
+        if pools is not None:
+            pools.put(None if deadline is None else max(0.0, deadline - _seam.monotonic()))
+
+    def __enter__(self) -> TaskQueue:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True):
+            return
+        self._closed = True
+        pools: Any = self._percpu or self._pool
+        if pools is not None:
+            pools.release()  # lanes keep what they need; the workers leave when the tasks are done
+        warnings.warn(
+            f"{self!r} was dropped without close(); its tasks still run", ResourceWarning, stacklevel=2, source=self
+        )
+
+
+class SharedQueue(TaskQueue):
+    """THE shared per-CPU queue of a priority (TK-4); from `get`. Its tasks are to be short."""
+
+    _shared = True
+
+    def __init__(self, name: str, pri: int) -> None:
+        super().__init__(name, pri, percpu=True)
+        self.references = 0  # under the registry's lock
+
+    def put(self, timeout: float | None = None) -> None:
+        """Give the reference back; the last one completes what is scheduled and cancels what is armed.
+
+        Thread context; may block as `close`. One put too many is a UsageError.
+        """
+        if self._group.is_own_thread():
+            raise UsageError(f"a task of queue {self.name!r} can't put its own queue")
+        with _registry.lock:
+            if self.references == 0:
+                raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
+            self.references -= 1
+            last = self.references == 0
+            if last:
+                _registry.queues.pop(self.pri, None)
+        if last:
+            super().close(timeout)
+
+    def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
+        """A shared queue belongs to everybody: `put` the reference instead. Always UsageError."""
+        raise UsageError(f"{self!r} is shared; put() the reference that get() gave")
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.put()
+
+    def __del__(self) -> None:
+        if self is not _registry.system:  # which lives as long as the process
+            super().__del__()
+
+
+class _Registry:
+    """The shared queues of the process; written under `lock`, which is never held while waiting."""
+
+    def __init__(self) -> None:
+        self.lock = _seam.RLock()
+        self.queues: dict[int, SharedQueue] = {}
+        self.system: SharedQueue | None = None  # written once; its reference is never put
+
+
+_registry = _Registry()
+
+
+def get(pri: int = PRI_NONE) -> SharedQueue:
+    """Take a reference to THE shared per-CPU queue of priority `pri` (TK-4). Thread context; `put` it back.
+
+    Raises TypeError or PriorityError for a bad priority. Follows ``taskqueue_get``.
+    """
+    check_priority(pri)
+    with _registry.lock:
+        queue = _registry.queues.get(pri)
+        if queue is None:
+            queue = _registry.queues[pri] = SharedQueue("system" if pri == PRI_NONE else f"shared@{pri}", pri)
+        queue.references += 1
+        return queue
+
+
+def system_queue() -> SharedQueue:
+    """The queue of `Task.schedule`: the shared one of PRI_NONE. Any context."""
+    queue = _registry.system
+    if queue is None:
+        queue = _registry.system = get(PRI_NONE)
+    return queue

@@ -1,0 +1,61 @@
+"""What queues, tasks and timers there are, as immutable records. Each record is true, all together a blur."""
+
+from __future__ import annotations
+
+import attrs
+
+from ._lane import groups
+from ._timer import timer
+
+__all__ = ["LaneRecord", "QueueRecord", "Snapshot", "snapshot"]
+
+
+@attrs.frozen
+class LaneRecord:
+    """One lane: a FIFO and what its executors run now."""
+
+    cpu: int | None
+    pending: int
+    running: tuple[str, ...]
+    started: int
+    """Runs begun so far, markers of drains included."""
+    errors: int
+
+
+@attrs.frozen
+class QueueRecord:
+    """One queue."""
+
+    name: str
+    shared: bool
+    frozen: bool
+    lanes: tuple[LaneRecord, ...]
+
+
+@attrs.frozen
+class Snapshot:
+    """Everything at one moment."""
+
+    queues: tuple[QueueRecord, ...]
+    armed: int
+    """Delayed tasks in the timer."""
+
+
+def snapshot() -> Snapshot:
+    """Look at every queue and the timer. Thread context; disturbs nobody."""
+    queues = []
+    for group in list(groups):
+        lanes = []
+        for lane in list(group.lanes):
+            in_hand = [executor.current for executor in lane.executors]
+            lanes.append(
+                LaneRecord(
+                    cpu=lane.pool.cpu,
+                    pending=len(lane.items),
+                    running=tuple(repr(task) for task in in_hand if task is not None),
+                    started=sum(executor.runs for executor in lane.executors),
+                    errors=sum(executor.errors for executor in lane.executors),
+                )
+            )
+        queues.append(QueueRecord(group.name, group.shared, group.frozen, tuple(lanes)))
+    return Snapshot(tuple(queues), timer.armed())

@@ -1,0 +1,240 @@
+"""The task: a small action that is scheduled often and run once (TK-1 to TK-6, TK-10).
+
+States, told by where the task is, not by a state field:
+
+    idle       the pending lock is free and no executor has the task in hand
+    pending    the pending lock is held; the task is in a lane's items, a `deferred`, or armed in the timer
+    running    an executor's `current`; the pending lock was given back before the call, so it may be pending too
+    dead       the pending lock is held for ever; fn is poisoned
+
+`schedule` is one test-and-set of the pending lock and one append. `cancel` takes the task out of wherever it
+waits, or takes the free pending lock, and keeps it while it waits for the run to end: whoever schedules
+meanwhile (the run itself, say) coalesces with something that is being cancelled, so nothing outruns a cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+from threadpool9 import UsageError, WaitTimeout, _seam
+from threadpool9._job import _owner_check, forbid_equality, interlock_released
+
+from ._lane import TAKING, Executor, Lane
+from ._watch import probes
+
+if TYPE_CHECKING:
+    from ._queue import TaskQueue
+
+_TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
+
+
+def _dead(task: Task) -> None:
+    raise UsageError(f"{task!r} ran after destruction")
+
+
+class Task:
+    """A task: ``fn(task)`` runs soon after each `schedule`, several schedules before it starts being one run.
+
+    Args:
+        fn: called with the task itself, on a worker; subclass Task or close over what it needs.
+        context: a `contextvars.Context` to run in (TK-15); default: an empty one, the worker's.
+
+    An idle task owns nothing but its memory. Making one is allowed in any context. Follows ``task_init`` of the
+    task(9) drafts.
+    """
+
+    __slots__ = ("__weakref__", "_exec", "_lane", "_pend", "fn")
+
+    _marker = False
+    #: A task never runs beside itself; a work of the layer above may, if its function re-used it.
+    _exclusive = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        forbid_equality(cls)
+
+    def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
+        if not callable(fn):
+            raise TypeError(f"fn must be callable with the task, not {fn!r}")
+        if context is not None:
+            if not isinstance(context, Context):
+                raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+            inner = fn
+
+            def fn(task: Any) -> object:
+                return context.run(inner, task)
+
+        self.fn = fn  # S, poisoned by destroy
+        self._pend = _seam.Lock()  # A: held while pending
+        self._lane: Lane | None = None  # written by the holder of _pend: where it was scheduled last
+        self._exec: Executor | None = None  # written by the executor that has popped the task
+
+    def __repr__(self) -> str:
+        fn = getattr(self, "fn", None)
+        return f"<{type(self).__name__} {getattr(fn, '__qualname__', fn)} at {id(self):#x}>"
+
+    # --- scheduling
+
+    def schedule(self) -> bool:
+        """Run on the system queue: PRI_NONE, the current CPU, as soon as possible (TK-1, TK-2, TK-4).
+
+        True if newly queued, False if coalesced with a schedule whose run has not begun: that run sees all that
+        was written before this call. Any context; never blocks, takes no lock of the user.
+
+        Raises UsageError if the task is destroyed, or pending or running on another queue (TK-10).
+        """
+        from ._queue import system_queue
+
+        return system_queue().schedule(self)
+
+    @property
+    def pending(self) -> bool:
+        """True if a run will begin for a schedule made so far. Any context; a moment's truth."""
+        return self._pend.locked() and self.fn is not _dead
+
+    @property
+    def running(self) -> bool:
+        """True while the function runs and has not called `done`. Any context; a moment's truth."""
+        executor = self._exec
+        return executor is not None and executor.current is self
+
+    def done(self) -> None:
+        """Say that this run is over though the function has not returned. Optional; by the function, once per run.
+
+        Another run may begin, on another executor, and cancel stops waiting. Raises UsageError from elsewhere.
+        """
+        executor = self._exec
+        if executor is None:
+            raise UsageError(f"done() is for the task's own function, once per run; {self!r} has never run")
+        executor.end_run(self)
+
+    def _coalesced(self, group: object) -> bool:
+        """The slow half of a schedule that found the pending lock held: False, or the reason why not."""
+        if self.fn is _dead:
+            raise UsageError(f"{self!r} is destroyed; make a new task")
+        lane = self._lane
+        if lane is not None and lane.group is not group and self._pend.locked():
+            raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
+        if (probe := probes.coalesced) is not None:
+            probe(lane, self)
+        return False
+
+    def _adopt(self, lane: Lane) -> None:
+        """Move to another lane; the caller holds the pending lock, which is given back on error (TK-10)."""
+        old = self._lane
+        if old is not None and old.group is not lane.group and self._exclusive and self.running:
+            self._pend.release()
+            raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
+        self._lane = lane
+
+    # --- cancelling
+
+    def _withdraw(self) -> bool:
+        """Take the task out of where it waits; True makes the caller the owner of the pending lock. Any context."""
+        lane = self._lane
+        if lane is None:
+            return False
+        try:
+            lane.items.remove(self)
+        except (ValueError, IndexError):
+            executor = self._exec
+            if executor is None or not executor.deferred:
+                return False
+            try:
+                executor.deferred.remove(self)
+            except (ValueError, IndexError):
+                return False
+        return True
+
+    def _taken(self) -> bool:
+        """True if an executor may have us in hand without showing us yet."""
+        lane = self._lane
+        return lane is not None and any(e.current is TAKING or e.current is self for e in lane.executors)
+
+    def cancel_async(self) -> bool:
+        """Withdraw the pending run; True if the task is then neither pending nor running (TK-6).
+
+        False means that a run has begun, or is beginning right now. Any context; never waits.
+        """
+        if self.fn is _dead:
+            raise UsageError(f"{self!r} is destroyed")
+        if self._withdraw():
+            self._pend.release()
+            if (probe := probes.cancel) is not None:
+                probe(self)
+            return not self.running
+        return not self.running and not (self._pend.locked() and self._taken())
+
+    def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
+        """Withdraw the pending run and wait for one under way (TK-6). Thread context; may block.
+
+        Args:
+            interlock: a lock that the caller holds and the task may need: released while waiting, only then.
+            timeout: seconds to wait for a running task; None waits as long as it takes.
+
+        Returns True if it never ran for that schedule (withdrawn, or not scheduled), False if it had to wait.
+        Afterwards nothing runs without a new schedule. From inside the task itself: withdraws a pending
+        re-run and returns False at once. Raises WaitTimeout; UsageError if the interlock is not held.
+        """
+        if self.fn is _dead:
+            raise UsageError(f"{self!r} is destroyed")
+        deadline = _seam.deadline_after(timeout)
+        if interlock is not None:
+            owned = _owner_check(interlock)
+            if owned is not None and not owned():
+                raise UsageError(f"cancel() of {self!r} was given an interlock that the caller does not hold")
+        mine = waited = False
+        try:
+            while True:
+                # The pending lock in our hand keeps everybody from scheduling until we are through.
+                mine = mine or self._withdraw() or self._pend.acquire(False)
+                executor = self._exec
+                if executor is not None and executor.current is self:
+                    if executor.ident == _seam.get_ident():
+                        return False
+                    waited = True
+                    self._wait_for(executor, interlock, deadline)
+                elif mine or not self._taken():
+                    # Not ours and not taken: somebody else is cancelling or scheduling it at this moment, and
+                    # what happens at the same time as this call may be taken to happen after it.
+                    return not waited
+                else:
+                    # An executor is between popleft and showing what it has: a few bytecodes.
+                    doze = _seam.Lock()
+                    doze.acquire()
+                    doze.acquire(True, _TRANSIENT)
+                    if deadline is not None and _seam.monotonic() > deadline:
+                        raise WaitTimeout(f"{self!r} is still running")
+        finally:
+            if mine:
+                self._pend.release()
+            if (probe := probes.cancel) is not None:
+                probe(self)
+
+    def _wait_for(self, executor: Executor, interlock: Any, deadline: float | None) -> None:
+        if interlock is None:
+            over = executor.wait_end(self, deadline)
+        else:
+            with interlock_released(interlock):
+                over = executor.wait_end(self, deadline)
+        if not over:
+            raise WaitTimeout(f"{self!r} is still running")
+
+    def destroy(self) -> None:
+        """Poison the task: it must be idle; scheduling it afterwards is an error (TK-10). Never blocks."""
+        if self.fn is _dead:
+            raise UsageError(f"{self!r} is destroyed already")
+        if not self._pend.acquire(False):
+            raise UsageError(f"{self!r} is pending; cancel() it before destroy()")
+        if self.running:
+            self._pend.release()
+            raise UsageError(f"{self!r} is running; cancel() it before destroy()")
+        self.fn = _dead
+
+
+def check_task(task: object, queue: TaskQueue) -> None:
+    """TypeError unless `task` is one."""
+    if not isinstance(task, Task):
+        raise TypeError(f"{queue!r} takes tasks, not {task!r}")

@@ -1,0 +1,177 @@
+"""The timer: one heap for the whole process, kept by one job that exists while something is armed (TK-11, TK-12).
+
+Arming, from any context, puts an entry into `intake` and wakes the timer only if the entry is due before the
+time that the timer sleeps until. Only the timer's job touches the heap. An entry is (due, number, ticket); the
+ticket is a list that holds the task, and ``ticket.pop()`` is the claim between expiry and cancel: exactly one
+gets it. A claimed entry is an empty list and is thrown away when the heap meets it, or when they are the
+majority: arm and cancel stay O(log n), amortised.
+
+Publish-then-look: who arms appends to the intake, *then* reads `next_wake`; the timer writes `next_wake`, *then*
+looks at the intake before it sleeps.
+
+Rules. A: atomic, any context. T: the timer's job only (written there, read anywhere where marked A too).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import threadpool9
+from threadpool9 import Job, Pool, _hooks, _lifecycle, _seam
+
+from ._lane import NoLock
+from ._watch import probes
+
+if TYPE_CHECKING:
+    from ._delayed import DelayedTask
+
+Ticket = list["DelayedTask"]
+Entry = tuple[float, int, int, Ticket]
+
+_AWAKE = -math.inf  # next_wake while the timer is about to look at the intake anyway
+_INTAKE_LIMIT = 4096  # beyond this many entries the timer is woken to sort out the dead ones
+
+
+class Timer:
+    """The heap and its job; see the module's text."""
+
+    def __init__(self) -> None:
+        self.next_wake = _AWAKE  # T, A to read
+        self.stopped = False  # A: the interpreter is exiting
+        self._intake: _seam.deque[Entry] = _seam.deque()  # A
+        self._numbers = itertools.count()  # A; a number that comes twice on a free-threaded build does no harm
+        self._alive = _seam.Lock()  # A: held while the job is scheduled or runs
+        self._box: _seam.SimpleQueue[None] = _seam.SimpleQueue()  # A: wake-ups
+        self._heap: list[Entry] = []  # T
+        self._expected = 0  # T: entries alive at the last sweep
+        self._pool: Pool | None = None  # written once, by the first to arm; a pool without jobs costs no thread
+        self._job = Job(self._run, interlock=NoLock(), name="task9 timer")  # S
+
+    def arm(self, task: DelayedTask, due: float) -> Ticket:
+        """Have ``task._expire(due)`` called at `due` (monotonic seconds) or soon after. Any context."""
+        ticket: Ticket = [task]
+        task._ticket = ticket
+        self._intake.append((due, next(self._numbers), id(ticket), ticket))
+        if self._alive.acquire(False):
+            try:
+                if self._pool is None:
+                    self._pool = threadpool9.get()
+                self._pool.post(self._job)
+            except BaseException:
+                self._alive.release()
+                ticket.clear()
+                raise
+        elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:
+            self._box.put(None)
+        return ticket
+
+    def armed(self) -> int:
+        """How many entries wait. Any context; exact when nobody is arming."""
+        return sum(1 for entry in [*list(self._heap), *list(self._intake)] if entry[3])
+
+    # --- the job
+
+    def _run(self, job: Job) -> None:
+        heap, intake = self._heap, self._intake
+        while not self.stopped:
+            self.next_wake = _AWAKE
+            self._take_in()
+            self._fire()
+            if not heap:
+                if intake:
+                    continue
+                break
+            self.next_wake = heap[0][0]
+            if intake:
+                continue
+            left = heap[0][0] - _seam.monotonic()
+            if left <= 0:
+                continue
+            try:
+                self._box.get(True, min(left, 1e6))
+                while True:
+                    self._box.get(False)
+            except _seam.Empty:
+                pass
+        self._alive.release()
+        # Look again: who armed before the line above did not start us.
+        if intake and not self.stopped and self._alive.acquire(False):
+            assert self._pool is not None
+            self._pool.post(job)  # takes effect at done()
+        job.done()
+
+    def _take_in(self) -> None:
+        heap, intake = self._heap, self._intake
+        for _ in range(len(intake)):
+            entry = intake.popleft()
+            if entry[3]:
+                heapq.heappush(heap, entry)
+        if len(heap) > 2 * self._expected + _INTAKE_LIMIT:
+            heap[:] = [entry for entry in heap if entry[3]]
+            heapq.heapify(heap)
+            self._expected = len(heap)
+
+    def _fire(self) -> None:
+        heap = self._heap
+        now = _seam.monotonic()
+        while heap:
+            due, _, _, ticket = heap[0]
+            if not ticket:  # cancelled
+                heapq.heappop(heap)
+                continue
+            if due > now:
+                now = _seam.monotonic()
+                if due > now:
+                    return
+            heapq.heappop(heap)
+            try:
+                task = ticket.pop()
+            except IndexError:
+                continue
+            if (probe := probes.timer__fire) is not None:
+                probe(task, now - due)
+            try:
+                task._expire()
+            except Exception as error:  # no thread for its queue, say
+                _hooks.report_error(error, origin=task)
+
+    # --- exit and fork
+
+    def stop(self) -> None:
+        """At exit: nothing fires any more, and the job ends (TK-14)."""
+        self.stopped = True
+        self._box.put(None)
+
+    def forget_all(self) -> None:
+        """In a fork child: nothing is armed."""
+        entries = [*self._heap, *self._intake]
+        pool = self._pool
+        self.__init__()  # type: ignore[misc]  # everything anew is the point
+        self._pool = pool
+        for entry in entries:
+            try:
+                task = entry[3].pop()
+            except IndexError:
+                continue
+            task._ticket = None
+            if task._pend.locked():
+                task._pend.release()
+
+
+def coalesce(due: float, jitter: float) -> float:
+    """The time in [due, due + jitter] at which other timers are likely to fire too.
+
+    That is the next multiple of the largest power of two that fits into the jitter. Multiples of different
+    powers coincide often, so timers with different jitters share their wake-ups, and no state is needed.
+    """
+    if jitter <= 0:
+        return due
+    step = 2.0 ** (math.frexp(jitter)[1] - 1)
+    return min(math.ceil(due / step) * step, due + jitter)
+
+
+timer = Timer()
+_lifecycle.before_exit.append(timer.stop)

@@ -1,0 +1,138 @@
+"""Fork and interpreter exit (TP-31, TP-32).
+
+Exit: an atexit function, registered when the layer is imported and so run after everybody else's, applies
+`tunables.exit_policy`; then scheduling is refused and the workers leave. Workers are daemon threads, so whatever
+this gives up on cannot hold the process.
+
+Fork: the child has none of our threads. Every pool is emptied, jobs become unscheduled, references stay valid.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Callable
+
+from . import _hooks, _seam
+from ._pool import Pool
+from ._registry import registry
+from ._starter import Starter
+from ._tunables import tunables
+from ._worker import Worker
+
+#: Called first at exit, in order: the upper layers stop what would keep jobs running. Appended at import only.
+before_exit: list[Callable[[], None]] = []
+#: Called in a fork child after this layer is usable again, in order. Appended at import only.
+after_fork: list[Callable[[], None]] = []
+
+_SLICE = 0.05
+_FAREWELL = 1.0
+
+
+def _pools() -> list[Pool]:
+    with registry.lock:
+        return list(registry.pools)
+
+
+def _unfinished() -> bool:
+    return any(pool._jobs or any(w.job is not None for w in list(pool._workers.values())) for pool in _pools())
+
+
+def _run_inline(pool: Pool) -> None:
+    """No thread can be had any more: run what waits on this one, so that nothing is lost."""
+    worker = Worker(pool, None)
+    worker.ident = _seam.get_ident()
+    pool._workers[worker.ident] = worker
+    try:
+        while pool._jobs:
+            try:
+                ticket = pool._jobs.popleft()
+                job = ticket.pop()
+            except IndexError:
+                continue
+            worker._run(job, ticket)
+    finally:
+        started, completed, errors = pool._left[0]
+        pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
+        pool._workers.pop(worker.ident, None)
+
+
+def _cancel_queued() -> None:
+    for pool in _pools():
+        for ticket in list(pool._jobs):
+            try:
+                job = ticket.pop()
+            except IndexError:
+                continue
+            pool._drop(ticket)
+            job._ticket = None
+            job._busy.release()
+            pool._cancelled.bump()
+
+
+def _at_exit() -> None:
+    for notify in before_exit:
+        notify()
+    policy = tunables.exit_policy
+    starter = registry.starter
+    if policy == "cancel":
+        _cancel_queued()
+    if policy != "abandon":
+        deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None
+        # A worker tells nobody when it finishes a job; a slice is what an exit may take too long.
+        pause = _seam.Lock()
+        pause.acquire()
+        pause_for = 0.001
+        while _unfinished() and (deadline is None or _seam.monotonic() < deadline):
+            for pool in _pools():
+                if pool._jobs and not pool._workers and not starter.ensure_alive():
+                    _run_inline(pool)
+            pause.acquire(True, pause_for)
+            pause_for = min(pause_for * 2, _SLICE)
+    starter.finalizing = True
+    # Let those who are idle go in good order; daemon threads that remain are frozen by the interpreter.
+    farewell = _seam.monotonic() + _FAREWELL
+    for pool in _pools():
+        for worker in pool._dismiss_idle():
+            worker.thread.join(max(0.0, farewell - _seam.monotonic()))
+
+
+def _in_child() -> None:
+    me = _seam.get_ident()
+    registry.lock = _seam.RLock()
+    old = registry.starter
+    starter = registry.starter = Starter()
+    del old
+    for pool in list(registry.pools):
+        tickets = list(pool._jobs)
+        running = [worker for worker in pool._workers.values() if worker.ident != me]
+        mine = [worker for worker in pool._workers.values() if worker.ident == me]
+        pool._starter = starter
+        pool._jobs.clear()
+        pool._idle.clear()
+        pool._workers.clear()
+        pool._workers.update({worker.ident: worker for worker in mine})
+        pool._asked = _seam.Lock()
+        pool._workers_gone = _seam.Waiters()
+        stranded = [job for ticket in tickets for job in ticket]
+        stranded += [worker.job for worker in running if worker.job is not None and worker.job._runner == worker.ident]
+        for job in stranded:
+            job._runner = 0
+            job._ticket = None
+            job._again = None
+            job._done_waiters = _seam.Waiters()
+            reinit = getattr(job._interlock, "_at_fork_reinit", None)
+            if reinit is not None and not (job._owned is not None and job._owned()):
+                reinit()  # its holder may be a thread that the child does not have
+            if job._busy.locked():
+                job._busy.release()
+    for notify in after_fork:
+        try:
+            notify()
+        except Exception as error:
+            _hooks.report_error(error, origin="after fork")
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

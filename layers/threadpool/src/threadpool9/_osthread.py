@@ -1,0 +1,169 @@
+"""What a worker asks of the operating system about itself: CPU set, scheduling, signal mask, name.
+
+What it is: the only module with system calls. Linux first; where a call does not exist the function says so by
+its result and the layers go on without (TP-10, TP-11). All calls are about the calling thread and never block.
+ctypes is imported when the first worker starts, never at import of the layer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ._priority import Scheduling
+
+LINUX = sys.platform == "linux"
+_NAME_BYTES = 15
+
+
+def get_affinity(tid: int) -> frozenset[int]:
+    """The CPU set of thread `tid` (0: the caller)."""
+    if hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(tid))
+    return frozenset(range(os.cpu_count() or 1))
+
+
+def set_affinity(cpus: frozenset[int]) -> None:
+    """Bind the calling thread to `cpus`; OSError if none of them can be used, or where the OS has no such call."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise OSError(f"binding a thread to a CPU is not possible on {sys.platform}; plug in threadpool9_bind")
+    os.sched_setaffinity(0, cpus)
+
+
+def _libc() -> Any:
+    import ctypes
+
+    # PyDLL keeps the GIL: these calls take tens of nanoseconds.
+    return ctypes.PyDLL(None)
+
+
+def find_getcpu() -> Callable[[], int] | None:
+    """The C library's ``sched_getcpu``, or None."""
+    if not LINUX:
+        return None
+    try:
+        function = _libc().sched_getcpu
+    except (ImportError, OSError, AttributeError):
+        return None
+    return function  # type: ignore[no-any-return]  # ctypes functions are untyped
+
+
+def set_name(name: str) -> None:
+    """Give the calling thread its OS-visible name, cut to 15 bytes (TP-11). Failure is of no consequence."""
+    if not LINUX:
+        return
+    try:
+        with open(f"/proc/self/task/{_native_id()}/comm", "wb", buffering=0) as file:
+            file.write(name.encode("utf-8", "replace")[:_NAME_BYTES])
+    except OSError:
+        pass
+
+
+def _native_id() -> int:
+    from . import _seam
+
+    return _seam.get_native_id()
+
+
+_BASE_MASK: frozenset[int] = (
+    frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, [])) if hasattr(signal, "pthread_sigmask") else frozenset()
+)
+
+
+def _base_nice() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
+
+
+#: Nice value of the thread that imported the layer: what "untouched" means for PRI_NONE (TP-13).
+BASE_NICE = _base_nice()
+
+
+def apply_scheduling(wanted: Scheduling) -> str | None:
+    """Give the calling thread what its priority asks for, or the nearest below; says what was refused (TP-10)."""
+    if not LINUX:
+        return None if wanted.policy == "inherit" else f"{wanted}: not supported on {sys.platform}"
+    if wanted.policy == "rr":
+        try:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(wanted.rt_priority))
+        except OSError as refusal:
+            got = _lower_nice(-20)
+            return f"{wanted} refused ({refusal.strerror}), running at nice {got}"
+        return None
+    # A thread born of a real-time one inherits the class; giving it up is always allowed.
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    nice = BASE_NICE if wanted.policy == "inherit" else wanted.nice
+    got = _lower_nice(nice)
+    return None if got == nice else f"nice {nice} refused, running at nice {got}"
+
+
+def _lower_nice(nice: int) -> int:
+    """Set the nice value of the calling thread, or the nearest above it that the OS grants; returns it."""
+    tid = _native_id()
+    try:
+        os.setpriority(os.PRIO_PROCESS, tid, nice)
+    except PermissionError:
+        import resource
+
+        floor = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]
+        if nice < floor < os.getpriority(os.PRIO_PROCESS, tid):
+            os.setpriority(os.PRIO_PROCESS, tid, floor)
+    return os.getpriority(os.PRIO_PROCESS, tid)
+
+
+def clean_signal_mask() -> None:
+    """Give the calling thread the signal mask that the process had when the layer was imported (TP-13)."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_SETMASK, _BASE_MASK)
+
+
+def describe() -> str:
+    """The calling thread's scheduling as the OS tells it, for the snapshot."""
+    if not LINUX:
+        return "unknown"
+    if os.sched_getscheduler(0) == os.SCHED_RR:
+        return f"SCHED_RR {os.sched_getparam(0).sched_priority}"
+    return f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"
+
+
+def fingerprint_call() -> Callable[[], object]:
+    """A function that tells what the OS holds for the calling thread: CPU set, class, nice value and name.
+
+    Its answer is opaque and equal as long as nothing changed (TP-13). A worker calls it each time it goes idle,
+    so it is made of the cheapest calls there are; none of them gives the GIL away.
+    """
+    if not LINUX:
+        return lambda: None
+    affinity, scheduler, priority = os.sched_getaffinity, os.sched_getscheduler, os.getpriority
+    try:
+        import ctypes
+
+        buffer = ctypes.create_string_buffer(16)
+        address = ctypes.c_void_p(ctypes.addressof(buffer))
+        get_name = ctypes.c_int(16)  # PR_GET_NAME
+        prctl = _libc().prctl
+    except (ImportError, OSError, AttributeError):
+        return lambda: (affinity(0), scheduler(0), priority(0, 0))
+
+    def take() -> object:
+        prctl(get_name, address)
+        return affinity(0), scheduler(0), priority(0, 0), buffer.raw
+
+    return take
+
+
+def wait_gone(tids: list[int], deadline: float) -> None:
+    """Wait until the kernel has let go of the threads `tids`, which have finished, or until `deadline`.
+
+    A thread that has returned is in the kernel for some microseconds more; ``fork`` and tools count it.
+    """
+    if not LINUX:
+        return
+    import time
+
+    for tid in tids:
+        while os.path.exists(f"/proc/self/task/{tid}") and time.monotonic() < deadline:
+            time.sleep(0.0001)  # nobody announces this to us: the kernel can only be polled

@@ -1,0 +1,283 @@
+"""The pool: waiting jobs, idle workers, and the three things one does with a job there.
+
+    schedule  publish the ticket on `_jobs`; then claim an idle worker and wake it, else ask the starter for one
+    cancel    claim the ticket; failing that, wait for done()
+    put       (in `_registry`) wait until jobs and workers are gone
+
+No operation here takes a lock; that is what makes them safe in interrupt context. The order "publish the job,
+then look for an idle worker" is one half of the protocol whose other half is in `_worker`.
+
+Rules. A: atomic operations, any context. S: set at init. R: registry lock. T: written by the starter.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from . import _hooks, _seam
+from ._errors import UsageError, WaitTimeout
+from ._job import Job, interlock_released
+from ._priority import Scheduling
+from ._probes import probes
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._starter import Starter
+    from ._worker import Worker
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """A pool of threads of one priority, unbound or bound to one CPU; got by `threadpool9.get` and `PerCPU.ref`.
+
+    There is one per priority (and CPU) in the process, shared by all who ask; ``with`` puts the reference at
+    the end. `schedule`, `post` and `cancel_async` may be called in any context.
+    """
+
+    def __init__(self, pri: int, cpu: int | None, wanted: Scheduling, starter: Starter) -> None:
+        self.pri = pri  # S
+        self.cpu = cpu  # S
+        self.wanted = wanted  # S: what the priority map asks of the OS
+        self.thread_name = "poolthread" + ("" if cpu is None else f"/{cpu}") + ("" if pri < 0 else f"@{pri}")  # S
+        self.numbers = itertools.count(1)  # T
+        self.references = 0  # R; of a member of a per-CPU set always 0, see `PerCPU.references`
+        self._starter = starter  # S
+        self._jobs: _seam.deque[list[Job]] = _seam.deque()  # A: tickets, oldest left
+        self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
+        self._workers: dict[int, Worker] = {}  # A: every worker, by thread ident
+        self._asked = _seam.Lock()  # A: held from a request to the starter until it looks at us
+        self._closing = False  # R: the last reference is being put; idle workers leave
+        self._closed = False  # R: nothing may be scheduled any more
+        self._cancelled = _seam.Tally()  # A
+        self._left: list[tuple[int, int, int]] = [(0, 0, 0)]  # T: started, completed, errors of workers gone
+        self._refused: str | None = None  # A: what the OS refused, told once
+        self._unbound = False  # A: told that the CPU is gone
+        self._start_failures = 0  # T
+        self._threads_started = 0  # T
+        self._threads_left = 0  # T
+        self._workers_gone = _seam.Waiters()  # A
+
+    def __repr__(self) -> str:
+        where = "unbound" if self.cpu is None else f"cpu {self.cpu}"
+        return f"<Pool pri {self.pri} {where}>"
+
+    # --- scheduling
+
+    def schedule(self, job: Job) -> bool:
+        """Have `job` run as soon as possible; True if newly scheduled, False if it was queued or running (TP-21).
+
+        Any context; never blocks. The job's interlock must be held (TP-20).
+
+        Raises:
+            UsageError: the interlock is not held, the job is destroyed, or the last reference to the pool is put.
+            StartError: no thread could be started and none of ours is left to retry; nothing was scheduled (TP-12).
+            FinalizingError: the interpreter is exiting (TP-32).
+        """
+        owned = job._owned
+        if owned is not None and not owned():
+            job.check_held("schedule()")
+        return self._enqueue(job)
+
+    def post(self, job: Job) -> bool:
+        """Schedule `job` without its interlock, as soon as possible (TP-28). Any context; never blocks.
+
+        A post to a running job takes effect at its done(): one more run. True if newly scheduled now. Raises as
+        `schedule`, the interlock apart.
+        """
+        if self._enqueue(job):
+            return True
+        if job._ticket:
+            return False  # queued: that run begins after now
+        # Running, so far as we can see. Publish, then look; `Job._finish` does the same the other way round.
+        while True:
+            job._again = self
+            if job._busy.locked():
+                return False
+            job._again = None  # over meanwhile: ours to do, or to publish once more
+            if self._enqueue(job):
+                return True
+
+    def _enqueue(self, job: Job) -> bool:
+        if not job._tas(False):
+            job._refuse_dead()
+            if (probe := probes.schedule__job__running) is not None:
+                probe(self, job)
+            return False
+        ticket = [job]
+        job._pool = self
+        job._ticket = ticket
+        if (probe := probes.schedule__job) is not None:
+            probe(self, job)
+        self._jobs.append(ticket)
+        idle = self._idle
+        if idle:
+            try:
+                worker = idle.pop()
+            except IndexError:  # somebody else claimed it just now
+                pass
+            else:
+                worker.wake(None)
+                if (probe := probes.schedule__job__thread) is not None:
+                    probe(self, job, worker)
+                return True
+        # No idle worker. Two test-and-sets, so that a burst costs the starter one look at us.
+        if self._asked.acquire(False):
+            self._starter.requests.put(self)
+            if (probe := probes.schedule__job__dispatcher) is not None:
+                probe(self, job)
+        if self._closed or not self._starter.ensure_alive():
+            self._take_back(job, ticket)
+        return True
+
+    def _take_back(self, job: Job, ticket: list[Job]) -> None:
+        """Nobody will run `ticket`: undo the schedule and tell the caller, unless a worker has it after all."""
+        try:
+            ticket.pop()
+        except IndexError:
+            return
+        self._drop(ticket)
+        job._ticket = None
+        job._busy.release()
+        if self._closed:
+            raise UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
+        raise self._starter.why_not()
+
+    def _drop(self, ticket: list[Job]) -> None:
+        """Free the queue slot of a withdrawn ticket; if that does not work out a worker throws it away."""
+        try:
+            self._jobs.remove(ticket)
+        except (ValueError, IndexError):
+            pass
+
+    # --- cancelling
+
+    def cancel_async(self, job: Job) -> bool:
+        """Withdraw `job` if its function has not been entered: True exactly then, or if it was idle (TP-25).
+
+        Any context; never waits. The interlock must be held. Also withdraws a `post` that waits for done().
+        Raises UsageError if the job is scheduled on another pool (TP-27).
+        """
+        job.check_held("cancel_async()")
+        if not job._busy.locked():
+            return True
+        job._refuse_dead()
+        if job._pool is not self:
+            raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
+        job._again = None
+        ticket = job._ticket
+        if ticket is None:  # being scheduled or finished at this moment: see the head of _job
+            return True
+        try:
+            ticket.pop()
+        except IndexError:
+            return job._ticket is not ticket  # entered; unless it is over by now
+        self._drop(ticket)
+        job._ticket = None
+        job._busy.release()
+        self._cancelled.bump()
+        if (probe := probes.cancel__job) is not None:
+            probe(self, job)
+        return True
+
+    def cancel(self, job: Job, timeout: float | None = None) -> bool:
+        """Withdraw `job`, or wait until the run under way has called done() (TP-26). Thread context; may block.
+
+        Args:
+            job: a job scheduled on this pool, or idle.
+            timeout: seconds to wait for a running job; None waits as long as it takes.
+
+        Returns True if the function was not entered, False if it had to wait. The interlock must be held and is
+        released only while waiting. On return, and until somebody schedules it again, the job is not running.
+
+        Raises:
+            UsageError: wrong pool, interlock not held, or a job that cancels itself before done().
+            WaitTimeout: the job runs on.
+        """
+        deadline = _seam.deadline_after(timeout)
+        if self.cancel_async(job):
+            return True
+        if job._runner == _seam.get_ident():
+            raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
+        ticket = job._ticket
+
+        def running() -> bool:
+            return job._ticket is ticket and job._busy.locked()
+
+        if ticket is not None:
+            with interlock_released(job._interlock):
+                while running():
+                    if not job._done_waiters.wait(running, deadline) and running():
+                        raise WaitTimeout(f"{job!r} is still running")
+        return False
+
+    # --- references
+
+    def put(self, timeout: float | None = None) -> None:
+        """Give the reference back; the last one waits until all jobs have run and all workers have left (TP-9).
+
+        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when its jobs have run.
+        UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
+        """
+        from ._registry import registry
+
+        registry.put(self, timeout)
+
+    def release(self) -> None:
+        """Give the reference back without waiting: what is scheduled still runs, then the workers leave.
+
+        Any context; for finalizers, which may not wait. Everybody else uses `put`.
+        """
+        from ._registry import registry
+
+        registry.release((self,), self)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.put()
+
+    def _dismiss_idle(self) -> list[Worker]:
+        """Claim every idle worker and send it away; returns them. Any context."""
+        sent = []
+        while self._idle:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                break
+            worker.leave()
+            sent.append(worker)
+        return sent
+
+    def busy(self) -> bool:
+        """True while there is a job or a worker. Any context."""
+        return bool(self._jobs or self._workers)
+
+    # --- told by workers
+
+    def _gone(self, worker: Worker) -> None:
+        """The last word of a worker's thread."""
+        self._starter.requests.put(worker)
+
+    def _note_refusal(self, refused: str) -> None:
+        if self._refused is None:
+            self._refused = f"{self!r}: {refused}"
+            _hooks.tell(self._refused)
+
+    def _note_unbound(self, error: OSError) -> None:
+        if not self._unbound:
+            self._unbound = True
+            if (probe := probes.bind__lost) is not None:
+                probe(self, self.cpu)
+            _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
+
+    def _note_bound(self) -> None:
+        if self._unbound:
+            self._unbound = False
+            if (probe := probes.bind__restored) is not None:
+                probe(self, self.cpu)

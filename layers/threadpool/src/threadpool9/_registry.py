@@ -1,0 +1,317 @@
+"""The registry: which pools there are, and who holds references (TP-1, TP-9).
+
+One lock, `Registry.lock`, guards the tables and every pool's reference count; it is held for a few lines, never
+while waiting and never around foreign code. It is re-entrant so that a finalizer that puts a reference while
+its own thread is in here does not lock itself out; get and put are meant for thread context all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _hooks, _osthread, _seam, _topology
+from ._errors import CPUError, PriorityRefused, UsageError
+from ._pool import Pool
+from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
+from ._probes import probes
+from ._starter import Starter
+from ._tunables import tunables
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["PerCPU", "get", "percpu_get", "retire_idle"]
+
+
+class Registry:
+    """The tables of the process. L: written under `lock`."""
+
+    def __init__(self) -> None:
+        self.lock = _seam.RLock()
+        self.unbound: dict[int, Pool] = {}  # L
+        self.percpu: dict[int, PerCPU] = {}  # L
+        self.pools: dict[Pool, None] = {}  # L: every pool that may have jobs or workers, the closing ones too
+        self.totals = [0] * 8  # L: what pools that are gone had counted, in the order of _snapshot
+        self.starter = Starter()  # S
+
+    # --- making
+
+    def wanted(self, pri: int) -> Scheduling:
+        """What the priority map says, checked; in strict mode tried on a thread (TP-10)."""
+        answer = _hooks.ask("threadpool9_map_priority", pri=pri)
+        if answer is None:
+            wanted = default_mapping(pri)
+        else:
+            wanted = check_scheduling(answer, pri, "threadpool9_map_priority")
+        if tunables.strict_priorities:
+            refused = _try(wanted)
+            if refused is not None:
+                raise PriorityRefused(f"priority {pri}: {refused}; tunables.strict_priorities = False accepts that")
+        return wanted
+
+    def make(self, pri: int, cpu: int | None, wanted: Scheduling) -> Pool:
+        """A fresh pool, entered in the table. No thread is started (TP-3)."""
+        if (probe := probes.create) is not None:
+            probe(cpu, pri)
+        self.prune()
+        pool = Pool(pri, cpu, wanted, self.starter)
+        with self.lock:
+            self.pools[pool] = None
+        if (probe := probes.create__success) is not None:
+            probe(cpu, pri, pool)
+        return pool
+
+    def forget(self, pool: Pool) -> None:
+        """A pool without jobs, workers and references: keep only what it counted."""
+        from ._snapshot import pool_counts
+
+        pool._closed = True
+        with self.lock:
+            if pool in self.pools:
+                del self.pools[pool]
+                self.totals = [a + b for a, b in zip(self.totals, pool_counts(pool), strict=True)]
+
+    # --- putting
+
+    def put(self, pool: Pool, timeout: float | None) -> None:
+        """`Pool.put`."""
+        deadline = _seam.deadline_after(timeout)
+        if pool.cpu is not None:
+            raise UsageError(f"{pool!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
+        if (probe := probes.put) is not None:
+            probe(pool, pool.pri)
+        with self.lock:
+            if pool.references == 0:
+                raise UsageError(f"one put() too many: nobody holds a reference to {pool!r}")
+            if pool.references == 1:
+                _refuse_own_worker((pool,))
+                del self.unbound[pool.pri]
+                pool._closing = True
+            pool.references -= 1
+        if pool._closing:
+            if (probe := probes.put__destroy) is not None:
+                probe(pool, pool.pri)
+            self.close((pool,), deadline)
+
+    def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU) -> None:
+        """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
+        with self.lock:
+            holder.references -= 1
+            if holder.references == 0:
+                table: dict[int, object] = self.unbound if isinstance(holder, Pool) else self.percpu  # type: ignore[assignment]  # the two tables differ in their values only
+                table.pop(holder.pri, None)
+                for pool in pools:
+                    pool._closing = True
+        for pool in pools:
+            if pool._closing:
+                pool._dismiss_idle()
+
+    def prune(self) -> None:
+        """Forget pools that were released and have come to their end."""
+        with self.lock:
+            pools = [pool for pool in self.pools if pool._closing and not pool.busy()]
+        for pool in pools:
+            self.forget(pool)
+
+    def close(self, pools: tuple[Pool, ...], deadline: float | None) -> None:
+        """Wait until every job of `pools` has run and every worker has left. `_closing` is set."""
+        for pool in pools:
+            if (probe := probes.destroy) is not None:
+                probe(pool)
+            pool._dismiss_idle()
+        for pool in pools:
+            if pool.busy() and (probe := probes.destroy__wait) is not None:
+                probe(pool, len(pool._workers))
+            _seam.wait_until(pool._workers_gone, pool.busy, deadline, f"the last put of {pool!r}")
+            self.forget(pool)
+
+
+registry = Registry()
+
+
+def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
+    me = _seam.get_ident()
+    for pool in pools:
+        if me in pool._workers:
+            raise UsageError(f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself")
+
+
+def _try(wanted: Scheduling) -> str | None:
+    """Ask for `wanted` on a throw-away thread; what was refused, or None."""
+    refused: list[str | None] = []
+    thread = _seam.Thread(lambda: refused.append(_osthread.apply_scheduling(wanted)), "threadpool9-trial")
+    thread.start()
+    thread.join()
+    return refused[0] if refused else f"{wanted}: could not be tried"
+
+
+def get(pri: int = -1) -> Pool:
+    """Take a reference to THE unbound pool of priority `pri`, made if need be (TP-1, TP-2).
+
+    Thread context; may block for a moment. Give it back with `Pool.put` or use it in a ``with`` statement.
+    Raises TypeError or PriorityError (a ValueError) that names the range; in strict mode PriorityRefused.
+    Follows ``threadpool_get`` of threadpool(9).
+    """
+    check_priority(pri)
+    if (probe := probes.get) is not None:
+        probe(pri)
+    with registry.lock:
+        pool = registry.unbound.get(pri)
+        if pool is not None:
+            pool.references += 1
+            return pool
+    # Hooks are asked without the lock; whoever comes second throws its answer away.
+    if (probe := probes.get__create) is not None:
+        probe(pri)
+    wanted = registry.wanted(pri)
+    with registry.lock:
+        pool = registry.unbound.get(pri)
+        if pool is None:
+            pool = registry.unbound[pri] = registry.make(pri, None, wanted)
+        elif (probe := probes.get__race) is not None:
+            probe(pri)
+        pool.references += 1
+        return pool
+
+
+class PerCPU:
+    """THE per-CPU pools of one priority, one for each CPU that the process may use; from `percpu_get`."""
+
+    def __init__(self, pri: int, wanted: Scheduling) -> None:
+        self.pri = pri  # S
+        self.references = 0  # L
+        self._wanted = wanted  # S
+        self._closing = False  # L
+        # L to write, read by anyone: an entry is never replaced
+        self._pools = {cpu: registry.make(pri, cpu, wanted) for cpu in _topology.allowed_cpus()}
+
+    def __repr__(self) -> str:
+        return f"<PerCPU pri {self.pri} cpus {','.join(map(str, self._pools))}>"
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that have a pool, in order. Any context."""
+        return tuple(sorted(self._pools))
+
+    def ref(self) -> Pool:
+        """The pool of the CPU that the caller runs on (TP-7). Any context; takes no reference of its own."""
+        cpu = _topology.current_cpu()
+        pool = self._pools.get(cpu)
+        return pool if pool is not None else self._late(cpu)
+
+    def ref_remote(self, cpu: int) -> Pool:
+        """The pool of CPU `cpu` (TP-8). Any context; takes no reference of its own.
+
+        Raises TypeError, or CPUError naming the CPUs that the process may use.
+        """
+        if type(cpu) is not int:
+            raise TypeError(f"a CPU is an int, not {cpu!r}")
+        pool = self._pools.get(cpu)
+        if pool is None:
+            if cpu not in _topology.allowed.cpus:
+                usable = ", ".join(map(str, _topology.allowed_cpus()))
+                raise CPUError(f"CPU {cpu} does not exist or may not be used by this process; it may use {usable}")
+            pool = self._late(cpu)
+        return pool
+
+    def _late(self, cpu: int) -> Pool:
+        """The pool of a CPU that came after we were made; for one that we may not use, some pool."""
+        if cpu not in _topology.allowed.cpus:
+            cpus = self.cpus
+            return self._pools[cpus[cpu % len(cpus)]]
+        fresh = registry.make(self.pri, cpu, self._wanted)
+        pool = self._pools.setdefault(cpu, fresh)
+        if pool is not fresh:
+            registry.forget(fresh)
+        return pool
+
+    def release(self) -> None:
+        """`Pool.release` for the set. Any context."""
+        registry.release(tuple(self._pools.values()), self)
+
+    def put(self, timeout: float | None = None) -> None:
+        """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
+        deadline = _seam.deadline_after(timeout)
+        pools = tuple(self._pools.values())
+        with registry.lock:
+            if self.references == 0:
+                raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
+            if self.references == 1:
+                _refuse_own_worker(pools)
+                del registry.percpu[self.pri]
+                self._closing = True
+                for pool in pools:
+                    pool._closing = True
+            self.references -= 1
+        if (probe := probes.percpu__put) is not None:
+            probe(self, self.pri)
+        if self._closing:
+            if (probe := probes.percpu__put__destroy) is not None:
+                probe(self, self.pri)
+            registry.close(pools, deadline)
+
+    def __enter__(self) -> PerCPU:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.put()
+
+
+def percpu_get(pri: int = -1) -> PerCPU:
+    """Take a reference to THE per-CPU pools of priority `pri`, made if need be (TP-1, TP-2, TP-7).
+
+    Thread context; may block for a moment. Raises as `get`. Follows ``threadpool_percpu_get``.
+    """
+    check_priority(pri)
+    if (probe := probes.percpu__get) is not None:
+        probe(pri)
+    with registry.lock:
+        percpu = registry.percpu.get(pri)
+        if percpu is not None:
+            percpu.references += 1
+            return percpu
+    if (probe := probes.percpu__get__create) is not None:
+        probe(pri)
+    wanted = registry.wanted(pri)
+    _topology.current_cpu()  # finds the system's call now, so that ref() never has to import in a handler
+    with registry.lock:
+        percpu = registry.percpu.get(pri)
+        if percpu is None:
+            percpu = registry.percpu[pri] = PerCPU(pri, wanted)
+        elif (probe := probes.percpu__get__race) is not None:
+            probe(pri)
+        percpu.references += 1
+        return percpu
+
+
+def retire_idle(timeout: float = 5.0) -> int:
+    """Make every idle worker leave now; returns how many left (TP-14).
+
+    For tests, before fork, before suspend. Thread context; waits until they are gone, at most `timeout` seconds.
+    Busy workers are left alone; when none is left the starter goes too.
+    """
+    deadline = _seam.deadline_after(timeout)
+    assert deadline is not None
+    sent = []
+    with registry.lock:
+        pools = list(registry.pools)
+    starter = registry.starter
+    helper = starter.tid
+    for pool in pools:
+        sent += [(pool, worker) for worker in pool._dismiss_idle()]
+    left = 0
+    for pool, worker in sent:
+        # One that found a job after all stays.
+        def still(pool: Pool = pool, worker: object = worker) -> bool:
+            return worker in pool._workers.values() and worker not in pool._idle
+
+        while still() and pool._workers_gone.wait(still, deadline):
+            pass
+        left += worker not in pool._workers.values()
+    gone = [worker.tid for _, worker in sent if worker not in worker.pool._workers.values()]
+    if helper and not starter.workers:
+        gone.append(helper)
+    _osthread.wait_gone(gone, deadline)
+    return left

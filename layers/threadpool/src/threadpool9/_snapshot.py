@@ -1,0 +1,151 @@
+"""The snapshot: what pools, workers and jobs there are, as immutable records (TP-34).
+
+Taken without stopping anybody: each record is true, all of them together a moment's blur. When nothing is
+going on the counters are exact, and started - completed is what is in flight.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from . import _seam
+from ._pool import Pool
+from ._registry import registry
+
+__all__ = ["Counters", "PoolRecord", "Snapshot", "WorkerRecord", "snapshot"]
+
+
+@attrs.frozen
+class WorkerRecord:
+    """One worker."""
+
+    pool_pri: int
+    pool_cpu: int | None
+    tid: int
+    """The OS's thread id, as `ps -L` shows it."""
+    cpu: int | None
+    """The CPU that it is bound to now, None if to none (or its CPU is gone, TP-8)."""
+    state: str
+    """``"running"`` or ``"idle"``."""
+    job: str | None
+    """Name of the job that it runs."""
+    since: float
+    """Seconds that it has been in this state."""
+    scheduling: str
+    """Class and priority as the OS tells: ``"nice 0"``, ``"SCHED_RR 20"``."""
+
+
+@attrs.frozen
+class Counters:
+    """Event counts since the start of the process; `started` - `completed` is what is in flight."""
+
+    scheduled: int
+    started: int
+    completed: int
+    cancelled: int
+    errors: int
+    threads_started: int
+    threads_left: int
+    start_failures: int
+
+
+@attrs.frozen
+class PoolRecord:
+    """One pool."""
+
+    pri: int
+    cpu: int | None
+    references: int
+    workers: int
+    idle: int
+    queued: tuple[str, ...]
+    """Names of the jobs that wait for a worker, the next one first."""
+    policy: str
+    """What the priority map asks for: ``"inherit"``, ``"nice 5"``, ``"SCHED_RR 20"``."""
+    refused: str | None
+    """What the OS did not grant, if anything (TP-10)."""
+    cpu_lost: bool
+    """True while the CPU of a bound pool can't be used (TP-8)."""
+    counters: Counters
+
+
+@attrs.frozen
+class Snapshot:
+    """Everything at one moment."""
+
+    pools: tuple[PoolRecord, ...]
+    workers: tuple[WorkerRecord, ...]
+    counters: Counters
+    """Of the process, pools that are gone included."""
+    starter: int | None
+    """Thread id of the helper thread, None if there is none now."""
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """Names of all jobs that wait for a worker."""
+        return tuple(name for pool in self.pools for name in pool.queued)
+
+
+def pool_counts(pool: Pool) -> list[int]:
+    """The numbers of `Counters` for one pool."""
+    # Completed before started, so that what is in flight is never negative.
+    workers = list(pool._workers.values())
+    completed = sum(worker.completed for worker in workers)
+    errors = sum(worker.errors for worker in workers)
+    started = sum(worker.started for worker in workers)
+    gone = pool._left[0]
+    started, completed, errors = started + gone[0], completed + gone[1], errors + gone[2]
+    cancelled = pool._cancelled.value()
+    queued = sum(1 for ticket in list(pool._jobs) if ticket)
+    threads = [pool._threads_started, pool._threads_left, pool._start_failures]
+    # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot path.
+    return [started + cancelled + queued, started, completed, cancelled, errors, *threads]
+
+
+def _queued(pool: Pool) -> tuple[str, ...]:
+    return tuple(job.name for ticket in list(pool._jobs) for job in tuple(ticket))
+
+
+def snapshot() -> Snapshot:
+    """Look at everything (TP-34). Thread context; takes the registry's lock for a moment, disturbs nobody."""
+    now = _seam.monotonic()
+    registry.prune()
+    with registry.lock:
+        pools = list(registry.pools)
+        sets = {pri: percpu.references for pri, percpu in registry.percpu.items()}
+        totals = list(registry.totals)
+    records, workers = [], []
+    for pool in pools:
+        counts = pool_counts(pool)
+        totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        alive = list(pool._workers.values())
+        records.append(
+            PoolRecord(
+                pri=pool.pri,
+                cpu=pool.cpu,
+                references=pool.references if pool.cpu is None else sets.get(pool.pri, 0),
+                workers=len(alive),
+                idle=len(pool._idle),
+                queued=_queued(pool),
+                policy=str(pool.wanted),
+                refused=pool._refused,
+                cpu_lost=pool._unbound,
+                counters=Counters(*counts),
+            )
+        )
+        for worker in alive:
+            job = worker.job
+            workers.append(
+                WorkerRecord(
+                    pool_pri=pool.pri,
+                    pool_cpu=pool.cpu,
+                    tid=worker.tid,
+                    cpu=pool.cpu if worker.bound else None,
+                    state="idle" if job is None else "running",
+                    job=None if job is None else job.name,
+                    since=max(0.0, now - worker.since),
+                    scheduling=worker.scheduling,
+                )
+            )
+    starter = registry.starter
+    return Snapshot(tuple(records), tuple(workers), Counters(*totals), (starter.tid or None) if starter.alive else None)

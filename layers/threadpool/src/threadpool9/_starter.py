@@ -1,0 +1,204 @@
+"""The starter: the one helper thread of the process, which starts workers and sees them off (TP-5, TP-12, TP-13).
+
+Why a thread for it: what a new thread inherits (CPU set, nice value, class, context) is then the starter's and
+not that of whoever scheduled; ``Thread.start`` runs on a clean stack, never inside somebody's signal handler;
+and there is somebody to try again when the OS refuses a thread. It costs one hop on a cold start.
+
+It comes with the first request and leaves with the last worker. `_alive` is held while it lives: the
+scheduler that gets it boots the thread. Leaving is publish-then-look: give `_alive` back, *then* look at the
+requests once more.
+
+How many workers: one for a pool without any; after that one more only while the job at the head of the queue
+does not move, looked at every `_GRACE` seconds (less often while it does move). A queue whose head moves is being served; a queue whose head
+stands still has only blocked workers, and gets one more each time (TP-6). This keeps a burst of short jobs from
+making a thread each, and delays a job behind blocked ones by a tenth of a millisecond.
+
+Rules. A: atomic, any context. T: this thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _hooks, _osthread, _seam
+from ._errors import Error, FinalizingError, StartError
+from ._probes import probes
+from ._topology import allowed
+from ._worker import Worker
+
+if TYPE_CHECKING:
+    from ._pool import Pool
+
+NAME = "poolstarter"
+_GRACE = 1e-4
+_GRACE_LAST = 2e-3
+_BACK_OFF_FIRST = 0.01
+_BACK_OFF_LAST = 1.0
+_READY_LIMIT = 1.0
+
+
+class _Look:
+    """What the starter remembers of a pool that may need a worker."""
+
+    __slots__ = ("back_off", "grace", "head", "when")
+
+    def __init__(self) -> None:
+        self.head: object = None  # the ticket that was first in the queue at the last look
+        self.when = 0.0  # not to look again before
+        self.back_off = 0.0
+        self.grace = _GRACE
+
+
+class Starter:
+    """Starts workers; see the module's text."""
+
+    def __init__(self) -> None:
+        self.requests: _seam.SimpleQueue[Pool | Worker] = _seam.SimpleQueue()  # A: pools that ask, workers that left
+        self.tid = 0  # T
+        self.finalizing = False  # A: written once, by the exit policy
+        self.failed: BaseException | None = None  # A: why the last boot did not work
+        self.workers: dict[Worker, None] = {}  # T: all that were started and not joined yet
+        self._alive = _seam.Lock()  # A
+        self._looks: dict[Pool, _Look] = {}  # T
+
+    def ensure_alive(self) -> bool:
+        """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
+        if self.finalizing:
+            return False
+        if self._alive.acquire(False):
+            try:
+                _seam.start_new_thread(self._main, ())
+            except (RuntimeError, MemoryError) as error:
+                self.failed = error
+                self._alive.release()
+                return False
+        return True
+
+    def why_not(self) -> Error:
+        """The error for a schedule that `ensure_alive` could not serve."""
+        if self.finalizing:
+            return FinalizingError("the interpreter is exiting; nothing can be scheduled any more")
+        return StartError(f"no thread could be started and none is left that could try again: {self.failed}")
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread exists or is being started."""
+        return self._alive.locked()
+
+    # --- the thread
+
+    def _main(self) -> None:
+        try:
+            self._settle()
+            while True:
+                self._serve()
+                # Nothing to do and no worker left: go, then look again.
+                self.tid = 0
+                self._alive.release()
+                if self.requests.empty() or not self._alive.acquire(False):
+                    return
+                self.tid = _seam.get_native_id()
+        except BaseException as error:  # a bug of ours: say so and let the next request boot another
+            _hooks.report_error(error, origin="threadpool9 starter")
+            if self._alive.locked():
+                self._alive.release()
+
+    def _settle(self) -> None:
+        self.tid = _seam.get_native_id()
+        _osthread.clean_signal_mask()
+        _osthread.set_name(NAME)
+        try:
+            _osthread.set_affinity(allowed.cpus)
+            from ._priority import Scheduling
+
+            _osthread.apply_scheduling(Scheduling("inherit"))
+        except OSError:
+            pass  # each worker puts itself in order too, and tells what it could not
+        self._affinity = _osthread.get_affinity(0)
+
+    def _serve(self) -> None:
+        """Serve requests until none is left and no worker is alive."""
+        looks = self._looks
+        while True:
+            timeout = None
+            if looks:
+                timeout = max(0.0, min(look.when for look in looks.values()) - _seam.monotonic())
+            elif not self.workers and self.requests.empty():
+                return
+            try:
+                item = self.requests.get(True, timeout)
+                while True:
+                    self._take(item)
+                    item = self.requests.get(False)
+            except _seam.Empty:
+                pass
+            # Whoever changes the CPU set of all threads from outside changes ours too (TP-8).
+            now = _osthread.get_affinity(0)
+            if now != self._affinity:
+                self._affinity = allowed.cpus = now
+            for pool in list(looks):
+                self._examine(pool, looks[pool])
+
+    def _take(self, item: Pool | Worker) -> None:
+        if isinstance(item, Worker):
+            self._see_off(item)
+            return
+        # Give the test-and-set back *before* looking at the queue: a job that comes later asks again.
+        item._asked.release()
+        if item not in self._looks:
+            self._looks[item] = _Look()
+
+    def _see_off(self, worker: Worker) -> None:
+        worker.thread.join(_READY_LIMIT)
+        pool = worker.pool
+        # The totals and the worker's going are one store each for a snapshot: totals first.
+        started, completed, errors = pool._left[0]
+        pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
+        pool._workers.pop(worker.ident, None)
+        pool._threads_left += 1
+        del self.workers[worker]
+        pool._workers_gone.wake_all()
+
+    def _examine(self, pool: Pool, look: _Look) -> None:
+        """Start a worker for `pool` if its queue stands still; forget the pool when its queue is empty."""
+        now = _seam.monotonic()
+        if now < look.when:
+            return
+        try:
+            head = pool._jobs[0]
+        except IndexError:
+            del self._looks[pool]
+            return
+        if pool._workers and head is not look.head:
+            look.grace = min(look.grace * 2, _GRACE_LAST)
+        elif not pool._workers or not pool._idle:
+            look.grace = _GRACE
+            if not self._start(pool, look):
+                return
+            try:
+                head = pool._jobs[0]
+            except IndexError:
+                head = []
+            now = _seam.monotonic()
+        look.head = head
+        look.when = now + look.grace
+
+    def _start(self, pool: Pool, look: _Look) -> bool:
+        ready = _seam.Lock()
+        ready.acquire()
+        if (probe := probes.dispatcher__spawn) is not None:
+            probe(pool)
+        try:
+            worker = Worker(pool, ready)
+            worker.thread.start()
+        except (RuntimeError, MemoryError, OSError):
+            pool._start_failures += 1
+            look.back_off = min(max(_BACK_OFF_FIRST, look.back_off * 2), _BACK_OFF_LAST)
+            look.when = _seam.monotonic() + look.back_off
+            return False
+        look.back_off = 0.0
+        self.workers[worker] = None
+        pool._threads_started += 1
+        # Until it has its first job or has seen that there is none, the queue says nothing about need.
+        ready.acquire(True, _READY_LIMIT)
+        return True

@@ -1,0 +1,116 @@
+"""CPUs: which there are, which this process may use, and which one we are on (HK-1, TP-8).
+
+The machine's layout comes from the topology hook, by default from Linux sysfs and elsewhere from what the
+standard library tells. The *allowed* set is the one that this process was given, not the one that some thread
+narrowed for itself: it is read when the module is imported and again whenever the starter, which runs nobody
+else's code, finds its own set changed from outside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from . import _hooks, _osthread, _seam
+from ._hooks import CPU
+
+__all__ = ["CPU", "allowed_cpus", "current_cpu", "topology"]
+
+_SYSFS = "/sys/devices/system/cpu"
+
+
+class _Allowed:
+    cpus: frozenset[int] = _osthread.get_affinity(0)  # written whole by the starter
+
+
+allowed = _Allowed()
+
+
+def allowed_cpus() -> tuple[int, ...]:
+    """The CPUs that this process may use now, in order (TP-8). Any context."""
+    return tuple(sorted(allowed.cpus))
+
+
+def _read_int(path: str, default: int = -1) -> int:
+    try:
+        with open(path) as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return default
+
+
+def _sysfs_topology() -> list[CPU]:
+    cpus = []
+    for entry in sorted(os.listdir(_SYSFS)):
+        if not (entry.startswith("cpu") and entry[3:].isdigit()):
+            continue
+        where = f"{_SYSFS}/{entry}"
+        node = next((int(name[4:]) for name in os.listdir(where) if name[:4] == "node" and name[4:].isdigit()), -1)
+        caches = [name for name in _listdir(f"{where}/cache") if name.startswith("index")]
+        last = max(caches, key=lambda name: _read_int(f"{where}/cache/{name}/level"), default=None)
+        cpus.append(
+            CPU(
+                int(entry[3:]),
+                core=_read_int(f"{where}/topology/core_id"),
+                package=_read_int(f"{where}/topology/physical_package_id"),
+                cache=_read_int(f"{where}/cache/{last}/id") if last else -1,
+                node=node,
+            )
+        )
+    return sorted(cpus, key=lambda cpu: cpu.cpu)
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def check_topology(answer: Sequence[CPU]) -> tuple[CPU, ...]:
+    """Return the answer of a topology hook if it can be one: at least one CPU, none twice."""
+    cpus = tuple(answer)
+    numbers = [cpu.cpu for cpu in cpus]
+    if not cpus:
+        raise ValueError("the topology hook answered with no CPU at all")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"the topology hook names a CPU twice: {numbers}")
+    return cpus
+
+
+def topology() -> tuple[CPU, ...]:
+    """The CPUs of the machine as the topology hook tells, else as the system does. Thread context, reads files."""
+    answer = _hooks.ask("threadpool9_topology")
+    if answer is not None:
+        return check_topology(answer)
+    try:
+        found = _sysfs_topology()
+    except OSError:
+        found = []
+    return tuple(found) or tuple(CPU(cpu) for cpu in sorted(allowed.cpus))
+
+
+def _by_thread() -> int:
+    """Where no call tells the current CPU: spread threads over the allowed CPUs by their identity."""
+    cpus = allowed_cpus()
+    return cpus[_seam.get_ident() // 64 % len(cpus)]
+
+
+class _Current:
+    getcpu: Callable[[], int] | None = None  # written whole once, at the first call
+
+
+_current = _Current()
+
+
+def current_cpu() -> int:
+    """The CPU that the caller runs on now, as the hook or the OS tells. Any context, never blocks (HK-1)."""
+    hook = _hooks.answers.current_cpu
+    if hook is not None:
+        cpu = hook()
+        if cpu is not None:
+            return cpu
+    getcpu = _current.getcpu
+    if getcpu is None:
+        getcpu = _current.getcpu = _osthread.find_getcpu() or _by_thread
+    return getcpu()

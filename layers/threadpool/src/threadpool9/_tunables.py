@@ -1,0 +1,121 @@
+"""Tunables: attributes that a program sets, each read once from the environment.
+
+One class serves the three layers (each has its own instance). A bad value is a `TunableError` that names the
+tunable and what it takes and leaves the old value; a bad value in the environment warns and leaves the default.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+
+from ._errors import TunableError
+
+
+def number(low: float, *, integer: bool = False) -> Callable[[object], float]:
+    """A check for a finite number >= `low`."""
+    kind = "an integer" if integer else "a number"
+
+    def check(value: object) -> float:
+        if isinstance(value, str):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError
+        if value < low or (integer and value != int(value)):
+            raise ValueError
+        return int(value) if integer else value
+
+    check.__doc__ = f"{kind} >= {low:g}"
+    return check
+
+
+def boolean(value: object) -> bool:
+    """True or False (in the environment 1 or 0, yes or no, true or false)"""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("1", "yes", "true", "0", "no", "false"):
+        return value.lower() in ("1", "yes", "true")
+    raise ValueError
+
+
+def exit_policy(value: object) -> str | float:
+    """'drain', 'cancel', 'abandon', or a limit for draining in seconds"""
+    if value in ("drain", "cancel", "abandon"):
+        return str(value)
+    return number(0)(value)
+
+
+class TunableSet:
+    """A closed set of named values with checks; attribute access only.
+
+    Any context may read; assignment is one reference store. There is no lock.
+    """
+
+    def __init__(self, prefix: str, spec: dict[str, tuple[object, Callable[[object], object]]]) -> None:
+        # set once: _prefix, _spec; the values themselves are written whole (atomic stores)
+        object.__setattr__(self, "_prefix", prefix)
+        object.__setattr__(self, "_spec", spec)
+        for name, (default, check) in spec.items():
+            object.__setattr__(self, name, default)
+            text = os.environ.get(f"{prefix}_{name}".upper())
+            if text is None:
+                continue
+            try:
+                object.__setattr__(self, name, check(text))
+            except ValueError:
+                takes = (check.__doc__ or "").strip()
+                warnings.warn(
+                    f"{prefix}_{name}={text!r} in the environment is ignored: it takes {takes}".replace(
+                        f"{prefix}_{name}", f"{prefix}_{name}".upper(), 1
+                    ),
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+
+    def __setattr__(self, name: str, value: object) -> None:
+        spec = self._spec  # type: ignore[attr-defined]  # set through object.__setattr__
+        if name not in spec:
+            raise AttributeError(f"no tunable {name!r}; there are {', '.join(sorted(spec))}")
+        check = spec[name][1]
+        try:
+            checked = check(value)
+        except ValueError:
+            takes = (check.__doc__ or "").strip()
+            raise TunableError(f"tunable {name} takes {takes}, not {value!r}") from None
+        object.__setattr__(self, name, checked)
+
+    def __repr__(self) -> str:
+        spec = self._spec  # type: ignore[attr-defined]
+        return f"<tunables {' '.join(f'{name}={getattr(self, name)!r}' for name in spec)}>"
+
+
+class Tunables(TunableSet):
+    """threadpool9's tunables; environment names are ``THREADPOOL9_`` and the name in capitals."""
+
+    idle_ms: float
+    """Idle time in milliseconds after which a worker leaves, >= 1, default 30000 (TP-4)."""
+    job_names: bool
+    """Show the job's name as the thread's OS name while it runs, default False for its cost (TP-11)."""
+    strict_priorities: bool
+    """Raise at get() when the OS refuses a priority, default False (TP-10)."""
+    exit_policy: str | float
+    """What happens at exit with work left: 'drain' (default), 'cancel', 'abandon', or seconds (TP-32)."""
+    stall_ms: float
+    """Report a job that runs longer than this many milliseconds; 0 (default) is off (TP-35)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "threadpool9",
+            {
+                "idle_ms": (30000.0, number(1)),
+                "job_names": (False, boolean),
+                "strict_priorities": (False, boolean),
+                "exit_policy": ("drain", exit_policy),
+                "stall_ms": (0.0, number(0)),
+            },
+        )
+
+
+tunables = Tunables()

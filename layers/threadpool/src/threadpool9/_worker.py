@@ -1,0 +1,208 @@
+"""The worker: one thread of one pool, from birth to idling out.
+
+    born      put the thread in order (CPU, class, nice, mask, name), before the first job's first bytecode
+    work      pop tickets until there are none; claim each; run it; see that done() was called
+    idle      put right what jobs left on the thread; publish itself on the idle stack; *look again*; park
+    leave     take itself off the stack; failing that, somebody is handing it work, so work
+
+Publish-then-look here meets publish-then-look in `Pool._enqueue`: either the scheduler sees the idle worker and
+claims it, or the worker sees the job. Only the claim (the pop from the idle stack) entitles anybody to wake a
+worker, and a worker that was claimed waits for its wake-up: that decides every race of idle-out.
+
+Rules. O: written by the worker's own thread, read by anybody (a snapshot may be a moment old). S: set at init.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import _hooks, _osthread, _seam
+from ._errors import UsageError
+from ._probes import probes
+from ._topology import allowed
+from ._tunables import tunables
+
+if TYPE_CHECKING:
+    from ._job import Job
+    from ._pool import Pool
+
+_LEAVE = object()  # what a claimed worker gets instead of a wake-up: go now
+
+
+class Worker:
+    """One thread that runs the jobs of `pool`. Made and started by the starter only."""
+
+    def __init__(self, pool: Pool, ready: Any) -> None:
+        self.pool = pool  # S
+        self.box: _seam.SimpleQueue[object] = _seam.SimpleQueue()  # A: wake-ups; put by who claimed us, only
+        self.wake = self.box.put  # S
+        self.ready = ready  # S: released once, when the worker has looked for its first job
+        self.tid = 0  # O
+        self.ident = 0  # O
+        self.job: Job | None = None  # O: what runs now
+        self.since = _seam.monotonic()  # O: start of the present state
+        self.started = 0  # O
+        self.completed = 0  # O
+        self.errors = 0  # O
+        self.scheduling = ""  # O: what the OS says
+        self.bound = pool.cpu is None  # O: False while the CPU can't be had
+        self.name = pool.thread_name  # S
+        self.thread = _seam.Thread(self._main, f"{self.name}-{next(pool.numbers)}")  # S
+        self._fingerprint = _osthread.fingerprint_call()  # O
+        self._clean: object = None  # O: the fingerprint of the clean thread
+
+    def leave(self) -> None:
+        """Tell the worker, which the caller has claimed, to go."""
+        self.box.put(_LEAVE)
+
+    # --- the thread
+
+    def _main(self) -> None:
+        pool = self.pool
+        self.tid = _seam.get_native_id()
+        self.ident = _seam.get_ident()
+        pool._workers[self.ident] = self
+        try:
+            self._settle()
+        except BaseException as error:  # an odd OS or hook: jobs still run
+            _hooks.report_error(error, origin=pool)
+        if (probe := probes.thread__start) is not None:
+            probe(pool)
+        try:
+            self._live()
+        finally:
+            if (probe := probes.thread__exit) is not None:
+                probe(pool)
+            # The last step of our own; the starter joins the thread and tells who waits for it.
+            pool._gone(self)
+
+    def _live(self) -> None:
+        jobs, idle = self.pool._jobs, self.pool._idle
+        popleft = jobs.popleft
+        run = self._run
+        ready = self.ready
+        box_get = self.box.get
+        while True:
+            while jobs:
+                try:
+                    ticket = popleft()
+                    job = ticket.pop()
+                except IndexError:  # another worker was faster, or the ticket was withdrawn
+                    continue
+                if ready is not None:
+                    ready = ready.release()
+                run(job, ticket)
+                del job, ticket
+            if ready is not None:
+                ready = ready.release()
+            if self._fingerprint() != self._clean:
+                self._put_right()
+            self.since = parked = _seam.monotonic()
+            idle.append(self)
+            # Look again: what was scheduled before the line above saw no idle worker.
+            if (jobs or self.pool._closing) and self._unpublish():
+                if self.pool._closing and not jobs:
+                    return
+                continue
+            while True:
+                left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
+                try:
+                    message = box_get(True, min(left, 1e6) if left > 0 else 0.0)
+                except _seam.Empty:
+                    # A longer idle time may have been set meanwhile: the wait goes on.
+                    if parked + tunables.idle_ms / 1000 > _seam.monotonic():
+                        continue
+                    if self._unpublish():
+                        if (probe := probes.thread__dying) is not None:
+                            probe(self.pool)
+                        return
+                    message = box_get()  # claimed: the wake-up is on its way
+                break
+            if message is _LEAVE and not jobs:
+                return
+            if not self._bound_still():
+                self._rebind()
+
+    def _unpublish(self) -> bool:
+        """Leave the idle stack; False if somebody has claimed us and will wake us."""
+        try:
+            self.pool._idle.remove(self)
+        except ValueError:
+            return False
+        except IndexError:  # "deque mutated during remove": try again, the entry is there or claimed
+            return self._unpublish()
+        return True
+
+    def _run(self, job: Job, ticket: list[Job]) -> None:
+        self.job = job
+        job._runner = self.ident
+        self.started += 1
+        self.since = _seam.monotonic()
+        if (probe := probes.thread__job) is not None:
+            probe(self.pool, job)
+        if tunables.job_names:
+            _osthread.set_name(job.name)
+        try:
+            job._fn(job)
+            if job._ticket is ticket:
+                raise UsageError(f"{job!r} returned without done(): call it, interlock held, when there is no more to do")
+        except BaseException as error:
+            self.errors += 1
+            # First release those who wait for the job, then report: the report may take its time.
+            if job._ticket is ticket:
+                job._finish()
+            _hooks.report_error(error, origin=job)
+            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive
+        if (probe := probes.thread__job__done) is not None:
+            probe(self.pool, job)
+        self.completed += 1
+        self.job = None
+
+    # --- the OS's view of the thread
+
+    def _settle(self) -> None:
+        """Be born clean: nothing of whoever caused this thread stays on it (TP-7, TP-10, TP-13)."""
+        pool = self.pool
+        _osthread.clean_signal_mask()
+        self._rebind()
+        refused = _osthread.apply_scheduling(pool.wanted)
+        self.scheduling = _osthread.describe()
+        if refused is not None:
+            pool._note_refusal(refused)
+        _osthread.set_name(self.name)
+        self._clean = self._fingerprint()
+
+    def _put_right(self) -> None:
+        """A job changed the CPU set, nice value, class or name of its thread, or the OS did: undo it (TP-13)."""
+        try:
+            self._settle()
+        except Exception as error:
+            _hooks.report_error(error, origin=self.pool)
+
+    def _bound_still(self) -> bool:
+        return self.pool.cpu is None or (self.bound and len(_osthread.get_affinity(0)) == 1)
+
+    def _rebind(self) -> None:
+        """Bind to the pool's CPU, or, if it is gone, to what is allowed; say so once and try again (TP-8)."""
+        pool = self.pool
+        if pool.cpu is None:
+            if _osthread.LINUX and _osthread.get_affinity(0) != allowed.cpus:
+                try:
+                    _osthread.set_affinity(allowed.cpus)
+                except OSError:
+                    pass  # the allowed set is about to be read anew; any CPU will do
+            return
+        try:
+            if _hooks.ask("threadpool9_bind", cpu=pool.cpu) is not True:
+                _osthread.set_affinity(frozenset((pool.cpu,)))
+        except OSError as error:
+            self.bound = False
+            pool._note_unbound(error)
+            try:
+                _osthread.set_affinity(allowed.cpus)
+            except OSError:
+                pass  # the kernel has moved us to what remains
+        else:
+            self.bound = True
+            pool._note_bound()
+        self._clean = self._fingerprint()

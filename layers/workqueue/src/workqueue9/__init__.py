@@ -1,0 +1,36 @@
+"""workqueue9: named queues of works for one function, after NetBSD's workqueue(9).
+
+    with workqueue9.WorkQueue("thumbnails", make_thumbnail) as wq:
+        wq.enqueue(workqueue9.Work(path))
+
+Ordered by default; several at once with `max_active`; one queue for each CPU with `WQ_PERCPU`; bounded with
+`max_pending`; delayed, frozen, waited for, cancelled, counted.
+"""
+
+from __future__ import annotations
+
+from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, UsageError, WaitTimeout
+
+from ._errors import Full, WorkPending
+from ._work import Work
+from ._workqueue import WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU, QueueStats, WorkQueue, snapshot
+
+__all__ = [
+    "WQ_FPU",
+    "WQ_GIANT",
+    "WQ_MPSAFE",
+    "WQ_PERCPU",
+    "CPUError",
+    "Error",
+    "FinalizingError",
+    "Full",
+    "PriorityError",
+    "QueueStats",
+    "StartError",
+    "UsageError",
+    "WaitTimeout",
+    "Work",
+    "WorkPending",
+    "WorkQueue",
+    "snapshot",
+]

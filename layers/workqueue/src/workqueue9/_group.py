@@ -1,0 +1,203 @@
+"""What the lanes of a work queue share: the one function, the counters, back-pressure, and who waits for a work.
+
+Rules. A: atomic, any context. E: written by one executor's thread, summed by readers. S: set at init.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from task9._lane import Executor, Group
+from threadpool9 import WaitTimeout, _seam
+
+from ._errors import Full
+from ._probes import probes
+
+if TYPE_CHECKING:
+    from task9._task import Task
+
+    from ._work import Work
+    from ._workqueue import WorkQueue
+
+BUCKETS = 40  # of the histogram of waiting times: bucket n counts waits of less than 2**n microseconds
+
+#: What a queue with WQ_GIANT holds while its function runs (WQ-13): all such queues exclude each other.
+giant = _seam.RLock()
+
+
+class Stats:
+    """Counters of one executor. E."""
+
+    __slots__ = ("completed", "errors", "run_seconds", "started", "waits")
+
+    def __init__(self) -> None:
+        self.started = 0
+        self.completed = 0
+        self.errors = 0
+        self.run_seconds = 0.0
+        self.waits = [0] * BUCKETS
+
+
+class Watch:
+    """Somebody waits for a work: each end of a run of it is one entry in `ends`."""
+
+    __slots__ = ("ends", "waiters")
+
+    def __init__(self) -> None:
+        self.ends: _seam.deque[None] = _seam.deque()  # A
+        self.waiters = _seam.Waiters()  # A
+
+
+class WorkGroup(Group):
+    """The group of one work queue."""
+
+    def __init__(
+        self,
+        name: str,
+        func: Callable[[Any, Any], object],
+        arg: Any,
+        exclusive: bool,
+        max_pending: int | None,
+        on_error: Callable[[BaseException, Any], object] | None,
+    ) -> None:
+        super().__init__(name, shared=False)
+        self.func = func  # S
+        self.arg = arg  # S
+        self.exclusive = exclusive  # S: WQ_GIANT
+        self.on_error = on_error  # S
+        self.wq: Callable[[], WorkQueue | None] = lambda: None  # S: weak, for probes
+        self.stats: list[Stats] = []  # S
+        self.cancelled = _seam.Tally()  # A
+        self.max_pending = max_pending  # S
+        #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
+        self.slots: _seam.deque[None] | None = (
+            None if max_pending is None else _seam.deque([None] * max_pending)
+        )  # A
+        self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
+        self.watches: dict[Work, Watch] = {}  # A: an entry is made by the first waiter and dropped by the last
+
+    # --- running
+
+    def make_call(self, executor: Executor) -> Callable[[Any], object]:
+        """The call of one executor: the queue's function with all that is counted around it."""
+        stats = Stats()
+        self.stats.append(stats)
+        func, arg, slots, watches, waits = self.func, self.arg, self.slots, self.watches, stats.waits
+        if self.exclusive:
+            plain = func
+
+            def func(work: Any, arg: Any) -> object:
+                with giant:
+                    return plain(work, arg)
+
+        now = _seam.monotonic
+
+        def call(work: Any) -> None:
+            if work._marker:
+                work.fn(work)
+                return
+            if slots is not None and work._slot:
+                self.give_slot()
+            start = now()
+            stats.started += 1
+            waits[min(int((start - work._since) * 1e6).bit_length(), BUCKETS - 1)] += 1
+            if probes.entry is not None:
+                probes.entry(self.wq(), work, func, arg)
+            # From here on the work is the function's: only its identity is used.
+            try:
+                func(work, arg)
+            except BaseException:
+                stats.errors += 1
+                raise
+            finally:
+                stats.completed += 1
+                stats.run_seconds += now() - start
+                if probes.return_ is not None:
+                    probes.return_(self.wq(), work, func, arg)
+                if watches:
+                    self.ended(work)
+
+        return call
+
+    def ended(self, work: Work) -> None:
+        """A run of `work` is over, or it was withdrawn: tell who waits for it. Any context."""
+        watch = self.watches.get(work)
+        if watch is not None:
+            watch.ends.append(None)
+            watch.waiters.wake_all()
+
+    def report(self, error: BaseException, task: Task) -> None:
+        """An exception left the function: `on_error`, or the error hook, told queue and work (WQ-11)."""
+        error.add_note(f"in work queue {self.name!r}, work {task!r}")
+        if self.on_error is not None:
+            self.on_error(error, task)
+        else:
+            super().report(error, task)
+
+    # --- back-pressure
+
+    def take_slot(self, work: Work, block: bool, timeout: float | None) -> None:
+        """Take a slot, waiting for one if `block`; Full if there is none (in time)."""
+        slots = self.slots
+        assert slots is not None
+        deadline = _seam.deadline_after(timeout) if block else None
+        while True:
+            try:
+                slots.pop()
+            except IndexError:
+                pass
+            else:
+                return
+            if not block:
+                raise Full(f"queue {self.name!r} holds {self.max_pending} works; {work!r} was not enqueued")
+            try:
+                in_time = self.space.wait(lambda: not slots, deadline)
+            except BaseException:
+                self._pass_on()
+                raise
+            if not in_time and not slots:
+                self._pass_on()
+                raise Full(f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued")
+
+    def _pass_on(self) -> None:
+        # We may have been woken for a slot that we do not take: let somebody else have it.
+        if self.slots:
+            self.space.wake_one()
+
+    def give_slot(self) -> None:
+        """Put a slot back and wake one enqueuer. Any context."""
+        if self.slots is not None:
+            self.slots.append(None)
+            if self.space.locks:
+                self.space.wake_one()
+
+    # --- waiting for one work
+
+    def pending_here(self, work: Work) -> bool:
+        """True if `work` waits on a lane of this queue or is armed for it. Any context."""
+        lane = work._lane
+        return lane is not None and lane.group is self and work._pend.locked()
+
+    def in_hand(self, work: Work) -> list[Executor]:
+        """The executors that are in the function with `work`. Any context."""
+        return [executor for executor in self.executors() if executor.current is work]
+
+    def wait(self, work: Work, deadline: float | None) -> None:
+        """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout."""
+        fresh = Watch()
+        watch = self.watches.setdefault(work, fresh)
+        # State first, then the count: a run that ends in between makes us look again, never return early.
+        need = len(self.in_hand(work)) + self.pending_here(work)
+        target = len(watch.ends) + need
+
+        def must_wait() -> bool:
+            return len(watch.ends) < target and (self.pending_here(work) or bool(self.in_hand(work)))
+
+        try:
+            while must_wait():
+                if not watch.waiters.wait(must_wait, deadline) and must_wait():
+                    raise WaitTimeout(f"{work!r} is still pending or running on queue {self.name!r}")
+        finally:
+            if not watch.waiters.locks:
+                self.watches.pop(work, None)

@@ -1,0 +1,440 @@
+"""The work queue: one function, a FIFO of works for it (WQ-1 to WQ-13).
+
+A work queue is a task queue (one lane, or one for each CPU) whose executors call the queue's function. What it
+adds: every enqueue is a run (no coalescing: enqueuing what is pending is an error), waiting for one work,
+drain and destroy, back-pressure, freezing, counters. It owns no thread while it is idle (WQ-8).
+
+    open       enqueue from anywhere
+    draining   enqueue from the queue's own function only (WQ-6)
+    destroyed  none
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from task9 import TaskQueue
+from task9._delayed import check_seconds
+from task9._lane import Group, Lane
+from task9._timer import coalesce
+from threadpool9 import PRI_NONE, UsageError, _seam
+from threadpool9._priority import check_priority
+
+from ._errors import WorkPending
+from ._group import BUCKETS, WorkGroup
+from ._probes import probes
+from ._work import Work
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["WQ_FPU", "WQ_GIANT", "WQ_MPSAFE", "WQ_PERCPU", "QueueStats", "WorkQueue", "snapshot"]
+
+WQ_MPSAFE = 0x01
+"""Accepted, and what happens anyway: queues run in parallel (WQ-13)."""
+WQ_PERCPU = 0x02
+"""One ordered queue for each CPU, bound to it (WQ-2)."""
+WQ_FPU = 0x04
+"""Accepted; a user-space thread always may use the FPU."""
+WQ_GIANT = 0x08
+"""Functions of all queues with this flag exclude each other: NetBSD's case without WQ_MPSAFE (WQ-13)."""
+
+_FLAGS = WQ_MPSAFE | WQ_PERCPU | WQ_FPU | WQ_GIANT
+
+
+@attrs.frozen
+class QueueStats:
+    """Counters of one queue (WQ-12); `started` - `completed` is what is in flight."""
+
+    enqueued: int
+    started: int
+    completed: int
+    cancelled: int
+    errors: int
+    run_seconds: float
+    """Time spent in the function, summed over all works."""
+    wait_histogram: tuple[int, ...]
+    """Bucket n counts works that waited less than 2**n microseconds (and at least half of that)."""
+    pending: int
+    running: int
+
+
+class _Lanes(TaskQueue):
+    """The task queue below a work queue."""
+
+    def __init__(self, group: WorkGroup, pri: int, percpu: bool, concurrency: int) -> None:
+        self._work_group = group
+        super().__init__(group.name, pri, percpu, concurrency)
+
+    def _make_group(self) -> Group:
+        return self._work_group
+
+
+class WorkQueue:
+    """A named queue of works for one function: ``func(work, arg)``.
+
+    Args:
+        name: for people.
+        func: called with each work; its exceptions go to `on_error` or the error hook, and the queue goes on.
+        arg: handed to `func` each time.
+        pri: priority of the threads.
+        flags: `WQ_PERCPU`, `WQ_GIANT`, `WQ_MPSAFE`, `WQ_FPU`.
+        max_active: how many works run at once, started in order; 1 makes an ordered queue. Not with WQ_PERCPU.
+        max_pending: how many works may wait (delayed ones apart); None for no limit (WQ-9).
+        on_error: ``on_error(exception, work)`` instead of the error hook (WQ-11).
+
+    Thread context. ``with`` drains and destroys. Follows ``workqueue_create``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        func: Callable[[Any, Any], object],
+        arg: Any = None,
+        pri: int = PRI_NONE,
+        flags: int = 0,
+        max_active: int = 1,
+        max_pending: int | None = None,
+        on_error: Callable[[BaseException, Any], object] | None = None,
+    ) -> None:
+        self._state = "destroyed"  # A: until we are complete
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a queue is a str, not {name!r}")
+        if not callable(func):
+            raise TypeError(f"func must be callable with a work and arg, not {func!r}")
+        if on_error is not None and not callable(on_error):
+            raise TypeError(f"on_error must be callable with an exception and a work, not {on_error!r}")
+        if type(flags) is not int or flags & ~_FLAGS:
+            raise ValueError(f"flags are WQ_PERCPU, WQ_GIANT, WQ_MPSAFE and WQ_FPU or'ed together, not {flags!r}")
+        for what, value in (("max_active", max_active), ("max_pending", 1 if max_pending is None else max_pending)):
+            if type(value) is not int:
+                raise TypeError(f"{what} is an int >= 1, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{what} is an int >= 1, not {value!r}")
+        percpu = bool(flags & WQ_PERCPU)
+        if percpu and max_active != 1:
+            raise ValueError("max_active is 1 for a queue with WQ_PERCPU: each CPU's queue is ordered")
+        self.name = name  # S
+        self.pri = check_priority(pri)  # S
+        self.flags = flags  # S
+        self.max_active = max_active  # S
+        self._group = group = WorkGroup(name, func, arg, bool(flags & WQ_GIANT), max_pending, on_error)  # S
+        group.wq = weakref.ref(self)
+        self._lanes = _Lanes(group, pri, percpu, max_active)  # S
+        self._lane = self._lanes._lane  # S: None for WQ_PERCPU
+        self._state = "open"
+        queues.add(self)
+        if (probe := probes.create) is not None:
+            probe(self, name, func, arg, pri, 0, flags)
+
+    def __repr__(self) -> str:
+        return f"<WorkQueue {self.name!r} {self._state}>"
+
+    # --- enqueuing
+
+    def enqueue(self, work: Work, cpu: int | None = None, block: bool = True, timeout: float | None = None) -> bool:
+        """Put `work` at the end; its function is called once for each enqueue (WQ-3).
+
+        Args:
+            work: not pending anywhere. It may be enqueued again once the function has been called with it.
+            cpu: with WQ_PERCPU, the CPU whose queue takes it; None is the caller's.
+            block: on a full queue wait (thread context) or raise Full at once (WQ-9).
+            timeout: seconds to wait on a full queue.
+
+        True if enqueued; False if the work is disabled, or is being cancelled right now. Any context and never
+        blocks, but for a full queue with `block`. Raises WorkPending, Full, CPUError, StartError, and UsageError
+        for a queue that drains or is destroyed, or a cpu without WQ_PERCPU. An error changes nothing.
+        """
+        try:
+            pend, disabled = work._pend, work._disabled
+        except AttributeError:
+            raise TypeError(f"{self!r} takes works, not {work!r}") from None
+        lane = self._lane
+        if cpu is not None or lane is None:
+            lane = self._choose(cpu)
+        if self._state != "open":
+            self._check_open()
+        if disabled:
+            return False
+        group = self._group
+        limited = group.slots is not None
+        if limited:
+            if pend.locked():  # do not wait for space for nothing
+                self._refuse_pending(work)
+            group.take_slot(work, block, timeout)
+        if not pend.acquire(False):
+            if limited:
+                group.give_slot()
+            self._refuse_pending(work)
+        work._lane = lane
+        work._slot = limited
+        work._since = _seam.monotonic()
+        if probes.enqueue is not None:
+            probes.enqueue(self, work, lane.pool.cpu)
+        lane.items.append(work)
+        if lane.idle:
+            try:
+                lane.kick_or_undo(work)
+            except BaseException:
+                if limited:
+                    group.give_slot()
+                raise
+        return True
+
+    def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
+        """Enqueue `work` `seconds` from now at the earliest (WQ-7); 0 is `enqueue`. Never blocks; any context.
+
+        A delayed work takes no slot of `max_pending`. Returns and raises as `enqueue`; ValueError for a delay
+        that is negative or not finite.
+        """
+        check_seconds("a delay", seconds)
+        check_seconds("jitter", jitter)
+        if not isinstance(work, Work):
+            raise TypeError(f"{self!r} takes works, not {work!r}")
+        lane = self._choose(cpu)
+        self._check_open()
+        if work._disabled:
+            return False
+        if not work._pend.acquire(False):
+            self._refuse_pending(work)
+        work._slot = False
+        work._lane = lane
+        if seconds == 0:
+            work._queue = self._lanes
+            work._expire()
+        else:
+            work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
+        return True
+
+    def modify(self, work: Work, seconds: float, jitter: float = 0.0) -> bool:
+        """Move a pending work to `seconds` from now, or enqueue it so: True if it was pending here (WQ-7).
+
+        Any context. A work that is pending on another queue is WorkPending.
+        """
+        check_seconds("a delay", seconds)
+        check_seconds("jitter", jitter)
+        if self._group.pending_here(work) and work._withdraw():
+            if work._slot:
+                self._group.give_slot()
+                work._slot = False
+            lane = work._lane
+            assert lane is not None
+            if seconds == 0:
+                work._queue = self._lanes
+                work._expire()
+            else:
+                work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
+            return True
+        self.enqueue_delayed(work, seconds, jitter)
+        return False
+
+    def _choose(self, cpu: int | None) -> Lane:
+        lane = self._lane
+        if lane is not None:
+            if cpu is not None:
+                raise UsageError(f"queue {self.name!r} was made without WQ_PERCPU: there is no CPU {cpu!r} to choose")
+            return lane
+        if cpu is None:
+            return self._lanes._current_lane()
+        return self._lanes._lane_of(cpu)
+
+    def _check_open(self) -> None:
+        if self._state == "destroyed":
+            raise UsageError(f"queue {self.name!r} is destroyed")
+        if self._state == "draining" and not self._group.is_own_thread():
+            raise UsageError(f"queue {self.name!r} is draining and takes works from its own function only")
+
+    def _refuse_pending(self, work: Work) -> None:
+        lane = work._lane
+        where = "another queue" if lane is None else f"queue {lane.group.name!r}"
+        raise WorkPending(f"{work!r} is pending on {where}; it may be enqueued again once its function was called")
+
+    # --- waiting and cancelling
+
+    def wait(self, work: Work, timeout: float | None = None) -> None:
+        """Wait until `work` is neither pending on this queue nor in its function (WQ-4). Thread context.
+
+        Bounded: runs that are enqueued later are not awaited. From the queue's own function: returns at once, as
+        it would wait for itself (probe ``wait__self``). Raises WaitTimeout after `timeout` seconds.
+        """
+        deadline = _seam.deadline_after(timeout)
+        if (probe := probes.wait__start) is not None:
+            probe(self, work)
+        if self._group.is_own_thread():
+            if (probe := probes.wait__self) is not None:
+                probe(self, work)
+        else:
+            if self._group.pending_here(work) and (probe := probes.wait__hit) is not None:
+                probe(self, work)
+            self._group.wait(work, deadline)
+        if (probe := probes.wait__done) is not None:
+            probe(self, work)
+
+    def cancel(self, work: Work, timeout: float | None = None) -> bool:
+        """Withdraw `work`; True if it was withdrawn before running, False if it had run or was waited for (WQ-5).
+
+        Thread context; waits for a run under way. Who enqueues meanwhile, the function itself too, gets False.
+        From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
+        """
+        deadline = _seam.deadline_after(timeout)
+        with _disable_lock:
+            work._disabled += 1
+        try:
+            withdrawn = self._withdraw(work)
+            if self._group.is_own_thread():
+                return withdrawn
+            if not withdrawn and not self._group.pending_here(work) and not self._group.in_hand(work):
+                return False
+            while self._group.in_hand(work) or self._group.pending_here(work):
+                withdrawn = False
+                self._group.wait(work, deadline)
+                self._withdraw(work)
+            return withdrawn
+        finally:
+            with _disable_lock:
+                work._disabled -= 1
+
+    def _withdraw(self, work: Work) -> bool:
+        if not (self._group.pending_here(work) and work._withdraw()):
+            return False
+        if work._slot:
+            self._group.give_slot()
+        work._pend.release()
+        self._group.cancelled.bump()
+        self._group.ended(work)
+        return True
+
+    def disable(self, work: Work, timeout: float | None = None) -> bool:
+        """Cancel `work` and let every enqueue of it return False until `enable` (WQ-10). Counted. Thread context.
+
+        Returns as `cancel`.
+        """
+        with _disable_lock:
+            work._disabled += 1
+        return self.cancel(work, timeout)
+
+    def enable(self, work: Work) -> bool:
+        """Undo one `disable`; True if the work may be enqueued again now. What was refused is not made up for."""
+        with _disable_lock:
+            if work._disabled == 0:
+                raise UsageError(f"{work!r} is not disabled: one enable() too many")
+            work._disabled -= 1
+            return work._disabled == 0
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Wait until everything that was enqueued before has completed (WQ-6); timers are not awaited (WQ-7).
+
+        Thread context. On a frozen queue with works it waits for the thaw. From the queue's own function:
+        UsageError. Raises WaitTimeout.
+        """
+        self._lanes.drain(timeout)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the queue is empty, works enqueued by its own function included (WQ-6). Thread context.
+
+        Meanwhile everybody else's enqueue is a UsageError. Raises WaitTimeout; UsageError from its own function.
+        """
+        deadline = _seam.deadline_after(timeout)
+        if self._group.is_own_thread():
+            raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to drain")
+        if self._state == "destroyed":
+            raise UsageError(f"queue {self.name!r} is destroyed")
+        with _disable_lock:
+            _draining[self] = _draining.get(self, 0) + 1
+            self._state = "draining"
+        try:
+            self._lanes._drain_all(deadline)
+        finally:
+            with _disable_lock:
+                _draining[self] -= 1
+                if not _draining[self]:
+                    del _draining[self]
+                    if self._state == "draining":
+                        self._state = "open"
+
+    def destroy(self, timeout: float | None = None) -> tuple[Work, ...]:
+        """End the queue (WQ-6, WQ-7): after a drain; a running function is waited for. Thread context.
+
+        Cancels works that are armed for later and returns them. With a work pending, from its own function, or
+        a second time: UsageError, and nothing was changed.
+        """
+        if self._state == "destroyed":
+            raise UsageError(f"queue {self.name!r} is destroyed already")
+        if self._group.is_own_thread():
+            raise UsageError(f"the function of queue {self.name!r} can't destroy its own queue")
+        waiting = sum(len(lane.items) for lane in self._group.lanes)
+        if waiting:
+            raise UsageError(f"queue {self.name!r} has {waiting} works pending; drain() it before destroy()")
+        if (probe := probes.exit__start) is not None:
+            probe(self)
+        self._state = "destroyed"
+        cancelled = self._lanes.close(timeout)
+        for _ in cancelled:
+            self._group.cancelled.bump()
+        if (probe := probes.destroy) is not None:
+            probe(self)
+        if (probe := probes.exit__done) is not None:
+            probe(self)
+        return tuple(work for work in cancelled if isinstance(work, Work))
+
+    def __enter__(self) -> WorkQueue:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if self._state != "destroyed":
+            self.drain()
+            self.destroy()
+
+    # --- freezing
+
+    def freeze(self) -> None:
+        """Hold what is enqueued from now on and what waits; running works go on (WQ-10). Any context."""
+        self._group.frozen = True
+
+    def thaw(self) -> None:
+        """Run what was held, in order (WQ-10). Any context."""
+        self._group.frozen = False
+        # Cleared, then look: who appended while we were frozen has left the kick to us.
+        for lane in self._group.lanes:
+            for _ in lane.executors:
+                if lane.items and lane.idle:
+                    lane.kick()
+
+    # --- looking
+
+    def stats(self) -> QueueStats:
+        """The counters now (WQ-12). Any context; exact when nothing is going on."""
+        group = self._group
+        stats = group.stats
+        completed = sum(s.completed for s in stats)  # before started: in flight is never negative
+        started = sum(s.started for s in stats)
+        pending = sum(1 for lane in group.lanes for task in list(lane.items) if not task._marker)
+        cancelled = group.cancelled.value()
+        armed = len(self._lanes._armed)
+        return QueueStats(
+            enqueued=started + pending + cancelled + armed,
+            started=started,
+            completed=completed,
+            cancelled=cancelled,
+            errors=sum(s.errors for s in stats),
+            run_seconds=sum(s.run_seconds for s in stats),
+            wait_histogram=tuple(sum(s.waits[n] for s in stats) for n in range(BUCKETS)),
+            pending=pending + armed,
+            running=started - completed,
+        )
+
+
+#: Guards the disable counts and the draining states; held for a few lines only, by thread context only.
+_disable_lock = _seam.RLock()
+_draining: dict[WorkQueue, int] = {}
+queues: weakref.WeakSet[WorkQueue] = weakref.WeakSet()
+
+
+def snapshot() -> dict[str, QueueStats]:
+    """The counters of every queue of the process by name; of queues with the same name the newest. Thread context."""
+    return {queue.name: queue.stats() for queue in list(queues)}
