@@ -83,10 +83,6 @@ class DelayedTask(Task):
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
         while True:
-            if self._withdraw():
-                queue = queue or self._queue
-                self._move(seconds, jitter, queue if queue is not None else system_queue())
-                return True
             if self._pend.acquire(False):
                 queue = queue or system_queue()
                 if queue._closed:
@@ -94,8 +90,13 @@ class DelayedTask(Task):
                     queue._refuse_closed()
                 self._move(seconds, jitter, queue)
                 return False
+            where = self._locate()
+            if where == "ours":
+                queue = queue or self._queue
+                self._move(seconds, jitter, queue if queue is not None else system_queue())
+                return True
             self._coalesced(self._lane.group if self._lane is not None else None)  # raises if destroyed
-            if not self._in_hand():
+            if where == "nowhere":
                 # Somebody else moves, schedules or cancels it at this very moment, perhaps the code that we
                 # interrupted: what happens at the same time may be taken to happen after us.
                 return True
@@ -103,10 +104,6 @@ class DelayedTask(Task):
                 # We interrupt the executor itself between taking us and giving the pending lock back, and can't
                 # wait for it: its run begins after this call and is the one that was asked for.
                 return True
-
-    def _in_hand(self) -> bool:
-        """True while an executor has taken us and has not given the pending lock back: a few bytecodes."""
-        return self._pend.locked() and self._taken()
 
     def _arm(self, seconds: float, jitter: float, queue: TaskQueue) -> None:
         """Into the timer; the caller holds the pending lock, which is given back on error."""

@@ -14,7 +14,8 @@ executor for each CPU, on that CPU's pool. A task walks like this:
 
 Who has popped an item (an executor by popleft, a canceller by remove) owns it and the pending lock with it: the
 deque decides the race, and nothing stale is left behind. From TAKING to the end of the call an executor shows
-that it has something in hand, so "not in items and no executor has it" is enough to know that a task is idle.
+that it has something in hand, and it numbers what it takes in `runs`: who looks for a task in several places
+and sees the same numbers before and after has looked at one moment (`Task._locate`).
 
 A task never runs beside itself (TK-3): an executor that pops a task which runs elsewhere puts it into that
 other executor's `deferred`, *then* looks whether it still runs; the other one ends the run, *then* looks at
@@ -141,7 +142,7 @@ class Executor:
         self.job = Job(self._run, interlock=NoLock(), name=name)  # S
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
-        self.runs = 0  # E: number of the run that is in `current`
+        self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken
         self.errors = 0  # E
         self.waiters = _seam.Waiters()  # A: threads that wait for the end of the current run
         self.deferred: _seam.deque[Task] = _seam.deque()  # A: scheduled elsewhere while we run them
@@ -152,11 +153,10 @@ class Executor:
         group, guard, items, idle, call = lane.group, lane.guard, lane.items, lane.idle, self.call
         popleft = items.popleft
         waiting, deferred = self.waiters.locks, self.deferred
-        runs = self.runs
         self.ident = _seam.get_ident()
         while True:
             while items and not group.frozen:
-                self.runs = runs = runs + 1
+                self.runs += 1
                 self.current = TAKING
                 try:
                     if guard is None:
@@ -188,6 +188,7 @@ class Executor:
                     self.waiters.wake_all()
                 if deferred:
                     self._undefer()
+                    self.current = None
             task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive
             self.current = None
             if waiting:
@@ -220,11 +221,14 @@ class Executor:
 
     def _undefer(self) -> None:
         """Put what was scheduled elsewhere during the run back where it was scheduled, at the front."""
+        # Something in hand, as when taking: see `Task._locate`.
+        self.runs += 1
+        self.current = TAKING
         while self.deferred:
             try:
                 task = self.deferred.popleft()
             except IndexError:
-                return
+                break
             lane = task._lane
             assert lane is not None
             lane.items.appendleft(task)

@@ -313,7 +313,8 @@ class SharedQueue(TaskQueue):
         self.put()
 
     def __del__(self) -> None:
-        if self is not _registry.system:  # which lives as long as the process
+        # At exit the module may be emptied before us.
+        if globals().get("_registry") is not None and self is not _registry.system:  # which lives as long as the process
             super().__del__()
 
 

@@ -148,10 +148,31 @@ class Task:
                 return False
         return True
 
-    def _taken(self) -> bool:
-        """True if an executor may have us in hand without showing us yet."""
-        lane = self._lane
-        return lane is not None and any(e.current is TAKING or e.current is self for e in lane.executors)
+    def _locate(self) -> str:
+        """Where the task is: ``"ours"`` (withdrawn just now; the caller owns the pending lock), ``"taken"`` (an
+        executor has it in hand or may have) or ``"nowhere"``. Any context.
+
+        Looking in several places is not atomic: a task that was set aside comes back to its lane. So look again
+        whenever an executor took something meanwhile; each time round is a step forward of somebody else.
+        """
+        while True:
+            before = self._positions()
+            if self._withdraw():
+                return "ours"
+            lane = self._lane
+            executors = () if lane is None else lane.executors
+            last = self._exec
+            if any(e.current is TAKING or e.current is self for e in executors):
+                return "taken"
+            if last is not None and (last.current is TAKING or last.current is self):
+                return "taken"
+            if before == self._positions():
+                return "nowhere"
+
+    def _positions(self) -> tuple[object, ...]:
+        lane, last = self._lane, self._exec
+        executors = () if lane is None else lane.executors
+        return lane, last, 0 if last is None else last.runs, *[executor.runs for executor in executors]
 
     def cancel_async(self) -> bool:
         """Withdraw the pending run; True if the task is then neither pending nor running (TK-6).
@@ -160,12 +181,14 @@ class Task:
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        if self._withdraw():
+        if not self._pend.locked():
+            return not self.running
+        where = self._locate()
+        if where == "ours":
             self._pend.release()
             if (probe := probes.cancel) is not None:
                 probe(self)
-            return not self.running
-        return not self.running and not (self._pend.locked() and self._taken())
+        return where != "taken" and not self.running
 
     def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
         """Withdraw the pending run and wait for one under way (TK-6). Thread context; may block.
@@ -189,22 +212,21 @@ class Task:
         try:
             while True:
                 # The pending lock in our hand keeps everybody from scheduling until we are through.
-                mine = mine or self._withdraw() or self._pend.acquire(False)
+                where = "ours" if mine or self._pend.acquire(False) else self._locate()
+                mine = where == "ours"
                 executor = self._exec
                 if executor is not None and executor.current is self:
                     if executor.ident == _seam.get_ident():
                         return False
                     waited = True
                     self._wait_for(executor, interlock, deadline)
-                elif mine or not self._taken():
+                elif where != "taken":
                     # Not ours and not taken: somebody else is cancelling or scheduling it at this moment, and
                     # what happens at the same time as this call may be taken to happen after it.
                     return not waited
                 else:
                     # An executor is between popleft and showing what it has: a few bytecodes.
-                    doze = _seam.Lock()
-                    doze.acquire()
-                    doze.acquire(True, _TRANSIENT)
+                    _seam.doze(_TRANSIENT)
                     if deadline is not None and _seam.monotonic() > deadline:
                         raise WaitTimeout(f"{self!r} is still running")
         finally:

@@ -162,8 +162,8 @@ def wait_gone(tids: list[int], deadline: float) -> None:
     """
     if not LINUX:
         return
-    import time
+    from . import _seam
 
     for tid in tids:
-        while os.path.exists(f"/proc/self/task/{tid}") and time.monotonic() < deadline:
-            time.sleep(0.0001)  # nobody announces this to us: the kernel can only be polled
+        while os.path.exists(f"/proc/self/task/{tid}") and _seam.monotonic() < deadline:
+            _seam.doze(0.0001)  # nobody announces this to us: the kernel can only be polled

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import RLock, current_thread
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Any
 
 from ._errors import WaitTimeout
@@ -38,6 +38,7 @@ __all__ = [
     "get_ident",
     "get_native_id",
     "monotonic",
+    "monotonic_ns",
     "start_new_thread",
 ]
 
@@ -121,6 +122,13 @@ class Waiters:
                 self.locks.remove(mine)
             except ValueError:
                 pass
+
+
+def doze(seconds: float) -> None:
+    """Sleep: only where nobody can tell us what we wait for. Thread context."""
+    lock = Lock()
+    lock.acquire()
+    lock.acquire(True, seconds)
 
 
 def deadline_after(timeout: float | None) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from task9._lane import Executor, Group
+from task9._lane import TAKING, Executor, Group
 from threadpool9 import WaitTimeout, _seam
 
 from ._errors import Full
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._work import Work
     from ._workqueue import WorkQueue
 
-BUCKETS = 40  # of the histogram of waiting times: bucket n counts waits of less than 2**n microseconds
+BUCKETS = 64  # of the histogram of waiting times: bucket n counts waits of less than 2**n nanoseconds
 
 #: What a queue with WQ_GIANT holds while its function runs (WQ-13): all such queues exclude each other.
 giant = _seam.RLock()
@@ -29,13 +29,12 @@ giant = _seam.RLock()
 class Stats:
     """Counters of one executor. E."""
 
-    __slots__ = ("completed", "errors", "run_seconds", "started", "waits")
+    __slots__ = ("completed", "errors", "run_ns", "waits")
 
     def __init__(self) -> None:
-        self.started = 0
         self.completed = 0
         self.errors = 0
-        self.run_seconds = 0.0
+        self.run_ns = 0
         self.waits = [0] * BUCKETS
 
 
@@ -91,7 +90,7 @@ class WorkGroup(Group):
                 with giant:
                     return plain(work, arg)
 
-        now = _seam.monotonic
+        now = _seam.monotonic_ns
 
         def call(work: Any) -> None:
             if work._marker:
@@ -100,10 +99,9 @@ class WorkGroup(Group):
             if slots is not None and work._slot:
                 self.give_slot()
             start = now()
-            stats.started += 1
-            waits[min(int((start - work._since) * 1e6).bit_length(), BUCKETS - 1)] += 1
+            waits[(start - work._since).bit_length()] += 1
             if probes.entry is not None:
-                probes.entry(self.wq(), work, func, arg)
+                probes.entry(self.wq(), work, self.func, arg)
             # From here on the work is the function's: only its identity is used.
             try:
                 func(work, arg)
@@ -111,10 +109,12 @@ class WorkGroup(Group):
                 stats.errors += 1
                 raise
             finally:
+                stats.run_ns += now() - start
                 stats.completed += 1
-                stats.run_seconds += now() - start
                 if probes.return_ is not None:
-                    probes.return_(self.wq(), work, func, arg)
+                    probes.return_(self.wq(), work, self.func, arg)
+                # Show that the work is out of our hands, then look who waits for that.
+                executor.current = TAKING
                 if watches:
                     self.ended(work)
 
@@ -178,6 +178,11 @@ class WorkGroup(Group):
         """True if `work` waits on a lane of this queue or is armed for it. Any context."""
         lane = work._lane
         return lane is not None and lane.group is self and work._pend.locked()
+
+    def running(self) -> int:
+        """How many works are in the function now. Any context."""
+        in_hand = [executor.current for executor in self.executors()]
+        return sum(task is not None and task is not TAKING and not task._marker for task in in_hand)
 
     def in_hand(self, work: Work) -> list[Executor]:
         """The executors that are in the function with `work`. Any context."""

@@ -33,7 +33,7 @@ class Work(DelayedTask):
         super().__init__(_no_function)
         self.payload = payload
         self._disabled = 0  # written under the disable lock, read by anyone
-        self._since = 0.0  # written by the holder of _pend: when it came onto its lane
+        self._since = 0  # written by the holder of _pend: when it came onto its lane, in nanoseconds
         self._slot = False  # written by the holder of _pend: takes one of max_pending
 
     def __repr__(self) -> str:
@@ -46,5 +46,5 @@ class Work(DelayedTask):
         raise TypeError(f"{self!r} is enqueued with WorkQueue.enqueue or enqueue_delayed, not scheduled")
 
     def _expire(self) -> None:
-        self._since = _seam.monotonic()
+        self._since = _seam.monotonic_ns()
         super()._expire()

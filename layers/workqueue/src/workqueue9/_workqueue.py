@@ -22,6 +22,7 @@ from task9._lane import Group, Lane
 from task9._timer import coalesce
 from threadpool9 import PRI_NONE, UsageError, _seam
 from threadpool9._priority import check_priority
+from threadpool9._seam import monotonic_ns
 
 from ._errors import WorkPending
 from ._group import BUCKETS, WorkGroup
@@ -57,7 +58,7 @@ class QueueStats:
     run_seconds: float
     """Time spent in the function, summed over all works."""
     wait_histogram: tuple[int, ...]
-    """Bucket n counts works that waited less than 2**n microseconds (and at least half of that)."""
+    """Bucket n counts works that waited less than 2**n nanoseconds (and at least half of that)."""
     pending: int
     running: int
 
@@ -169,9 +170,10 @@ class WorkQueue:
             if limited:
                 group.give_slot()
             self._refuse_pending(work)
+        if limited:  # no slot is kept without a limit, so what an earlier queue left there does no harm
+            work._slot = True
         work._lane = lane
-        work._slot = limited
-        work._since = _seam.monotonic()
+        work._since = monotonic_ns()
         if probes.enqueue is not None:
             probes.enqueue(self, work, lane.pool.cpu)
         lane.items.append(work)
@@ -411,8 +413,9 @@ class WorkQueue:
         """The counters now (WQ-12). Any context; exact when nothing is going on."""
         group = self._group
         stats = group.stats
-        completed = sum(s.completed for s in stats)  # before started: in flight is never negative
-        started = sum(s.started for s in stats)
+        running = group.running()
+        completed = sum(s.completed for s in stats)
+        started = completed + running
         pending = sum(1 for lane in group.lanes for task in list(lane.items) if not task._marker)
         cancelled = group.cancelled.value()
         armed = len(self._lanes._armed)
@@ -422,10 +425,10 @@ class WorkQueue:
             completed=completed,
             cancelled=cancelled,
             errors=sum(s.errors for s in stats),
-            run_seconds=sum(s.run_seconds for s in stats),
+            run_seconds=sum(s.run_ns for s in stats) / 1e9,
             wait_histogram=tuple(sum(s.waits[n] for s in stats) for n in range(BUCKETS)),
             pending=pending + armed,
-            running=started - completed,
+            running=running,
         )
 
 

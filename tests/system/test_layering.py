@@ -1,0 +1,70 @@
+"""The rules between the layers, as ``make lint`` checks them; and that the check sees what it should."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def checker() -> ModuleType:
+    """tools/check_layers.py as a module."""
+    spec = importlib.util.spec_from_file_location("check_layers", ROOT / "tools" / "check_layers.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_layers_keep_the_rules(checker: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """No layer knows one above, and only the seam touches the interpreter's concurrency."""
+    status = checker.main()
+
+    assert status == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("threadpool9", "import task9"),
+        ("threadpool9", "def late():\n    from workqueue9 import WorkQueue"),
+        ("task9", "import workqueue9._queue as q"),
+        ("task9", "import importlib\nimportlib.import_module('workqueue9')"),
+        ("threadpool9", "import threading"),
+        ("threadpool9", "from _thread import allocate_lock"),
+        ("workqueue9", "try:\n    import queue\nexcept ImportError:\n    pass"),
+        ("task9", "__import__('threading')"),
+        ("task9", "import time\nnow = time.monotonic()"),
+        ("task9", "import time as clock\nnow = clock.monotonic_ns"),
+        ("task9", "from time import monotonic"),
+    ],
+)
+def test_a_breach_is_seen(checker: ModuleType, package: str, source: str) -> None:
+    """Each way around a rule is found, once."""
+    assert len(list(checker.check(package, "_some.py", source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "filename", "source"),
+    [
+        ("workqueue9", "_queue.py", "import task9, threadpool9\nfrom threadpool9 import _seam\nfrom . import _work"),
+        ("threadpool9", "_seam.py", "import threading, queue, _thread\nfrom time import monotonic"),
+        ("task9", "_queue.py", "from ._queue import thing\nimport time\ntime.strftime('%c')"),
+    ],
+)
+def test_what_is_allowed_passes(checker: ModuleType, package: str, filename: str, source: str) -> None:
+    """Layers below, relative modules, the seam itself and the rest of `time` are no breach."""
+    assert list(checker.check(package, filename, source)) == []
+
+
+def test_only_the_bottom_layers_seam_is_the_seam(checker: ModuleType) -> None:
+    """A _seam.py in another layer has no privilege."""
+    assert len(list(checker.check("task9", "_seam.py", "import threading"))) == 1
