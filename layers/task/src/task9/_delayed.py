@@ -100,9 +100,11 @@ class DelayedTask(Task):
                 # Somebody else moves, schedules or cancels it at this very moment, perhaps the code that we
                 # interrupted: what happens at the same time may be taken to happen after us.
                 return True
-            if self._lane is not None and any(e.ident == _seam.get_ident() for e in self._lane.executors):
-                # We interrupt the executor itself between taking us and giving the pending lock back, and can't
-                # wait for it: its run begins after this call and is the one that was asked for.
+            if timer.moving is self or (
+                self._lane is not None and any(e.ident == _seam.get_ident() for e in self._lane.executors)
+            ):
+                # Fired already; or we interrupt the executor itself between taking us and giving the pending lock
+                # back, and can't wait for it: its run begins after this call and is the one that was asked for.
                 return True
 
     def _arm(self, seconds: float, jitter: float, queue: TaskQueue) -> None:
@@ -168,6 +170,12 @@ class DelayedTask(Task):
 
     def _withdraw(self) -> bool:
         return self._claim() or super()._withdraw()
+
+    def _in_transit(self) -> bool:
+        return timer.moving is self
+
+    def _positions(self) -> tuple[object, ...]:
+        return self._ticket, timer.moves, *super()._positions()
 
 
 class PeriodicTask(DelayedTask):

@@ -14,8 +14,9 @@ executor for each CPU, on that CPU's pool. A task walks like this:
 
 Who has popped an item (an executor by popleft, a canceller by remove) owns it and the pending lock with it: the
 deque decides the race, and nothing stale is left behind. From TAKING to the end of the call an executor shows
-that it has something in hand, and it numbers what it takes in `runs`: who looks for a task in several places
-and sees the same numbers before and after has looked at one moment (`Task._locate`).
+that it has something in hand, and it counts in `runs` whenever it takes something or puts it down elsewhere: who
+looks for a task in several places and sees the same counts before and after has looked at one moment
+(`Task._locate`). The timer does the same.
 
 A task never runs beside itself (TK-3): an executor that pops a task which runs elsewhere puts it into that
 other executor's `deferred`, *then* looks whether it still runs; the other one ends the run, *then* looks at
@@ -118,11 +119,7 @@ class Lane:
         try:
             self.kick()
         except BaseException:
-            try:
-                self.items.remove(task)
-            except ValueError:
-                pass  # an executor has it after all
-            else:
+            if _seam.discard(self.items, task):  # else an executor has it after all
                 task._pend.release()
                 raise
 
@@ -142,7 +139,7 @@ class Executor:
         self.job = Job(self._run, interlock=NoLock(), name=name)  # S
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
-        self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken
+        self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken or put down elsewhere
         self.errors = 0  # E
         self.waiters = _seam.Waiters()  # A: threads that wait for the end of the current run
         self.deferred: _seam.deque[Task] = _seam.deque()  # A: scheduled elsewhere while we run them
@@ -170,6 +167,7 @@ class Executor:
                 except IndexError:
                     break
                 if task._exec is not self and not self._take_over(task):
+                    self.runs += 1  # put down
                     self.current = None
                     continue
                 self.current = task
@@ -198,9 +196,7 @@ class Executor:
             # Look again: who appended before the line above saw no idle executor.
             if not items or group.frozen:
                 break
-            try:
-                idle.remove(self)
-            except (ValueError, IndexError):
+            if not _seam.discard(idle, self):
                 break  # claimed: the post that follows takes effect at done()
             self.ident = _seam.get_ident()
         job.done()
@@ -212,9 +208,7 @@ class Executor:
             other.deferred.append(task)
             if other.current is task:
                 return False
-            try:
-                other.deferred.remove(task)
-            except (ValueError, IndexError):
+            if not _seam.discard(other.deferred, task):
                 return False
         task._exec = self
         return True
@@ -234,6 +228,7 @@ class Executor:
             lane.items.appendleft(task)
             if lane.idle:
                 lane.kick()
+        self.runs += 1
 
     def _run_watched(self, task: Task) -> None:
         lane = self.lane

@@ -136,17 +136,8 @@ class Task:
         lane = self._lane
         if lane is None:
             return False
-        try:
-            lane.items.remove(self)
-        except (ValueError, IndexError):
-            executor = self._exec
-            if executor is None or not executor.deferred:
-                return False
-            try:
-                executor.deferred.remove(self)
-            except (ValueError, IndexError):
-                return False
-        return True
+        executor = self._exec
+        return _seam.discard(lane.items, self) or (executor is not None and _seam.discard(executor.deferred, self))
 
     def _locate(self) -> str:
         """Where the task is: ``"ours"`` (withdrawn just now; the caller owns the pending lock), ``"taken"`` (an
@@ -166,8 +157,14 @@ class Task:
                 return "taken"
             if last is not None and (last.current is TAKING or last.current is self):
                 return "taken"
+            if self._in_transit():
+                return "taken"
             if before == self._positions():
                 return "nowhere"
+
+    def _in_transit(self) -> bool:
+        """True while something other than an executor has the task in hand."""
+        return False
 
     def _positions(self) -> tuple[object, ...]:
         lane, last = self._lane, self._exec

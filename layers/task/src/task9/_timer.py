@@ -40,6 +40,8 @@ class Timer:
 
     def __init__(self) -> None:
         self.next_wake = _AWAKE  # T, A to read
+        self.moving: DelayedTask | None = None  # T, A to read: what is on its way from the heap to its lane
+        self.moves = 0  # T, A to read: goes up before anything is taken from the heap and after it was put down
         self.stopped = False  # A: the interpreter is exiting
         self._intake: _seam.deque[Entry] = _seam.deque()  # A
         self._numbers = itertools.count()  # A; a number that comes twice on a free-threaded build does no harm
@@ -70,7 +72,7 @@ class Timer:
 
     def armed(self) -> int:
         """How many entries wait. Any context; exact when nobody is arming."""
-        return sum(1 for entry in [*list(self._heap), *list(self._intake)] if entry[3])
+        return sum(1 for entry in [*self._heap, *_seam.contents(self._intake)] if entry[3])
 
     # --- the job
 
@@ -127,16 +129,21 @@ class Timer:
                 if due > now:
                     return
             heapq.heappop(heap)
+            self.moves += 1
             try:
+                # Show what we are about to take, then take it, then put it on its lane: see `Task._locate`.
+                self.moving = ticket[0]
                 task = ticket.pop()
-            except IndexError:
-                continue
-            if (probe := probes.timer__fire) is not None:
-                probe(task, now - due)
-            try:
+                if (probe := probes.timer__fire) is not None:
+                    probe(task, now - due)
                 task._expire()
+            except IndexError:
+                pass  # cancelled
             except Exception as error:  # no thread for its queue, say
-                _hooks.report_error(error, origin=task)
+                _hooks.report_error(error, origin=self.moving)
+            finally:
+                self.moves += 1
+                self.moving = None
 
     # --- exit and fork
 

@@ -59,7 +59,7 @@ def _run_inline(pool: Pool) -> None:
 
 def _cancel_queued() -> None:
     for pool in _pools():
-        for ticket in list(pool._jobs):
+        for ticket in _seam.contents(pool._jobs):
             try:
                 job = ticket.pop()
             except IndexError:

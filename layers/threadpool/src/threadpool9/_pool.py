@@ -146,11 +146,8 @@ class Pool:
         raise self._starter.why_not()
 
     def _drop(self, ticket: list[Job]) -> None:
-        """Free the queue slot of a withdrawn ticket; if that does not work out a worker throws it away."""
-        try:
-            self._jobs.remove(ticket)
-        except (ValueError, IndexError):
-            pass
+        """Free the queue slot of a withdrawn ticket; if a worker has taken it, it throws it away."""
+        _seam.discard(self._jobs, ticket)
 
     # --- cancelling
 

@@ -118,10 +118,32 @@ class Waiters:
             left = deadline - monotonic()
             return bool(mine.acquire(True, min(left, 1e6))) if left > 0 else False
         finally:
-            try:
-                self.locks.remove(mine)
-            except ValueError:
-                pass
+            discard(self.locks, mine)
+
+
+def discard(items: deque[Any], item: object) -> bool:
+    """Take `item` out of `items` if it is there; True makes the caller its owner. Any context.
+
+    On a free-threaded build ``deque.remove`` gives up with an IndexError when others change the deque beside
+    it; nothing is removed then, and to try again is all there is to do.
+    """
+    while True:
+        try:
+            items.remove(item)
+        except ValueError:
+            return False
+        except IndexError:
+            continue
+        return True
+
+
+def contents(items: deque[Any]) -> list[Any]:
+    """What is in `items` at some moment of this call. Any context; tries again where others change it beside us."""
+    while True:
+        try:
+            return list(items)
+        except RuntimeError:
+            continue
 
 
 def doze(seconds: float) -> None:

@@ -96,14 +96,14 @@ def pool_counts(pool: Pool) -> list[int]:
     gone = pool._left[0]
     started, completed, errors = started + gone[0], completed + gone[1], errors + gone[2]
     cancelled = pool._cancelled.value()
-    queued = sum(1 for ticket in list(pool._jobs) if ticket)
+    queued = sum(1 for ticket in _seam.contents(pool._jobs) if ticket)
     threads = [pool._threads_started, pool._threads_left, pool._start_failures]
     # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot path.
     return [started + cancelled + queued, started, completed, cancelled, errors, *threads]
 
 
 def _queued(pool: Pool) -> tuple[str, ...]:
-    return tuple(job.name for ticket in list(pool._jobs) for job in tuple(ticket))
+    return tuple(job.name for ticket in _seam.contents(pool._jobs) for job in tuple(ticket))
 
 
 def snapshot() -> Snapshot:

@@ -125,13 +125,7 @@ class Worker:
 
     def _unpublish(self) -> bool:
         """Leave the idle stack; False if somebody has claimed us and will wake us."""
-        try:
-            self.pool._idle.remove(self)
-        except ValueError:
-            return False
-        except IndexError:  # "deque mutated during remove": try again, the entry is there or claimed
-            return self._unpublish()
-        return True
+        return _seam.discard(self.pool._idle, self)
 
     def _run(self, job: Job, ticket: list[Job]) -> None:
         self.job = job

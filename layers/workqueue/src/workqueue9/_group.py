@@ -38,16 +38,6 @@ class Stats:
         self.waits = [0] * BUCKETS
 
 
-class Watch:
-    """Somebody waits for a work: each end of a run of it is one entry in `ends`."""
-
-    __slots__ = ("ends", "waiters")
-
-    def __init__(self) -> None:
-        self.ends: _seam.deque[None] = _seam.deque()  # A
-        self.waiters = _seam.Waiters()  # A
-
-
 class WorkGroup(Group):
     """The group of one work queue."""
 
@@ -74,7 +64,7 @@ class WorkGroup(Group):
             None if max_pending is None else _seam.deque([None] * max_pending)
         )  # A
         self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
-        self.watches: dict[Work, Watch] = {}  # A: an entry is made by the first waiter and dropped by the last
+        self.watches: dict[Work, _seam.Waiters] = {}  # A: who waits for a work to be called; see `wait`
 
     # --- running
 
@@ -100,6 +90,8 @@ class WorkGroup(Group):
                 self.give_slot()
             start = now()
             waits[(start - work._since).bit_length()] += 1
+            if watches:
+                self.left_lane(work)
             if probes.entry is not None:
                 probes.entry(self.wq(), work, self.func, arg)
             # From here on the work is the function's: only its identity is used.
@@ -113,19 +105,14 @@ class WorkGroup(Group):
                 stats.completed += 1
                 if probes.return_ is not None:
                     probes.return_(self.wq(), work, self.func, arg)
-                # Show that the work is out of our hands, then look who waits for that.
-                executor.current = TAKING
-                if watches:
-                    self.ended(work)
 
         return call
 
-    def ended(self, work: Work) -> None:
-        """A run of `work` is over, or it was withdrawn: tell who waits for it. Any context."""
-        watch = self.watches.get(work)
-        if watch is not None:
-            watch.ends.append(None)
-            watch.waiters.wake_all()
+    def left_lane(self, work: Work) -> None:
+        """`work` is not pending any more: tell who waits for that. Any context."""
+        waiters = self.watches.get(work)
+        if waiters is not None:
+            waiters.wake_all()
 
     def report(self, error: BaseException, task: Task) -> None:
         """An exception left the function: `on_error`, or the error hook, told queue and work (WQ-11)."""
@@ -189,20 +176,28 @@ class WorkGroup(Group):
         return [executor for executor in self.executors() if executor.current is work]
 
     def wait(self, work: Work, deadline: float | None) -> None:
-        """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout."""
-        fresh = Watch()
-        watch = self.watches.setdefault(work, fresh)
-        # State first, then the count: a run that ends in between makes us look again, never return early.
-        need = len(self.in_hand(work)) + self.pending_here(work)
-        target = len(watch.ends) + need
+        """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
 
-        def must_wait() -> bool:
-            return len(watch.ends) < target and (self.pending_here(work) or bool(self.in_hand(work)))
+        First until what is pending now (told by the time it was enqueued) has been called or withdrawn, then until
+        the runs that are under way are over. Whoever enqueues it again meanwhile is not waited for, but for a run
+        that has begun by then.
+        """
+        enqueued = work._since
 
-        try:
-            while must_wait():
-                if not watch.waiters.wait(must_wait, deadline) and must_wait():
-                    raise WaitTimeout(f"{work!r} is still pending or running on queue {self.name!r}")
-        finally:
-            if not watch.waiters.locks:
-                self.watches.pop(work, None)
+        def pending() -> bool:
+            return self.pending_here(work) and work._since == enqueued
+
+        in_time = True
+        while in_time and pending():
+            waiters = self.watches.setdefault(work, _seam.Waiters())
+            try:
+                in_time = waiters.wait(lambda mine=waiters: pending() and self.watches.get(work) is mine, deadline)
+            finally:
+                # Whoever entered beside us is woken and enters anew.
+                if not waiters.locks and self.watches.pop(work, None) is not None:
+                    waiters.wake_all()
+        # An executor shows the work before it gives the pending lock back, so none escapes this look.
+        for executor in self.in_hand(work):
+            in_time = in_time and executor.wait_end(work, deadline)
+        if not in_time and (pending() or self.in_hand(work)):
+            raise WaitTimeout(f"{work!r} is still pending or running on queue {self.name!r}")

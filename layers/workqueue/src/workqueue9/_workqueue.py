@@ -218,20 +218,24 @@ class WorkQueue:
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
-        if self._group.pending_here(work) and work._withdraw():
-            if work._slot:
-                self._group.give_slot()
-                work._slot = False
-            lane = work._lane
-            assert lane is not None
-            if seconds == 0:
-                work._queue = self._lanes
-                work._expire()
-            else:
-                work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
-            return True
-        self.enqueue_delayed(work, seconds, jitter)
-        return False
+        if not work.pending:
+            self.enqueue_delayed(work, seconds, jitter)
+            return False
+        if work._lane is None or work._lane.group is not self._group:
+            self._refuse_pending(work)
+        if work._locate() != "ours":
+            return True  # its function is being called right now: too late to move, nothing to make up for
+        if work._slot:
+            self._group.give_slot()
+            work._slot = False
+        lane = work._lane
+        assert lane is not None
+        if seconds == 0:
+            work._queue = self._lanes
+            work._expire()
+        else:
+            work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
+        return True
 
     def _choose(self, cpu: int | None) -> Lane:
         lane = self._lane
@@ -306,7 +310,7 @@ class WorkQueue:
             self._group.give_slot()
         work._pend.release()
         self._group.cancelled.bump()
-        self._group.ended(work)
+        self._group.left_lane(work)
         return True
 
     def disable(self, work: Work, timeout: float | None = None) -> bool:
@@ -416,7 +420,7 @@ class WorkQueue:
         running = group.running()
         completed = sum(s.completed for s in stats)
         started = completed + running
-        pending = sum(1 for lane in group.lanes for task in list(lane.items) if not task._marker)
+        pending = sum(1 for lane in group.lanes for task in _seam.contents(lane.items) if not task._marker)
         cancelled = group.cancelled.value()
         armed = len(self._lanes._armed)
         return QueueStats(
