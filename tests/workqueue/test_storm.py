@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 import workqueue9
 from workqueue9 import WQ_PERCPU, Full, Work, WorkPending, WorkQueue
 

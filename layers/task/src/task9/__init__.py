@@ -9,7 +9,16 @@ of its own (`TaskQueue`) where it may sleep. `DelayedTask` and `PeriodicTask` go
 
 from __future__ import annotations
 
-from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, TunableError, UsageError, WaitTimeout
+from threadpool9 import (
+    CPUError,
+    Error,
+    FinalizingError,
+    PriorityError,
+    StartError,
+    TunableError,
+    UsageError,
+    WaitTimeout,
+)
 
 from . import _lifecycle as _lifecycle
 from ._delayed import DelayedTask, PeriodicTask

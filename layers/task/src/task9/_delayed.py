@@ -78,7 +78,8 @@ class DelayedTask(Task):
     def reschedule(self, seconds: float, jitter: float = 0.0, queue: TaskQueue | None = None) -> bool:
         """Move to `seconds` from now, or arm: True if it was pending, in the timer or already on its queue.
 
-        Any context; never blocks. `queue` defaults to where it is pending, else to the system queue. Raises as `schedule`.
+        Any context; never blocks. `queue` defaults to where it is pending, else to the system queue. Raises as
+        `schedule`.
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)

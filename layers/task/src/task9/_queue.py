@@ -47,6 +47,7 @@ class Drain:
         """Until the marker was reached and what the others had in hand is over."""
         _seam.wait_until(self.waiters, lambda: not self.reached, deadline, what)
         for executor, task, run in self.others:
+
             def busy(executor: Executor = executor, task: object = task, run: int = run) -> bool:
                 return executor.runs == run and executor.current is not None and executor.current is task
 
@@ -314,7 +315,9 @@ class SharedQueue(TaskQueue):
 
     def __del__(self) -> None:
         # At exit the module may be emptied before us.
-        if globals().get("_registry") is not None and self is not _registry.system:  # which lives as long as the process
+        if (
+            globals().get("_registry") is not None and self is not _registry.system
+        ):  # which lives as long as the process
             super().__del__()
 
 

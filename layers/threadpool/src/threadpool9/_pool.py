@@ -215,7 +215,7 @@ class Pool:
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits until all jobs have run and all workers have left (TP-9).
 
-        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when its jobs have run.
+        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when the jobs are over.
         UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
         """
         from ._registry import registry
@@ -271,7 +271,9 @@ class Pool:
             self._unbound = True
             if (probe := probes.bind__lost) is not None:
                 probe(self, self.cpu)
-            _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
+            _hooks.tell(
+                f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain"
+            )
 
     def _note_bound(self) -> None:
         if self._unbound:

@@ -133,7 +133,9 @@ def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
     me = _seam.get_ident()
     for pool in pools:
         if me in pool._workers:
-            raise UsageError(f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself")
+            raise UsageError(
+                f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself"
+            )
 
 
 def _try(wanted: Scheduling) -> str | None:

@@ -9,9 +9,9 @@ scheduler that gets it boots the thread. Leaving is publish-then-look: give `_al
 requests once more.
 
 How many workers: one for a pool without any; after that one more only while the job at the head of the queue
-does not move, looked at every `_GRACE` seconds (less often while it does move). A queue whose head moves is being served; a queue whose head
-stands still has only blocked workers, and gets one more each time (TP-6). This keeps a burst of short jobs from
-making a thread each, and delays a job behind blocked ones by a tenth of a millisecond.
+does not move, looked at every `_GRACE` seconds (less often while it does move). A queue whose head moves is being
+served; a queue whose head stands still has only blocked workers, and gets one more each time (TP-6). This keeps
+a burst of short jobs from making a thread each, and delays a job behind blocked ones by a tenth of a millisecond.
 
 Rules. A: atomic, any context. T: this thread only.
 """

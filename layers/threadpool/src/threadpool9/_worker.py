@@ -139,7 +139,9 @@ class Worker:
         try:
             job._fn(job)
             if job._ticket is ticket:
-                raise UsageError(f"{job!r} returned without done(): call it, interlock held, when there is no more to do")
+                raise UsageError(
+                    f"{job!r} returned without done(): call it, interlock held, when there is no more to do"
+                )
         except BaseException as error:
             self.errors += 1
             # First release those who wait for the job, then report: the report may take its time.

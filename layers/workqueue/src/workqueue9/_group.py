@@ -60,9 +60,7 @@ class WorkGroup(Group):
         self.cancelled = _seam.Tally()  # A
         self.max_pending = max_pending  # S
         #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
-        self.slots: _seam.deque[None] | None = (
-            None if max_pending is None else _seam.deque([None] * max_pending)
-        )  # A
+        self.slots: _seam.deque[None] | None = None if max_pending is None else _seam.deque([None] * max_pending)  # A
         self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
         self.watches: dict[Work, _seam.Waiters] = {}  # A: who waits for a work to be called; see `wait`
 
@@ -145,7 +143,9 @@ class WorkGroup(Group):
                 raise
             if not in_time and not slots:
                 self._pass_on()
-                raise Full(f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued")
+                raise Full(
+                    f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued"
+                )
 
     def _pass_on(self) -> None:
         # We may have been woken for a slot that we do not take: let somebody else have it.
@@ -190,8 +190,12 @@ class WorkGroup(Group):
         in_time = True
         while in_time and pending():
             waiters = self.watches.setdefault(work, _seam.Waiters())
+
+            def entered(mine: _seam.Waiters = waiters) -> bool:
+                return pending() and self.watches.get(work) is mine
+
             try:
-                in_time = waiters.wait(lambda mine=waiters: pending() and self.watches.get(work) is mine, deadline)
+                in_time = waiters.wait(entered, deadline)
             finally:
                 # Whoever entered beside us is woken and enters anew.
                 if not waiters.locks and self.watches.pop(work, None) is not None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
 from task9 import TaskQueue
 from task9._delayed import check_seconds
 from task9._lane import Group, Lane

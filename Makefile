@@ -1,0 +1,63 @@
+# Each target makes .venv by itself where it is missing or out of date. See `make help`.
+#
+#   PYTHON=python3.13   the interpreter that .venv is made of
+#   DIR=directory       what the demo reads (default: the standard library of that Python)
+#   ARGS="..."          further arguments for pytest or for the benchmarks
+
+PYTHON ?= python3
+SHELL := /bin/sh
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-here lint format docs bench clean venv venv-dev
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F": " '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+demo: venv  ## hash a directory tree on pooled threads; DIR=... chooses which
+	@echo "demo: examples/treehash/treehash.py"
+	@dir="$${DIR:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')}"; \
+	  $(BIN)/python examples/treehash/treehash.py "$$dir"
+
+test: venv  ## run the tests, then again on every other Python found here
+	@$(BIN)/python tools/test_everywhere.py $(ARGS)
+
+test-here: venv  ## run the tests in .venv only
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup $(ARGS)
+
+lint: venv-dev  ## ruff, mypy --strict, and the rules between the layers
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy --python-version 3.14
+	$(BIN)/python tools/check_layers.py
+
+format: venv-dev  ## let ruff put the sources into shape
+	$(BIN)/python -m ruff check -q --fix --exit-zero .
+	$(BIN)/python -m ruff format .
+
+docs: venv-dev  ## manual as HTML and man pages, in docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b man docs docs/_build/man
+	@echo "docs: docs/_build/html/index.html and docs/_build/man"
+
+bench: venv-dev  ## compare with other thread pools, side by side
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+clean:  ## remove environments and everything that tools left behind
+	rm -rf .venv .venv-* docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The script knows whether there is anything to do; asking it costs some 50 ms.
+venv:
+	@$(call make_venv)
+
+venv-dev: venv
+	@$(call make_venv,--dev)
+
+# The version is asked for here, because an older Python could not even parse the script.
+define make_venv
+"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
+  echo "This needs Python 3.11 or newer, which PYTHON=$(PYTHON) is not: say for example make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+  exit 1; }; \
+"$(PYTHON)" tools/make_venv.py .venv $(1)
+endef

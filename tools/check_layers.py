@@ -1,0 +1,91 @@
+"""Check two rules of this repository that no general linter knows. Prints each breach; exit status 1 if any.
+
+Layering: a layer imports itself, the layers below and nothing above.
+
+One seam: only ``threadpool9/_seam.py`` imports `threading`, `_thread` or `queue`, or takes the clock from
+`time`. A test that replaces the primitives there must be sure that there are no others.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: From the bottom up: package and where its sources are.
+LAYERS = {
+    "threadpool9": "layers/threadpool/src/threadpool9",
+    "task9": "layers/task/src/task9",
+    "workqueue9": "layers/workqueue/src/workqueue9",
+}
+SEAM = ("threadpool9", "_seam.py")
+SEAM_MODULES = frozenset({"_thread", "threading", "queue"})
+SEAM_CLOCKS = frozenset({"monotonic", "monotonic_ns"})
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str, str | None]]:
+    """Yield line, module and (for ``from module import name``) name of each import, wherever it stands."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name, None) for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from ((node.lineno, module, alias.name) for alias in names)
+            case ast.Call(
+                func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(module)), *_],
+            ):
+                yield node.lineno, module, None
+
+
+def clock_readings(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each ``time.monotonic`` and its like, under whatever name `time` was imported."""
+    aliases = {"time"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname for alias in node.names if alias.name == "time" and alias.asname}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=module), attr=name) if module in aliases and name in SEAM_CLOCKS:
+                yield node.lineno, name
+
+
+def check(package: str, filename: str, source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and sentence for each breach in one module of the layer `package`."""
+    tree = ast.parse(source)
+    order = list(LAYERS)
+    above = set(order[order.index(package) + 1 :])
+    is_seam = (package, filename) == SEAM
+    for line, module, name in imported(tree):
+        top = module.partition(".")[0]
+        if top in above:
+            yield line, f"{package} must not know {top}, which is above it"
+        if is_seam:
+            continue
+        if top in SEAM_MODULES:
+            yield line, f"only threadpool9/_seam.py may import {top}: take it from threadpool9._seam"
+        if top == "time" and name in SEAM_CLOCKS:
+            yield line, f"only threadpool9/_seam.py may import time.{name}: say _seam.monotonic()"
+    if not is_seam:
+        for line, name in clock_readings(tree):
+            yield line, f"only threadpool9/_seam.py may use time.{name}: say _seam.monotonic()"
+
+
+def main() -> int:
+    """Check the sources of all layers."""
+    breaches = files = 0
+    for package, directory in LAYERS.items():
+        for path in sorted((ROOT / directory).rglob("*.py")):
+            files += 1
+            for line, sentence in sorted(check(package, path.name, path.read_text(encoding="utf-8"))):
+                breaches += 1
+                print(f"{path.relative_to(ROOT)}:{line}: {sentence}")
+    print(f"layers: {files} modules, {breaches} breaches of layering or of the seam")
+    return 1 if breaches or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

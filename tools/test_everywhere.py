@@ -1,0 +1,131 @@
+"""Run the tests in .venv, and then on every other interpreter of this machine, each in an environment of its own.
+
+An interpreter is looked for in the colon list $THREADPOOL9_PYTHONS, then by name on $PATH, then among pyenv's
+versions. It counts only if it runs (a pyenv shim of a version that is not selected does not). One of each tag,
+such as 3.13 or 3.13t, is used, and those that are absent are named. Arguments go to pytest.
+
+Tests marked `once` say nothing about the interpreter and run in .venv only. The closing lines of all runs are
+repeated at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TAGS = ("3.11", "3.12", "3.13", "3.14", "3.13t", "3.14t")
+OLDEST = (3, 11)
+
+#: Prints the tag: the version and, on a free-threaded build, a t. Fails where no environment could be made.
+PROBE = """
+import sys, sysconfig, ensurepip, venv
+print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""))
+"""
+#: Fails on a free-threaded build where something that the tests import has switched the GIL on.
+GIL_PROBE = """
+import sys, attrs, hypothesis, pluggy, pytest, trio, xdist, threadpool9, task9, workqueue9
+sys.exit(getattr(sys, "_is_gil_enabled", lambda: False)() and "the GIL is enabled")
+"""
+CLOSING_LINE = re.compile(r" in \d+\.\d+s")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def tag_of(python: str) -> str | None:
+    """The tag of an interpreter, or None if it does not run or cannot make environments."""
+    try:
+        run = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=30, cwd=ROOT)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def candidates() -> Iterator[str]:
+    """Paths where an interpreter may be, those that were asked for first."""
+    yield from filter(None, os.environ.get("THREADPOOL9_PYTHONS", "").split(":"))
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    directories = [*map(Path, os.get_exec_path()), *sorted(pyenv.glob("versions/*/bin"))]
+    for tag in TAGS:
+        yield from (str(path / f"python{tag}") for path in directories if (path / f"python{tag}").is_file())
+
+
+def interpreters() -> dict[str, str]:
+    """Tag and path of one interpreter of each kind that runs here and is new enough."""
+    found: dict[str, str] = {}
+    asked_for = set(os.environ.get("THREADPOOL9_PYTHONS", "").split(":")) - {""}
+    for python in candidates():
+        tag = tag_of(python)
+        if tag is None or tuple(map(int, tag.rstrip("t").split("."))) < OLDEST:
+            if python in asked_for:
+                sys.exit(f"$THREADPOOL9_PYTHONS names {python}, which is no working Python 3.11 or newer")
+            continue
+        found.setdefault(tag, python)
+    return found
+
+
+def run_pytest(python: Path, arguments: list[str]) -> tuple[bool, str]:
+    """Run pytest, passing its output through; whether it passed, and its closing line."""
+    command = [str(python), "-m", "pytest", "-q", "-n", "auto", "--dist", "loadgroup", *arguments]
+    if sys.stdout.isatty():
+        command.append("--color=yes")
+    closing = "no closing line: pytest did not get to its end"
+    tail = b""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        # By piece, not by line, so that the dots appear as they come.
+        while piece := os.read(process.stdout.fileno(), 65536):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            *lines, tail = (tail + piece).split(b"\n")
+            for line in lines:
+                text = COLOUR.sub("", line.decode(errors="replace")).strip()
+                if CLOSING_LINE.search(text):
+                    closing = text
+    return process.returncode == 0, closing
+
+
+def test_on(tag: str, python: str, arguments: list[str]) -> tuple[bool, str]:
+    """Test on another interpreter, in its environment; whether it passed, and the line to report."""
+    environment = f".venv-{tag}"
+    if subprocess.run([python, "tools/make_venv.py", environment], cwd=ROOT).returncode:
+        return False, f"{environment} could not be made"
+    inside = ROOT / environment / "bin" / "python"
+    if tag.endswith("t"):
+        gil = subprocess.run([str(inside), "-W", "error", "-c", GIL_PROBE], cwd=ROOT)
+        if gil.returncode:
+            return False, "this would not test free threading, see above"
+    return run_pytest(inside, ["-m", "not once", *arguments])
+
+
+def main() -> int:
+    """Test everywhere; exit status 1 if anything failed anywhere."""
+    arguments = sys.argv[1:]
+    own = tag_of(sys.executable) or "?"
+    found = interpreters()
+    results: list[tuple[str, bool, str]] = []
+
+    print(f"== Python {own}, .venv", flush=True)
+    results.append((own, *run_pytest(Path(sys.executable), arguments)))
+    for tag, python in found.items():
+        if tag != own:
+            began = time.monotonic()
+            print(f"\n== Python {tag}, {python}", flush=True)
+            results.append((tag, *test_on(tag, python, arguments)))
+            print(f"== Python {tag} took {time.monotonic() - began:.0f} s with its environment", flush=True)
+
+    absent = [tag for tag in TAGS if tag != own and tag not in found]
+    print("\n== summary")
+    if absent:
+        print(f"absent here, so not tested: {', '.join(absent)} ($THREADPOOL9_PYTHONS=path:path adds interpreters)")
+    for tag, passed, line in results:
+        print(f"{'ok    ' if passed else 'FAILED'} Python {tag:6} {line}")
+    return 0 if all(passed for _, passed, _ in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
