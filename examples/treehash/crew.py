@@ -4,7 +4,8 @@ A WQ_PERCPU queue runs its works on threads bound to their CPU, one at a time on
 (its buffer, its counters) needs no lock: the works of that CPU are its only writer.
 
 A work is a handful of files, not one: waking a thread on another CPU takes as long as hashing a source file. How much
-work is in a handful is not known before it is done, so a CPU with large ones shares them with one that has run dry.
+work is in a handful is not known before it is done, so a CPU that comes upon a large file gives what lies behind it to
+one that has run dry.
 
 Back-pressure: no more than `max_pending` works wait, then the walker waits too (WQ-9). A tree of ten million files is
 walked as fast as it is hashed, and its list is never in memory.
@@ -13,7 +14,7 @@ walked as fast as it is hashed, and its list is never in memory.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import oslook
@@ -26,9 +27,6 @@ import workqueue9
 
 FILES = 64
 """Files in a work that the walker sends."""
-
-LARGE = 1 << 20
-"""After a file of so many bytes a worker looks whether another CPU has run dry."""
 
 PENDING_PER_CPU = 4
 """Works that may wait, for each CPU: enough to bridge the time until the walker runs again."""
@@ -113,7 +111,7 @@ class Crew:
 
     def share(self, work: Handful) -> None:
         """Give half of what is left of `work` to a CPU that has nothing to do, if there is one. For the worker."""
-        count = len(work.paths) // 2
+        count = (len(work.paths) + 1) // 2
         cpu = self.idlest()
         if not count or self.benches[cpu].waiting:
             return
@@ -151,15 +149,18 @@ def hash_files(work: Handful, crew: Crew) -> None:
     bench = crew.benches[work.cpu]
     bench.taken += len(work.paths) * work.shared
     results: list[Result] = []
+
+    def between_blocks() -> bool:
+        # This file takes its time: nobody should have to wait for those before and behind it.
+        post(results, crew.ledger)
+        crew.share(work)
+        return crew.stop()
+
     try:
         while work.paths and not crew.stop():
             path = bench.current = work.paths.popleft()
-            result = _hash(path, work.cpu, bench.buffer, crew.stop)
-            results.append(result)
+            results.append(hash_file(path, work.cpu, bench.buffer, between_blocks))
             bench.done += 1
-            if result.size >= LARGE:
-                crew.share(work)
-                post(results, crew.ledger)  # the next one may be as large, and somebody watches
     except tree.Stopped:
         pass
     finally:
@@ -174,10 +175,11 @@ def post(results: list[Result], ledger: Ledger) -> None:
         results.clear()
 
 
-def _hash(path: str, cpu: int, buffer: memoryview, stop: Stop) -> Result:
+def hash_file(path: str, cpu: int, buffer: memoryview, stopped: Callable[[], bool]) -> Result:
+    """Hash one file; what goes wrong with it is part of the result."""
     begun = perf_counter()
     try:
-        digest, size = tree.digest(path, buffer, stop)
+        digest, size = tree.digest(path, buffer, stopped)
     except OSError as error:
         return Result(path, cpu, trouble=error.strerror or str(error))
     except tree.NotRegular:

@@ -65,6 +65,8 @@ class SequentialPass:
         buffer = memoryview(bytearray(tree.BLOCK))
         with self.screen.progress(first.ledger.queue, view.panel, view.line):
             for entry in tree.walk(self.root, failed=lambda path, error: None):
+                if self.stop():
+                    break
                 try:
                     self.digests[entry.path], size = tree.digest(entry.path, buffer, self.stop)
                 except (OSError, tree.NotRegular):

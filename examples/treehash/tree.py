@@ -66,7 +66,7 @@ def digest(path: str, buffer: memoryview, stopped: Callable[[], bool]) -> tuple[
     Args:
         path: what to open.
         buffer: scratch memory to read into; the caller's, so that one serves thousands of files.
-        stopped: asked before each block.
+        stopped: asked after each block but the last.
 
     Raises OSError as open and read do, NotRegular, and Stopped.
     """
@@ -77,16 +77,17 @@ def digest(path: str, buffer: memoryview, stopped: Callable[[], bool]) -> tuple[
             raise NotRegular(path)
         state = hashlib.sha256()
         size = 0
-        while not stopped():
+        while True:
             count = os.readv(descriptor, [buffer])
             state.update(buffer[:count])  # gives up the GIL for all but tiny blocks
             size += count
             # Most files fit the buffer: the size tells that this was all, without one more read to hear it.
             if not count or size == status.st_size:
                 return state.hexdigest(), size
+            if stopped():
+                raise Stopped(path)
     finally:
         os.close(descriptor)
-    raise Stopped(path)
 
 
 def checksum_line(path: str, hexdigest: str) -> bytes:

@@ -192,8 +192,8 @@ class Run:
         ]
         screen.out.print(throughput_table(rows))
         times = sequential.seconds / again.seconds if again.seconds else 1.0
-        python = "with the GIL" if gil() else "free-threaded"
-        screen.say(f"All CPUs: {times:.2f} times the throughput of sequential hashlib (Python {python}).")
+        python = "with GIL" if gil() else "free-threaded"
+        screen.say(f"All CPUs have {times:.2f} times the throughput of one (Python {python}).")
         if times < 1 and gil() and first.ledger.size < SMALL * first.ledger.files:
             screen.say("Small files gain nothing with the GIL: all but the hashing itself takes turns.")
         self.judge(sequential.digests, again.ledger.digests)

@@ -84,13 +84,19 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+def files_below(root: Path) -> list[str]:
+    """The path of each file below `root`."""
+    return [os.path.join(directory, name) for directory, _, names in os.walk(root) for name in names]
+
+
 def digests_of(root: Path) -> dict[str, str]:
     """Path and digest of each file below `root`, straight from hashlib."""
-    return {
-        os.path.join(directory, name): hashlib.sha256(Path(directory, name).read_bytes()).hexdigest()
-        for directory, _, names in os.walk(root)
-        for name in names
-    }
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files_below(root)}
+
+
+def cpu_rows(output: str) -> list[tuple[str, str, str, str]]:
+    """What the table of CPUs says: CPU, bound to, seen on, files."""
+    return re.findall(r"^ +(\d+) +(\S+) +(\S+)(?: \(\d+x\))? +(\d+) ", output, re.MULTILINE)
 
 
 def read_digests(file: Path) -> dict[str, str]:
@@ -124,7 +130,7 @@ def test_treehash_threads_were_where_they_should_be(tree: Path) -> None:
     done = run(TREEHASH, tree, "--no-compare")
 
     expect(0, done)
-    rows = re.findall(r"^ +(\d+) +(\S+) +(\S+)(?: \(\d+x\))? +(\d+) ", done.stdout, re.MULTILINE)
+    rows = cpu_rows(done.stdout)
     assert {int(row[0]) for row in rows} == os.sched_getaffinity(0)
     busy = [row for row in rows if row[3] != "0"]
     assert busy
@@ -230,7 +236,6 @@ def test_treehash_leaves_at_ctrl_c(endless: Path, tmp_path: Path, terminal: bool
             env=environment(),
         )
     os.close(writer)
-    watchdog = signal.SIGKILL
     try:
         shown = []
         for line in lines_of(reader):
@@ -242,15 +247,15 @@ def test_treehash_leaves_at_ctrl_c(endless: Path, tmp_path: Path, terminal: bool
         status = process.wait(PATIENCE)
         took = time.monotonic() - begun
     finally:
-        process.send_signal(watchdog)
+        process.kill()
         process.wait()
         os.close(reader)
 
     assert status == 130, shown
     assert took < 1.0
     text = output.read_text(encoding="utf-8")
-    files = len(list(endless.rglob("*"))) - 7 - 1  # without the directories d0 to d6 and the endless one
-    assert re.search(rf" {files} +\d+\.\d MB ", text), text
+    # How many of the small ones lie behind the endless one on its CPU is a matter of luck.
+    assert 0 < sum(int(files) for _, _, _, files in cpu_rows(text)) < len(files_below(endless)), text
     check_width(text)
     if terminal:
         for line in shown:

@@ -6,7 +6,9 @@ gives it back when it is closed or dropped. An idle queue owns no thread (TK-9).
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import threadpool9
@@ -266,8 +268,8 @@ class TaskQueue:
     ) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_closed", True):
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_closed", True) or finalizing():  # at exit the exit policy has had its say
             return
         self._closed = True
         pools: Any = self._percpu or self._pool
@@ -313,11 +315,8 @@ class SharedQueue(TaskQueue):
     ) -> None:
         self.put()
 
-    def __del__(self) -> None:
-        # At exit the module may be emptied before us.
-        if (
-            globals().get("_registry") is not None and self is not _registry.system
-        ):  # which lives as long as the process
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing() and self is not _registry.system:  # which lives as long as the process
             super().__del__()
 
 

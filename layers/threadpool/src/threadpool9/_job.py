@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _seam
 from ._errors import Error, UsageError
+from ._seam import get_ident
 
 if TYPE_CHECKING:
     from ._pool import Pool
@@ -126,10 +127,12 @@ class Job:
         Afterwards the job may be scheduled, destroyed or dropped, though the function has not returned.
         Never blocks. Raises UsageError if called by anybody else, twice, or without the interlock.
         """
-        if self._runner != _seam.get_ident():
+        if self._runner != get_ident():
             state = "runs on another thread" if self._runner else "is not running (done() was called already?)"
             raise UsageError(f"done() is for the job's own function, once per run, but {self!r} {state}")
-        self.check_held("done()")
+        owned = self._owned
+        if owned is not None and not owned():
+            self.check_held("done()")
         self._finish()
 
     def _finish(self) -> None:
@@ -145,7 +148,7 @@ class Job:
                 again.post(self)
             except Error as refused:  # not the fault of who calls done()
                 _hooks.report_error(refused, origin=self)
-        if self._done_waiters:
+        if self._done_waiters.locks:
             self._done_waiters.wake_all()
 
     # --- for the owner

@@ -90,6 +90,8 @@ def _at_exit() -> None:
             pause.acquire(True, pause_for)
             pause_for = min(pause_for * 2, _SLICE)
     starter.finalizing = True
+    for pool in _pools():
+        pool._closed = True
     # Let those who are idle go in good order; daemon threads that remain are frozen by the interpreter.
     farewell = _seam.monotonic() + _FAREWELL
     for pool in _pools():

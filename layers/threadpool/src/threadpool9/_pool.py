@@ -128,7 +128,7 @@ class Pool:
             self._starter.requests.put(self)
             if (probe := probes.schedule__job__dispatcher) is not None:
                 probe(self, job)
-        if self._closed or not self._starter.ensure_alive():
+        if self._closed or (not self._starter.is_alive() and not self._starter.ensure_alive()):
             self._take_back(job, ticket)
         return True
 
@@ -141,7 +141,7 @@ class Pool:
         self._drop(ticket)
         job._ticket = None
         job._busy.release()
-        if self._closed:
+        if self._closed and not self._starter.finalizing:
             raise UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
         raise self._starter.why_not()
 
@@ -215,7 +215,7 @@ class Pool:
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits until all jobs have run and all workers have left (TP-9).
 
-        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when the jobs are over.
+        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when its jobs have.
         UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
         """
         from ._registry import registry

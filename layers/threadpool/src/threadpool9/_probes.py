@@ -9,7 +9,7 @@ The upper layers add slots of their own with `add_probes`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 Probe = Callable[..., Any] | None
 
@@ -63,8 +63,10 @@ class Probes:
         for name in arguments:
             setattr(self, name, None)
 
-    def __getattr__(self, name: str) -> Any:  # for type checkers: slots are made from the table
-        raise AttributeError(f"no probe {name!r}")
+    if TYPE_CHECKING:
+        # The slots are made from the table. At run time this method would make every probe test slow: the
+        # interpreter does not specialise attribute loads of a class that has one.
+        def __getattr__(self, name: str) -> Any: ...
 
 
 probes = Probes(THREADPOOL_PROBES)

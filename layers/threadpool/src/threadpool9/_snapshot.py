@@ -148,4 +148,5 @@ def snapshot() -> Snapshot:
                 )
             )
     starter = registry.starter
-    return Snapshot(tuple(records), tuple(workers), Counters(*totals), (starter.tid or None) if starter.alive else None)
+    helper = starter.tid or None if starter.is_alive() else None
+    return Snapshot(tuple(records), tuple(workers), Counters(*totals), helper)

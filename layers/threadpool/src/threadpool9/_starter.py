@@ -58,7 +58,8 @@ class Starter:
         self.finalizing = False  # A: written once, by the exit policy
         self.failed: BaseException | None = None  # A: why the last boot did not work
         self.workers: dict[Worker, None] = {}  # T: all that were started and not joined yet
-        self._alive = _seam.Lock()  # A
+        self._alive = _seam.Lock()  # A: held while the thread exists or is being started
+        self.is_alive = self._alive.locked  # S
         self._looks: dict[Pool, _Look] = {}  # T
 
     def ensure_alive(self) -> bool:
@@ -79,11 +80,6 @@ class Starter:
         if self.finalizing:
             return FinalizingError("the interpreter is exiting; nothing can be scheduled any more")
         return StartError(f"no thread could be started and none is left that could try again: {self.failed}")
-
-    @property
-    def alive(self) -> bool:
-        """True while the thread exists or is being started."""
-        return self._alive.locked()
 
     # --- the thread
 
