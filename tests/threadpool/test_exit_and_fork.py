@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-PRELUDE = """
+PRELUDE = r"""
 import atexit, os, signal, sys, threading, time
 import threadpool9
 from threadpool9 import Job
