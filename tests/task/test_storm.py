@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -171,5 +172,8 @@ def test_tk12_a_hundred_thousand_armed_and_cancelled_leave_nothing_behind() -> N
         for _ in range(100_000):
             assert queue.schedule_delayed(task, 1000)
             assert task.cancel_async()
-        assert len(timer._heap) + len(timer._intake) < 30_000
+        # The timer throws them away as it comes to them.
+        deadline = time.monotonic() + LIMIT
+        while timer._heap or timer._intake:
+            assert time.monotonic() < deadline, "cancelled entries pile up"
         assert task9.snapshot().armed == 0

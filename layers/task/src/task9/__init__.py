@@ -1,5 +1,7 @@
 """task9: short actions that coalesce, run in order on a queue, now or later; after the task(9) drafts of NetBSD.
 
+For example::
+
     task = task9.Task(refresh)
     task.schedule()                    # any context; many schedules before it starts are one run
 

@@ -39,12 +39,13 @@ class DelayedTask(Task):
     ``delayed_task`` of the task(9) drafts.
     """
 
-    __slots__ = ("_queue", "_ticket", "_timed_out")
+    __slots__ = ("_queue", "_ticket", "_timed_out", "_when")
 
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
         super().__init__(fn, context)
         self._ticket: Ticket | None = None  # written by the holder of _pend
         self._queue: TaskQueue | None = None  # written by the holder of _pend: where it is armed for
+        self._when = 0.0  # written by the holder of _pend: when the ticket is due
         self._timed_out = False
 
     @property
@@ -157,13 +158,14 @@ class DelayedTask(Task):
         return False
 
     def _claim(self) -> bool:
-        ticket = self._ticket
+        ticket, due = self._ticket, self._when
         if not ticket:
             return False
         try:
             ticket.pop()
         except IndexError:
             return False
+        timer.cancelled(due)
         queue = self._queue
         if queue is not None:
             queue._armed.pop(self, None)

@@ -6,8 +6,8 @@ ticket is a list that holds the task, and ``ticket.pop()`` is the claim between 
 gets it. A claimed entry is an empty list and is thrown away when the heap meets it, or when they are the
 majority: arm and cancel stay O(log n), amortised.
 
-Publish-then-look: who arms appends to the intake, *then* reads `next_wake`; the timer writes `next_wake`, *then*
-looks at the intake before it sleeps.
+Publish-then-look: who arms appends to the intake, *then* reads `next_wake`; who cancels claims the ticket, *then* reads
+`next_wake`; the timer writes `next_wake`, *then* looks at the intake and at the first ticket before it sleeps.
 
 Rules. A: atomic, any context. T: the timer's job only (written there, read anywhere where marked A too).
 """
@@ -55,6 +55,7 @@ class Timer:
     def arm(self, task: DelayedTask, due: float) -> Ticket:
         """Have ``task._expire(due)`` called at `due` (monotonic seconds) or soon after. Any context."""
         ticket: Ticket = [task]
+        task._when = due
         task._ticket = ticket
         self._intake.append((due, next(self._numbers), id(ticket), ticket))
         if self._alive.acquire(False):
@@ -69,6 +70,11 @@ class Timer:
         elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:
             self._box.put(None)
         return ticket
+
+    def cancelled(self, due: float) -> None:
+        """A canceller claimed an entry for `due`: do not sleep for it, nor at all if it was the last. Any context."""
+        if due <= self.next_wake:
+            self._box.put(None)
 
     def armed(self) -> int:
         """How many entries wait. Any context; exact when nobody is arming."""
@@ -87,7 +93,7 @@ class Timer:
                     continue
                 break
             self.next_wake = heap[0][0]
-            if intake:
+            if intake or not heap[0][3]:
                 continue
             left = heap[0][0] - _seam.monotonic()
             if left <= 0:

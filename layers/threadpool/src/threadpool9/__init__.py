@@ -4,6 +4,8 @@
 to a CPU each. A `Job` is reusable and belongs to the caller; it is scheduled from any context (signal handlers,
 finalizers, hooks) and cancelled deterministically. Threads are made on demand and leave when idle.
 
+For example::
+
     pool = threadpool9.get()
     job = threadpool9.Job(work)
     with job.interlock:

@@ -35,14 +35,14 @@ def _pools() -> list[Pool]:
 
 
 def _unfinished() -> bool:
-    return any(pool._jobs or any(w.job is not None for w in list(pool._workers.values())) for pool in _pools())
+    return any(pool._jobs or any(w.job is not None for w in list(pool._workers)) for pool in _pools())
 
 
 def _run_inline(pool: Pool) -> None:
     """No thread can be had any more: run what waits on this one, so that nothing is lost."""
     worker = Worker(pool, None)
     worker.ident = _seam.get_ident()
-    pool._workers[worker.ident] = worker
+    pool._workers[worker] = None
     try:
         while pool._jobs:
             try:
@@ -54,7 +54,7 @@ def _run_inline(pool: Pool) -> None:
     finally:
         started, completed, errors = pool._left[0]
         pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
-        pool._workers.pop(worker.ident, None)
+        pool._workers.pop(worker, None)
 
 
 def _cancel_queued() -> None:
@@ -107,13 +107,13 @@ def _in_child() -> None:
     del old
     for pool in list(registry.pools):
         tickets = list(pool._jobs)
-        running = [worker for worker in pool._workers.values() if worker.ident != me]
-        mine = [worker for worker in pool._workers.values() if worker.ident == me]
+        running = [worker for worker in pool._workers if worker.ident != me]
+        mine = [worker for worker in pool._workers if worker.ident == me]
         pool._starter = starter
         pool._jobs.clear()
         pool._idle.clear()
         pool._workers.clear()
-        pool._workers.update({worker.ident: worker for worker in mine})
+        pool._workers.update(dict.fromkeys(mine))
         pool._asked = _seam.Lock()
         pool._workers_gone = _seam.Waiters()
         stranded = [job for ticket in tickets for job in ticket]

@@ -47,7 +47,7 @@ class Pool:
         self._starter = starter  # S
         self._jobs: _seam.deque[list[Job]] = _seam.deque()  # A: tickets, oldest left
         self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
-        self._workers: dict[int, Worker] = {}  # A: every worker, by thread ident
+        self._workers: dict[Worker, None] = {}  # A: every worker until it is joined (idents are reused before)
         self._asked = _seam.Lock()  # A: held from a request to the starter until it looks at us
         self._closing = False  # R: the last reference is being put; idle workers leave
         self._closed = False  # R: nothing may be scheduled any more

@@ -132,7 +132,7 @@ registry = Registry()
 def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
     me = _seam.get_ident()
     for pool in pools:
-        if me in pool._workers:
+        if any(worker.ident == me for worker in list(pool._workers)):
             raise UsageError(
                 f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself"
             )
@@ -307,12 +307,12 @@ def retire_idle(timeout: float = 5.0) -> int:
     for pool, worker in sent:
         # One that found a job after all stays.
         def still(pool: Pool = pool, worker: object = worker) -> bool:
-            return worker in pool._workers.values() and worker not in pool._idle
+            return worker in pool._workers and worker not in pool._idle
 
         while still() and pool._workers_gone.wait(still, deadline):
             pass
-        left += worker not in pool._workers.values()
-    gone = [worker.tid for _, worker in sent if worker not in worker.pool._workers.values()]
+        left += worker not in pool._workers
+    gone = [worker.tid for _, worker in sent if worker not in worker.pool._workers]
     if helper and not starter.workers:
         gone.append(helper)
     _osthread.wait_gone(gone, deadline)

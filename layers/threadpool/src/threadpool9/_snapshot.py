@@ -89,7 +89,7 @@ class Snapshot:
 def pool_counts(pool: Pool) -> list[int]:
     """The numbers of `Counters` for one pool."""
     # Completed before started, so that what is in flight is never negative.
-    workers = list(pool._workers.values())
+    workers = list(pool._workers)
     completed = sum(worker.completed for worker in workers)
     errors = sum(worker.errors for worker in workers)
     started = sum(worker.started for worker in workers)
@@ -118,7 +118,7 @@ def snapshot() -> Snapshot:
     for pool in pools:
         counts = pool_counts(pool)
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
-        alive = list(pool._workers.values())
+        alive = list(pool._workers)
         records.append(
             PoolRecord(
                 pri=pool.pri,

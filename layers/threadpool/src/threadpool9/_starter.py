@@ -150,7 +150,7 @@ class Starter:
         # The totals and the worker's going are one store each for a snapshot: totals first.
         started, completed, errors = pool._left[0]
         pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
-        pool._workers.pop(worker.ident, None)
+        pool._workers.pop(worker, None)
         pool._threads_left += 1
         del self.workers[worker]
         pool._workers_gone.wake_all()

@@ -1,5 +1,7 @@
 """workqueue9: named queues of works for one function, after NetBSD's workqueue(9).
 
+For example::
+
     with workqueue9.WorkQueue("thumbnails", make_thumbnail) as wq:
         wq.enqueue(workqueue9.Work(path))
 
