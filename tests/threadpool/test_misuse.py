@@ -11,6 +11,7 @@ import threadpool9
 from threadpool9 import CPUError, Job, PriorityError, UsageError
 
 LIMIT = 10.0
+MINE = 61  # a priority that nobody else in the process holds a reference to, so that our put is the last
 
 
 def finish(job: Job) -> None:
@@ -66,7 +67,7 @@ def test_tp8_a_cpu_that_may_not_be_used_is_an_error() -> None:
 def test_tp20_schedule_and_cancel_need_the_interlock(make: Callable[[], object]) -> None:
     """TP-20: checked for the locks that can tell."""
     job = Job(finish, make())
-    with threadpool9.get() as pool:
+    with threadpool9.get(MINE) as pool:
         for call in (pool.schedule, pool.cancel_async, pool.cancel):
             with pytest.raises(UsageError, match="interlock"):
                 call(job)
@@ -87,7 +88,7 @@ def test_tp23_done_is_for_the_job_itself_and_once() -> None:
 
     held = Held()
     job = Job(twice)
-    with threadpool9.get() as pool:
+    with threadpool9.get(MINE) as pool:
         with pytest.raises(UsageError, match="not running"), job.interlock:
             job.done()
         pool.post(job)
@@ -104,7 +105,7 @@ def test_tp24_never_done_is_reported_and_counts_as_done(monkeypatch: pytest.Monk
     reports: list[object] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: reports.append(args.exc_value))
     job = Job(lambda job: None, name="forgetful")
-    with threadpool9.get() as pool:
+    with threadpool9.get(MINE) as pool:
         pool.post(job)
     job.destroy()
     assert "done()" in str(reports[0])
@@ -123,7 +124,7 @@ def test_tp27_the_wrong_pool_oneself_and_the_wrong_moment() -> None:
                 itself.append(error)
             job.done()
 
-    with threadpool9.get() as pool, threadpool9.get(50) as other:
+    with threadpool9.get(MINE) as pool, threadpool9.get(50) as other:
         pool.post(held.job)
         assert held.started.wait(LIMIT)
         with held.job.interlock, pytest.raises(UsageError, match="cancel it there"):
