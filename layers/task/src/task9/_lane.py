@@ -151,6 +151,9 @@ class Executor:
         popleft = items.popleft
         waiting, deferred = self.waiters.locks, self.deferred
         self.ident = _seam.get_ident()
+        if idle:
+            # A post that met a run at its end may mean one run more than was asked for, and nobody has claimed us.
+            _seam.discard(idle, self)
         while True:
             while items and not group.frozen:
                 self.runs += 1
