@@ -83,9 +83,13 @@ def _at_exit() -> None:
         pause = _seam.Lock()
         pause.acquire()
         pause_for = 0.001
+        failures = {pool: pool._start_failures for pool in _pools()}
         while _unfinished() and (deadline is None or _seam.monotonic() < deadline):
             for pool in _pools():
-                if pool._jobs and not pool._workers and not starter.ensure_alive():
+                if policy != "drain" or not pool._jobs or pool._workers:
+                    continue  # what runs on this thread can't be given up after a time limit
+                # 3.12.0 to 3.12.2 start no thread from here on: a refusal now is final.
+                if pool._start_failures > failures.get(pool, 0) or not starter.ensure_alive():
                     _run_inline(pool)
             pause.acquire(True, pause_for)
             pause_for = min(pause_for * 2, _SLICE)
