@@ -69,8 +69,18 @@ class Group:
         _hooks.report_error(error, origin=task)
 
     def make_call(self, executor: Executor) -> Callable[[Any], object] | None:
-        """What `executor` is to call with each task; None: the task's own function."""
+        """What `executor` is to call with each task of the batch that begins; None: the task's own function."""
         return None
+
+    def entering(self, lane: Lane, task: Task) -> None:
+        """`task` is about to be called; only while `watch.plain` is False."""
+        if (probe := probes.entry) is not None:
+            probe(lane, task)
+
+    def returned(self, lane: Lane, task: Task) -> None:
+        """`task` returned or raised; only while `watch.plain` is False."""
+        if (probe := probes.return_) is not None:
+            probe(lane, task)
 
     def executors(self) -> list[Executor]:
         """All executors of the queue."""
@@ -132,7 +142,7 @@ class Lane:
 class Executor:
     """One job of one lane; runs tasks until there are none."""
 
-    __slots__ = ("__weakref__", "call", "current", "deferred", "errors", "ident", "job", "lane", "runs", "waiters")
+    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "no_runs", "runs", "waiters")
 
     def __init__(self, lane: Lane, name: str) -> None:
         self.lane = lane  # S
@@ -140,14 +150,19 @@ class Executor:
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken or put down elsewhere
+        self.no_runs = 0  # E: how many of `runs` were something else than a run
         self.errors = 0  # E
         self.waiters = _seam.Waiters()  # A: threads that wait for the end of the current run
         self.deferred: _seam.deque[Task] = _seam.deque()  # A: scheduled elsewhere while we run them
-        self.call = lane.group.make_call(self)  # S
+
+    @property
+    def started(self) -> int:
+        """Runs begun so far; exact when nothing is going on. Any context."""
+        return self.runs - self.no_runs
 
     def _run(self, job: Job) -> None:
         lane = self.lane
-        group, guard, items, idle, call = lane.group, lane.guard, lane.items, lane.idle, self.call
+        group, guard, items, idle = lane.group, lane.guard, lane.items, lane.idle
         popleft = items.popleft
         waiting, deferred = self.waiters.locks, self.deferred
         self.ident = _seam.get_ident()
@@ -155,9 +170,10 @@ class Executor:
             # A post that met a run at its end may mean one run more than was asked for, and nobody has claimed us.
             _seam.discard(idle, self)
         while True:
+            call = group.make_call(self)
+            self.current = TAKING
             while items and not group.frozen:
                 self.runs += 1
-                self.current = TAKING
                 try:
                     if guard is None:
                         task = popleft()
@@ -168,28 +184,29 @@ class Executor:
                             if task._marker:
                                 task.fn.note_others(self)  # type: ignore[attr-defined]  # a marker's fn is its Drain
                 except IndexError:
+                    self.no_runs += 1
                     break
                 if task._exec is not self and not self._take_over(task):
+                    self.current = TAKING
+                    self.no_runs += 2
                     self.runs += 1  # put down
-                    self.current = None
                     continue
                 self.current = task
                 task._pend.release()  # from here on a schedule means another run
                 try:
                     if not watch.plain:
-                        self._run_watched(task)
+                        self._run_watched(task, call)
                     elif call is None:
                         task.fn(task)
                     else:
                         call(task)
                 except BaseException as error:
                     self._failed(error, task)
-                self.current = None
+                self.current = TAKING
                 if waiting:
                     self.waiters.wake_all()
                 if deferred:
                     self._undefer()
-                    self.current = None
             task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive
             self.current = None
             if waiting:
@@ -205,7 +222,10 @@ class Executor:
         job.done()
 
     def _take_over(self, task: Task) -> bool:
-        """Make `task` ours; False if it runs elsewhere and was left to that executor."""
+        """Make `task` ours; False if it was a drain's marker, or runs elsewhere and was left to that executor."""
+        if task._marker:
+            task.fn(task)
+            return False
         other = task._exec
         if other is not None and task._exclusive and other.current is task:
             other.deferred.append(task)
@@ -218,9 +238,9 @@ class Executor:
 
     def _undefer(self) -> None:
         """Put what was scheduled elsewhere during the run back where it was scheduled, at the front."""
-        # Something in hand, as when taking: see `Task._locate`.
+        # `current` is TAKING, something in hand as when taking: see `Task._locate`.
+        self.no_runs += 2
         self.runs += 1
-        self.current = TAKING
         while self.deferred:
             try:
                 task = self.deferred.popleft()
@@ -233,19 +253,17 @@ class Executor:
                 lane.kick()
         self.runs += 1
 
-    def _run_watched(self, task: Task) -> None:
+    def _run_watched(self, task: Task, call: Callable[[Any], object] | None) -> None:
         lane = self.lane
-        if (probe := probes.entry) is not None:
-            probe(lane, task)
+        lane.group.entering(lane, task)
         start = _seam.monotonic()
         try:
-            (self.call or task.fn)(task)
+            (call or task.fn)(task)
         finally:
             took = (_seam.monotonic() - start) * 1000
-            if (probe := probes.return_) is not None:
-                probe(lane, task)
+            lane.group.returned(lane, task)
             limit = tunables.limit_ms
-            if limit and took > limit and lane.group.shared and not task._marker:
+            if limit and took > limit and lane.group.shared:
                 late = TimeoutError(
                     f"{task!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
                     f"shorter than {limit:g} ms; give it a TaskQueue of its own"

@@ -18,7 +18,7 @@ class LaneRecord:
     pending: int
     running: tuple[str, ...]
     started: int
-    """Runs begun so far, markers of drains included."""
+    """Runs begun so far."""
     errors: int
 
 
@@ -53,7 +53,7 @@ def snapshot() -> Snapshot:
                     cpu=lane.pool.cpu,
                     pending=len(lane.items),
                     running=tuple(repr(task) for task in in_hand if task is not None),
-                    started=sum(executor.runs for executor in lane.executors),
+                    started=sum(executor.started for executor in lane.executors),
                     errors=sum(executor.errors for executor in lane.executors),
                 )
             )

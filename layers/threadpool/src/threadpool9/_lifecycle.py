@@ -52,8 +52,8 @@ def _run_inline(pool: Pool) -> None:
                 continue
             worker._run(job, ticket)
     finally:
-        started, completed, errors = pool._left[0]
-        pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
+        started, errors = pool._left[0]
+        pool._left[0] = (started + worker.started, errors + worker.errors)
         pool._workers.pop(worker, None)
 
 

@@ -52,7 +52,7 @@ class Pool:
         self._closing = False  # R: the last reference is being put; idle workers leave
         self._closed = False  # R: nothing may be scheduled any more
         self._cancelled = _seam.Tally()  # A
-        self._left: list[tuple[int, int, int]] = [(0, 0, 0)]  # T: started, completed, errors of workers gone
+        self._left: list[tuple[int, int]] = [(0, 0)]  # T: started and errors of workers that are gone
         self._refused: str | None = None  # A: what the OS refused, told once
         self._unbound = False  # A: told that the CPU is gone
         self._start_failures = 0  # T

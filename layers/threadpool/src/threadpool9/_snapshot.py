@@ -88,13 +88,14 @@ class Snapshot:
 
 def pool_counts(pool: Pool) -> list[int]:
     """The numbers of `Counters` for one pool."""
-    # Completed before started, so that what is in flight is never negative.
     workers = list(pool._workers)
-    completed = sum(worker.completed for worker in workers)
     errors = sum(worker.errors for worker in workers)
     started = sum(worker.started for worker in workers)
+    # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
+    in_flight = sum(worker.job is not None for worker in workers)
     gone = pool._left[0]
-    started, completed, errors = started + gone[0], completed + gone[1], errors + gone[2]
+    started, errors = started + gone[0], errors + gone[1]
+    completed = max(0, started - in_flight)
     cancelled = pool._cancelled.value()
     queued = sum(1 for ticket in _seam.contents(pool._jobs) if ticket)
     threads = [pool._threads_started, pool._threads_left, pool._start_failures]

@@ -148,8 +148,8 @@ class Starter:
         worker.thread.join(_READY_LIMIT)
         pool = worker.pool
         # The totals and the worker's going are one store each for a snapshot: totals first.
-        started, completed, errors = pool._left[0]
-        pool._left[0] = (started + worker.started, completed + worker.completed, errors + worker.errors)
+        started, errors = pool._left[0]
+        pool._left[0] = (started + worker.started, errors + worker.errors)
         pool._workers.pop(worker, None)
         pool._threads_left += 1
         del self.workers[worker]

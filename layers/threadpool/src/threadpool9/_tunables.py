@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 
 from ._errors import TunableError
+from ._probes import watch
 
 
 def number(low: float, *, integer: bool = False) -> Callable[[object], float]:
@@ -85,6 +86,10 @@ class TunableSet:
             takes = (check.__doc__ or "").strip()
             raise TunableError(f"tunable {name} takes {takes}, not {value!r}") from None
         object.__setattr__(self, name, checked)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Called after each assignment."""
 
     def __repr__(self) -> str:
         spec = self._spec  # type: ignore[attr-defined]
@@ -116,6 +121,11 @@ class Tunables(TunableSet):
                 "stall_ms": (0.0, number(0)),
             },
         )
+        watch.conditions.append(lambda: self.job_names)
+        watch.update()
+
+    def _changed(self) -> None:
+        watch.update()
 
 
 tunables = Tunables()

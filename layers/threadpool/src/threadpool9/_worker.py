@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam
 from ._errors import UsageError
-from ._probes import probes
+from ._probes import probes, watch
 from ._topology import allowed
 from ._tunables import tunables
 
@@ -42,7 +42,6 @@ class Worker:
         self.job: Job | None = None  # O: what runs now
         self.since = _seam.monotonic()  # O: start of the present state
         self.started = 0  # O
-        self.completed = 0  # O
         self.errors = 0  # O
         self.scheduling = ""  # O: what the OS says
         self.bound = pool.cpu is None  # O: False while the CPU can't be had
@@ -77,7 +76,7 @@ class Worker:
             pool._gone(self)
 
     def _live(self) -> None:
-        jobs, idle = self.pool._jobs, self.pool._idle
+        jobs, idle, bound_to = self.pool._jobs, self.pool._idle, self.pool.cpu
         popleft = jobs.popleft
         run = self._run
         ready = self.ready
@@ -104,13 +103,14 @@ class Worker:
                 if self.pool._closing and not jobs:
                     return
                 continue
+            left = tunables.idle_ms / 1000
             while True:
-                left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
                 try:
-                    message = box_get(True, min(left, 1e6) if left > 0 else 0.0)
+                    message = box_get(True, left if left < 1e6 else 1e6)
                 except _seam.Empty:
                     # A longer idle time may have been set meanwhile: the wait goes on.
-                    if parked + tunables.idle_ms / 1000 > _seam.monotonic():
+                    left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
+                    if left > 0:
                         continue
                     if self._unpublish():
                         if (probe := probes.thread__dying) is not None:
@@ -120,7 +120,7 @@ class Worker:
                 break
             if message is _LEAVE and not jobs:
                 return
-            if not self._bound_still():
+            if bound_to is not None and not self._bound_still():
                 self._rebind()
 
     def _unpublish(self) -> bool:
@@ -132,12 +132,11 @@ class Worker:
         job._runner = self.ident
         self.started += 1
         self.since = _seam.monotonic()
-        if (probe := probes.thread__job) is not None:
-            probe(self.pool, job)
-        if tunables.job_names:
-            _osthread.set_name(job.name)
         try:
-            job._fn(job)
+            if watch.plain:
+                job._fn(job)
+            else:
+                self._run_watched(job)
             if job._ticket is ticket:
                 raise UsageError(
                     f"{job!r} returned without done(): call it, interlock held, when there is no more to do"
@@ -149,10 +148,18 @@ class Worker:
                 job._finish()
             _hooks.report_error(error, origin=job)
             error.__traceback__ = None  # the worker's frame must not keep the job's locals alive
-        if (probe := probes.thread__job__done) is not None:
-            probe(self.pool, job)
-        self.completed += 1
         self.job = None
+
+    def _run_watched(self, job: Job) -> None:
+        if (probe := probes.thread__job) is not None:
+            probe(self.pool, job)
+        if tunables.job_names:
+            _osthread.set_name(job.name)
+        try:
+            job._fn(job)
+        finally:
+            if (probe := probes.thread__job__done) is not None:
+                probe(self.pool, job)
 
     # --- the OS's view of the thread
 
@@ -176,7 +183,7 @@ class Worker:
             _hooks.report_error(error, origin=self.pool)
 
     def _bound_still(self) -> bool:
-        return self.pool.cpu is None or (self.bound and len(_osthread.get_affinity(0)) == 1)
+        return self.bound and len(_osthread.get_affinity(0)) == 1
 
     def _rebind(self) -> None:
         """Bind to the pool's CPU, or, if it is gone, to what is allowed; say so once and try again (TP-8)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from task9._lane import TAKING, Executor, Group
+from task9._lane import TAKING, Executor, Group, Lane
 from threadpool9 import WaitTimeout, _seam
 
 from ._errors import Full
@@ -26,14 +26,22 @@ BUCKETS = 64  # of the histogram of waiting times: bucket n counts waits of less
 giant = _seam.RLock()
 
 
-class Stats:
-    """Counters of one executor. E."""
+def _excluding(func: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
+    """`func` under the giant lock (WQ-13)."""
 
-    __slots__ = ("completed", "errors", "run_ns", "waits")
+    def call(work: Any, arg: Any) -> object:
+        with giant:
+            return func(work, arg)
+
+    return call
+
+
+class Stats:
+    """What one executor has measured. E."""
+
+    __slots__ = ("run_ns", "waits")
 
     def __init__(self) -> None:
-        self.completed = 0
-        self.errors = 0
         self.run_ns = 0
         self.waits = [0] * BUCKETS
 
@@ -51,12 +59,11 @@ class WorkGroup(Group):
         on_error: Callable[[BaseException, Any], object] | None,
     ) -> None:
         super().__init__(name, shared=False)
-        self.func = func  # S
+        self.func = _excluding(func) if exclusive else func  # S
         self.arg = arg  # S
-        self.exclusive = exclusive  # S: WQ_GIANT
         self.on_error = on_error  # S
         self.wq: Callable[[], WorkQueue | None] = lambda: None  # S: weak, for probes
-        self.stats: list[Stats] = []  # S
+        self.stats: dict[Executor, Stats] = {}  # A: an executor adds its own once
         self.cancelled = _seam.Tally()  # A
         self.max_pending = max_pending  # S
         #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
@@ -67,44 +74,50 @@ class WorkGroup(Group):
     # --- running
 
     def make_call(self, executor: Executor) -> Callable[[Any], object]:
-        """The call of one executor: the queue's function with all that is counted around it."""
-        stats = Stats()
-        self.stats.append(stats)
-        func, arg, slots, watches, waits = self.func, self.arg, self.slots, self.watches, stats.waits
-        if self.exclusive:
-            plain = func
+        """The call for one batch of works: the queue's function, and what is measured around it.
 
-            def func(work: Any, arg: Any) -> object:
-                with giant:
-                    return plain(work, arg)
+        Works that follow each other share a clock reading: the end of one is the start of the next. What the call
+        needs is bound as defaults, since locals are what any interpreter reads fastest.
+        """
+        stats = self.stats.setdefault(executor, Stats())
+        last = _seam.monotonic_ns()
 
-        now = _seam.monotonic_ns
-
-        def call(work: Any) -> None:
-            if work._marker:
-                work.fn(work)
-                return
+        def call(
+            work: Any,
+            func: Callable[[Any, Any], object] = self.func,
+            arg: Any = self.arg,
+            slots: Any = self.slots,
+            watches: Any = self.watches,
+            waits: list[int] = stats.waits,
+            now: Callable[[], int] = _seam.monotonic_ns,
+        ) -> None:
+            nonlocal last
             if slots is not None and work._slot:
                 self.give_slot()
-            start = now()
+            start = last
             waits[(start - work._since).bit_length()] += 1
             if watches:
                 self.left_lane(work)
-            if probes.entry is not None:
-                probes.entry(self.wq(), work, self.func, arg)
             # From here on the work is the function's: only its identity is used.
             try:
                 func(work, arg)
-            except BaseException:
-                stats.errors += 1
-                raise
             finally:
-                stats.run_ns += now() - start
-                stats.completed += 1
-                if probes.return_ is not None:
-                    probes.return_(self.wq(), work, self.func, arg)
+                last = now()
+                stats.run_ns += last - start
 
         return call
+
+    def entering(self, lane: Lane, task: Any) -> None:
+        """As in the layer below, and this layer's own probe."""
+        super().entering(lane, task)
+        if probes.entry is not None:
+            probes.entry(self.wq(), task, self.func, self.arg)
+
+    def returned(self, lane: Lane, task: Any) -> None:
+        """As in the layer below, and this layer's own probe."""
+        super().returned(lane, task)
+        if probes.return_ is not None:
+            probes.return_(self.wq(), task, self.func, self.arg)
 
     def left_lane(self, work: Work) -> None:
         """`work` is not pending any more: tell who waits for that. Any context."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from threadpool9._probes import Probes
+from task9._watch import watch
+from threadpool9._probes import make_probes
 
 WORKQUEUE_PROBES: dict[str, tuple[str, ...]] = {
     "create": ("wq", "name", "func", "arg", "pri", "ipl", "flags"),
@@ -18,4 +19,7 @@ WORKQUEUE_PROBES: dict[str, tuple[str, ...]] = {
     "exit__done": ("wq",),
 }
 
-probes = Probes(WORKQUEUE_PROBES)
+probes = make_probes(WORKQUEUE_PROBES)
+# The two that are fired for each single work ride on the one test that an executor makes for each task.
+watch.conditions.append(lambda: probes.entry is not None or probes.return_ is not None)
+probes.changed.append(watch.update)

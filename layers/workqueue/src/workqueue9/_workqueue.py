@@ -417,21 +417,21 @@ class WorkQueue:
     def stats(self) -> QueueStats:
         """The counters now (WQ-12). Any context; exact when nothing is going on."""
         group = self._group
-        stats = group.stats
+        executors = group.executors()
+        measured = list(group.stats.values())
         running = group.running()
-        completed = sum(s.completed for s in stats)
-        started = completed + running
+        started = sum(executor.started for executor in executors)
         pending = sum(1 for lane in group.lanes for task in _seam.contents(lane.items) if not task._marker)
         cancelled = group.cancelled.value()
         armed = len(self._lanes._armed)
         return QueueStats(
             enqueued=started + pending + cancelled + armed,
             started=started,
-            completed=completed,
+            completed=max(0, started - running),
             cancelled=cancelled,
-            errors=sum(s.errors for s in stats),
-            run_seconds=sum(s.run_ns for s in stats) / 1e9,
-            wait_histogram=tuple(sum(s.waits[n] for s in stats) for n in range(BUCKETS)),
+            errors=sum(executor.errors for executor in executors),
+            run_seconds=sum(stats.run_ns for stats in measured) / 1e9,
+            wait_histogram=tuple(sum(stats.waits[n] for stats in measured) for n in range(BUCKETS)),
             pending=pending + armed,
             running=running,
         )

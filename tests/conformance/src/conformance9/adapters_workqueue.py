@@ -1,0 +1,172 @@
+"""What the suite asks of an implementation of the work queue layer: factories, error types and capabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+__all__ = ["WORKQUEUE_CAPABILITIES", "StatsLike", "WorkLike", "WorkQueueAdapter", "WorkQueueLike"]
+
+#: Capabilities that an adapter may claim; a test that needs one is skipped, and says so, where it is not claimed.
+WORKQUEUE_CAPABILITIES: dict[str, str] = {
+    "any context": "enqueue may interrupt itself between any two bytecodes (WQ-3)",
+    "percpu": "queues with one ordered queue for each CPU (WQ-2)",
+    "max_active": "several works at once (WQ-1)",
+    "delayed": "enqueue_delayed and modify (WQ-7)",
+    "max_pending": "back-pressure (WQ-9)",
+    "freeze": "freeze, thaw, disable, enable (WQ-10)",
+    "on_error": "an error handler for each queue (WQ-11)",
+    "stats": "counters (WQ-12)",
+    "giant": "queues whose functions exclude each other (WQ-13)",
+}
+
+
+class WorkLike(Protocol):
+    """A work; made idle."""
+
+    @property
+    def payload(self) -> Any:
+        """What it was made with."""
+
+    @property
+    def pending(self) -> bool:
+        """True while enqueued, or armed, and not yet called."""
+
+
+class StatsLike(Protocol):
+    """Counters of one queue."""
+
+    @property
+    def enqueued(self) -> int:
+        """Works enqueued so far."""
+
+    @property
+    def started(self) -> int:
+        """Calls begun."""
+
+    @property
+    def completed(self) -> int:
+        """Calls that are over."""
+
+    @property
+    def cancelled(self) -> int:
+        """Works withdrawn."""
+
+    @property
+    def errors(self) -> int:
+        """Calls that raised."""
+
+    @property
+    def run_seconds(self) -> float:
+        """Time spent in the function."""
+
+    @property
+    def wait_histogram(self) -> Sequence[int]:
+        """How many works waited how long."""
+
+    @property
+    def pending(self) -> int:
+        """Works that wait."""
+
+    @property
+    def running(self) -> int:
+        """Works in the function."""
+
+
+class WorkQueueLike(Protocol):
+    """A work queue."""
+
+    def enqueue(self, work: Any, cpu: int | None = None, block: bool = True, timeout: float | None = None) -> bool:
+        """True; False if the work is disabled (WQ-3, WQ-9)."""
+
+    def enqueue_delayed(self, work: Any, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
+        """Enqueue later (WQ-7)."""
+
+    def modify(self, work: Any, seconds: float) -> bool:
+        """Move to `seconds` from now; True if it was pending (WQ-7)."""
+
+    def wait(self, work: Any, timeout: float | None = None) -> None:
+        """Until it is neither pending nor in its function (WQ-4)."""
+
+    def cancel(self, work: Any, timeout: float | None = None) -> bool:
+        """True if it was withdrawn before running (WQ-5)."""
+
+    def flush(self, timeout: float | None = None) -> None:
+        """Everything enqueued before has completed (WQ-6)."""
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Until empty (WQ-6)."""
+
+    def destroy(self) -> tuple[Any, ...]:
+        """The end; which delayed works were cancelled (WQ-6, WQ-7)."""
+
+    def freeze(self) -> None:
+        """Hold (WQ-10)."""
+
+    def thaw(self) -> None:
+        """Run all held (WQ-10)."""
+
+    def disable(self, work: Any, timeout: float | None = None) -> bool:
+        """Cancel, and refuse until enabled (WQ-10)."""
+
+    def enable(self, work: Any) -> bool:
+        """Undo one disable (WQ-10)."""
+
+    def stats(self) -> StatsLike:
+        """Counters (WQ-12)."""
+
+
+class WorkQueueAdapter(Protocol):
+    """One implementation. Made without arguments, once for each test."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """Keys of `WORKQUEUE_CAPABILITIES`."""
+
+    @property
+    def usage_error(self) -> type[Exception]:
+        """Raised for misuse."""
+
+    @property
+    def pending_error(self) -> type[Exception]:
+        """Raised for an enqueue of a pending work."""
+
+    @property
+    def full_error(self) -> type[Exception]:
+        """Raised when there is no room (in time)."""
+
+    @property
+    def timeout_error(self) -> type[Exception]:
+        """Raised when a time limit ran out."""
+
+    @property
+    def cpu_error(self) -> type[Exception]:
+        """Raised for a CPU that the process may not use."""
+
+    @property
+    def softnet(self) -> int | None:
+        """PRI_SOFTNET, if this process may have it; else None."""
+
+    def work(self, payload: Any = None) -> WorkLike:
+        """A work."""
+
+    def queue(
+        self,
+        name: str,
+        func: Callable[[Any, Any], object],
+        arg: Any = None,
+        *,
+        pri: int | None = None,
+        percpu: bool = False,
+        giant: bool = False,
+        max_active: int = 1,
+        max_pending: int | None = None,
+        on_error: Callable[[BaseException, Any], object] | None = None,
+    ) -> WorkQueueLike:
+        """A queue for ``func(work, arg)``."""
+
+    def cpus(self) -> tuple[int, ...]:
+        """The CPUs that per-CPU queues serve."""
+
+    def settle(self) -> None:
+        """Have idle threads leave now, where the implementation keeps some for a while."""
