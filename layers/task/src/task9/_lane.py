@@ -165,20 +165,37 @@ class Lane:
             if self.idle:
                 self.kick()
         except BaseException as error:
-            if claimed:
-                undone = not published or _seam.discard(self.items, task)
-                if undone:
-                    task._free.append(None)
-                if undone or not isinstance(error, Error):
-                    raise
-                return True  # no thread for it, but an executor that somebody else had run has taken it
-            if isinstance(error, IndexError):  # somebody else took the token between our two looks
-                return task._coalesced(self.group)
+            if not claimed:
+                if isinstance(error, IndexError):  # somebody else took the token between our two looks
+                    return task._coalesced(self.group)
+            elif not published:
+                task._free.append(None)
+            elif not self.still_here(error, task):
+                return True
             raise
         return True
 
+    def still_here(self, error: BaseException, task: Task) -> bool:
+        """After `error` when `task` had been put on: False if all is well because an executor has taken it.
+
+        No thread could be had: take the task off, which puts its token into our hand, and back where it was. An
+        exception from nowhere: the task stays (it is not certain that what is there is not a later schedule), and an
+        executor is told once more.
+        """
+        if isinstance(error, Error):
+            undone = _seam.discard(self.items, task)
+            if undone:
+                task._free.append(None)
+            return undone
+        if self.items and self.idle:
+            self.kick()
+        return True
+
     def put_held(self, task: Task, held: list[object]) -> None:
-        """Put a task here whose token the caller has in hand, and still has if this raises. Any context."""
+        """Put a task here whose token the caller has in hand: `held` is empty when it is out of it. Any context.
+
+        Raises as `put`; then the task is as it was before the token was taken, if `held` is empty.
+        """
         if task._lane is not self:
             task._adopt(self)
         task._tell_scheduled(self)
@@ -187,7 +204,7 @@ class Lane:
             if self.idle:
                 self.kick()
         except BaseException as error:
-            if held or _seam.discard(self.items, task, held) or not isinstance(error, Error):
+            if held or self.still_here(error, task):
                 raise
 
     def kick(self) -> None:

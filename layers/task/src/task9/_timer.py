@@ -59,10 +59,10 @@ class Timer:
         """
         ticket: Ticket = [task]
         task._when = due
-        task._ticket = ticket
         try:
             entry = (due, next(self._numbers), id(ticket), ticket)
-            del held[0]; self._intake.append(entry)  # fmt: skip  # noqa: E702 out of our hand when it is there
+            # Out of our hand when it is there; and nobody sees a ticket that is not.
+            del held[0]; task._ticket = ticket; self._intake.append(entry)  # fmt: skip  # noqa: E702
             if self._absent:
                 self._boot()
             elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:

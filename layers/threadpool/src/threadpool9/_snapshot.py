@@ -111,7 +111,7 @@ def snapshot() -> Snapshot:
     for pool in pools:
         counts = pool.counts()
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
-        alive = list(pool._workers)
+        alive = [worker for worker in list(pool._workers) if worker.tid]
         records.append(
             PoolRecord(
                 pri=pool.pri,

@@ -241,10 +241,16 @@ class Starter:
         ready.acquire()
         if (probe := probes.dispatcher__spawn) is not None:
             probe(pool)
+        worker = None
         try:
             worker = Worker(pool, ready)
+            # Entered before it begins: the last put waits for it, however late it comes.
+            pool._workers[worker] = None
             worker.thread.start()
         except (RuntimeError, MemoryError, OSError):
+            if worker is not None:
+                pool._workers.pop(worker, None)
+            pool._workers_gone.wake_all()
             pool._start_failures += 1
             look.back_off = min(max(_BACK_OFF_FIRST, look.back_off * 2), _BACK_OFF_LAST)
             look.when = _seam.monotonic() + look.back_off

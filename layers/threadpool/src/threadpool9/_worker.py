@@ -69,7 +69,6 @@ class Worker:
         pool = self.pool
         self.tid = _seam.get_native_id()
         self.ident = _seam.get_ident()
-        pool._workers[self] = None
         try:
             self._settle()
         except BaseException as error:  # an odd OS or hook: jobs still run

@@ -187,15 +187,15 @@ class WorkQueue:
             if lane.idle:
                 lane.kick()
         except BaseException as error:
-            undone = claimed and (not published or _seam.discard(lane.items, work))
-            if slot and (undone or not claimed):
+            if published and not lane.still_here(error, work):
+                return True
+            if slot and (not published or isinstance(error, Error)):
                 group.give_slot()
-            if undone:
+            if claimed and not published:
                 free.append(None)
             if not claimed and isinstance(error, IndexError):
                 self._refuse_pending(work)
-            if undone or not claimed or not isinstance(error, Error):
-                raise
+            raise
         return True
 
     def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
