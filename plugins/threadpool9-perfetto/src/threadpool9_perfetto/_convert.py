@@ -5,11 +5,11 @@ What comes out. Every thread has one track, which lies in a group (a "process" t
     CPU n          the workers bound to CPU n, a group for each CPU
     the program    every other thread: unbound workers, whoever schedules, the starter
 
-A job's slice holds the slices of the tasks and works that it ran, and those hold a short slice for each schedule made
-in them; an arrow leads from a schedule to the run that it caused. A slice lies in a CPU's group only if the worker was on
-that CPU when the job began, by its own word to `threadpool9.current_cpu`; the argument ``cpu`` of a job's slice is
-that measurement, so the trace can be checked against itself. A bound worker that lost its CPU, or the thread that
-runs left-over jobs at exit, has its slices in the program's group.
+A job's slice holds the slices of the tasks and works that it ran, and those hold a short slice for each schedule
+made in them; an arrow leads from a schedule to the run that it caused. A slice lies in a CPU's group only if the
+worker was on that CPU when the job began, by its own word to `threadpool9.current_cpu`; the argument ``cpu`` of a
+job's slice is that measurement, so the trace can be checked against itself. A bound worker that lost its CPU, or the
+thread that runs left-over jobs at exit, has its slices in the program's group.
 
 Gaps. The ring may have dropped the start of what the records tell. A run without a start is left out and counted
 (`cut`); one without an end is drawn to the end of the trace and marked ``unfinished``. Counters are running sums,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Something to trace: readings come in, one task keeps the last of them, a work queue draws them on every CPU.
 
-    python -m threadpool9_perfetto run -o trace.json -- beacon.py [READINGS]
+    python -m threadpool9_perfetto run -o trace.json -- readings.py [READINGS]
 
 It knows nothing of the tracer.
 """
