@@ -231,3 +231,22 @@ def test_a_place_that_can_not_be_written_to(run: Run) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "can't write the trace to no/trace.json: No such file or directory" in done.stderr
+
+
+PLUGIN = Path(__file__).resolve().parents[1]
+
+
+def test_the_readme_runs_as_pasted(run: Run) -> None:
+    """Its block prints what it says."""
+    block = (PLUGIN / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
+    done = run("app.py", program=block)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3 3\n", "")
+
+
+def test_the_example_is_traced(run: Run, tmp_path: Path) -> None:
+    """As its docstring says."""
+    done = run(*TRACED, str(PLUGIN / "example" / "readings.py"), "20")
+    assert done.returncode == 0, done.stderr
+    assert "20 drawn" in done.stdout
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert sum(event["ph"] == "X" and event["name"] == "Picture" for event in events) == 20
