@@ -432,7 +432,7 @@ def test_hk5_listeners_may_interrupt_themselves_at_every_line(path: Path) -> Non
             sys.settrace(None)
 
     trace = Trace(path)
-    assert fired[0] > 10
+    assert fired[0] > 3  # 3.12 traces no opcodes in a frame that is entered already, just lines
     assert len(trace.named("schedule inner")) == fired[0]
     assert len(trace.named("schedule outer")) == 1
 

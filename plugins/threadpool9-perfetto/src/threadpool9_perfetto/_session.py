@@ -185,7 +185,6 @@ def _in_child() -> None:
         return
     _state.trace = None
     trace.unlisten()
-    trace.ring.records.clear()
     if "{pid}" in trace.pattern:
         start(trace.pattern, capacity=trace.ring.capacity, quiet=trace.quiet)
 
