@@ -1,0 +1,414 @@
+"""Spans of runs, their links, and the context inside: with the real SDK (HK-5, issue 4)."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry import baggage, context, trace
+from opentelemetry.trace import StatusCode
+from threadpool9_opentelemetry import Instrumentor
+
+import task9
+import threadpool9
+import workqueue9
+from threadpool9 import Job
+
+LIMIT = 10.0
+PRI = 7  # ours alone, so that the put at the end of a block is the last one and waits for what is scheduled
+
+
+class Gate:
+    """A job's body that says it has begun and waits to be let go."""
+
+    def __init__(self) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, item: object, arg: object = None) -> None:
+        """Enter, wait, be done."""
+        self.entered.set()
+        assert self.go.wait(LIMIT)
+        if isinstance(item, Job):
+            with item.interlock:
+                item.done()
+
+
+def finishing(body: Callable[[], object]) -> Callable[[Job], None]:
+    """A job function that runs `body`, then done()."""
+
+    def fn(job: Job) -> None:
+        try:
+            body()
+        finally:
+            with job.interlock:
+                job.done()
+
+    return fn
+
+
+def linked(span: Any) -> list[int]:
+    """The ids of the spans that `span` links to."""
+    return [link.context.span_id for link in span.links]
+
+
+def test_a_run_links_to_who_scheduled_it_and_is_a_trace_of_its_own(telemetry: Any) -> None:
+    """A job's span is a root with one link; the attributes say where it ran."""
+    with threadpool9.get(PRI) as pool:
+        with telemetry.tracer.start_as_current_span("caller") as caller:
+            pool.post(Job(finishing(lambda: None), name="tidy"))
+        run = telemetry.span("job tidy")
+    assert linked(run) == [caller.get_span_context().span_id]
+    assert run.parent is None
+    assert run.context.trace_id != caller.get_span_context().trace_id
+    assert run.attributes["threadpool9.kind"] == "job"
+    assert run.attributes["threadpool9.pool.priority"] == PRI
+    assert run.attributes["thread.name"].startswith(f"poolthread@{PRI}")
+    assert run.attributes["threadpool9.wait_time"] >= 0
+    assert run.status.status_code is StatusCode.UNSET
+
+
+def schedule_job(body: Callable[[], object]) -> str:
+    """Run `body` as a job; returns the name of its span."""
+    with threadpool9.get(PRI) as pool:
+        pool.post(Job(finishing(body), name="it"))
+    return "job it"
+
+
+def schedule_task(body: Callable[[], object]) -> str:
+    """Run `body` as a task."""
+
+    def it(task: object) -> None:
+        body()
+
+    it.__qualname__ = "it"
+    with task9.TaskQueue("q") as queue:
+        queue.schedule(task9.Task(it))
+    return "task it"
+
+
+def schedule_delayed(body: Callable[[], object]) -> str:
+    """Run `body` as a task that goes through the timer."""
+    over = threading.Event()
+
+    def it(task: object) -> None:
+        try:
+            body()
+        finally:
+            over.set()
+
+    it.__qualname__ = "it"
+    with task9.TaskQueue("q") as queue:
+        queue.schedule_delayed(task9.DelayedTask(it), 0.001)
+        assert over.wait(LIMIT)
+    return "task it"
+
+
+def schedule_work(body: Callable[[], object]) -> str:
+    """Run `body` as the function of a work queue."""
+    with workqueue9.WorkQueue("it", lambda work, arg: body()) as queue:
+        queue.enqueue(workqueue9.Work())
+    return "work it"
+
+
+def schedule_delayed_work(body: Callable[[], object]) -> str:
+    """Run `body` as the function of a work queue for a work that goes through the timer."""
+    over = threading.Event()
+
+    def it(work: object, arg: object) -> None:
+        try:
+            body()
+        finally:
+            over.set()
+
+    with workqueue9.WorkQueue("it", it) as queue:
+        queue.enqueue_delayed(workqueue9.Work(), 0.001)
+        assert over.wait(LIMIT)
+    return "work it"
+
+
+WAYS = (schedule_job, schedule_task, schedule_delayed, schedule_work, schedule_delayed_work)
+
+
+@pytest.mark.parametrize("schedule", WAYS)
+def test_inside_the_run_the_context_is_that_of_the_scheduling_point(telemetry: Any, schedule: Any) -> None:
+    """Baggage is there, the run's span is current and parent of what the run starts, for all kinds of items."""
+    seen: dict[str, Any] = {}
+
+    def body() -> None:
+        seen["user"] = baggage.get_baggage("user")
+        seen["span"] = trace.get_current_span().get_span_context().span_id
+        with telemetry.tracer.start_as_current_span("inner"):
+            pass
+
+    token = context.attach(baggage.set_baggage("user", "ann"))
+    try:
+        with telemetry.tracer.start_as_current_span("caller") as caller:
+            name = schedule(body)
+    finally:
+        context.detach(token)
+    run = telemetry.span(name)
+    assert seen == {"user": "ann", "span": run.context.span_id}
+    assert telemetry.span("inner").parent.span_id == run.context.span_id
+    assert linked(run) == [caller.get_span_context().span_id]
+
+
+@pytest.mark.parametrize("schedule", WAYS)
+def test_an_exception_is_the_status_of_its_span(telemetry: Any, schedule: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status error and the exception as an event, for all kinds of items."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+    def body() -> None:
+        raise KeyError("lost")
+
+    run = telemetry.span(schedule(body))
+    assert run.status.status_code is StatusCode.ERROR
+    assert "KeyError" in run.status.description
+    (event,) = run.events
+    assert event.attributes["exception.type"] == "KeyError"
+
+
+def test_nothing_stays_on_the_worker(telemetry: Any) -> None:
+    """A run scheduled without context sees none, on the thread that has just run one with baggage and a leak."""
+    seen: list[Any] = []
+    threads: list[int] = []
+
+    def leaks() -> None:
+        threads.append(threading.get_ident())
+        context.attach(baggage.set_baggage("leak", "yes"))  # and no detach
+
+    def looks() -> None:
+        threads.append(threading.get_ident())
+        seen.append((dict(baggage.get_all()), context.get_value("mine")))
+
+    with task9.TaskQueue("q") as queue:
+        token = context.attach(context.set_value("mine", 1, baggage.set_baggage("user", "ann")))
+        try:
+            queue.schedule(task9.Task(lambda task: leaks()))
+        finally:
+            context.detach(token)
+        queue.schedule(task9.Task(lambda task: looks()))
+    assert seen == [({}, None)]
+    assert threads[0] == threads[1]
+
+
+def test_coalesced_schedules_are_links_up_to_the_bound(new_telemetry: Any) -> None:
+    """The first schedule's context is the run's; the others are links, at most max_links of them."""
+    telemetry = new_telemetry(max_links=3)
+    seen: list[object] = []
+    gate = Gate()
+    task = task9.Task(lambda task: seen.append(baggage.get_baggage("n")))
+    ids = []
+    with task9.TaskQueue("q") as queue:
+        queue.schedule(task9.Task(gate))
+        assert gate.entered.wait(LIMIT)
+        for n in range(6):
+            token = context.attach(baggage.set_baggage("n", n))
+            with telemetry.tracer.start_as_current_span(f"caller {n}") as caller:
+                assert queue.schedule(task) is (n == 0)
+            ids.append(caller.get_span_context().span_id)
+            context.detach(token)
+        gate.go.set()
+    (run,) = [span for span in telemetry.exporter.get_finished_spans() if "<lambda>" in span.name]
+    assert seen == [0]
+    assert linked(run) == ids[:4]
+
+
+def test_coalesced_posts_of_a_queued_job_are_links(telemetry: Any) -> None:
+    """The same for a job that waits: its worker starts only when the interlock lets the starter's worker run."""
+    job = Job(finishing(lambda: None), name="late")
+    tracing = telemetry.tracing
+    with telemetry.tracer.start_as_current_span("first") as first:
+        tracing.schedules.add(job)
+    with telemetry.tracer.start_as_current_span("second") as second:
+        tracing.coalesced(job)
+    tracing.enter(job, "job late", {})
+    tracing.leave(job)
+    run = telemetry.span("job late")
+    assert linked(run) == [first.get_span_context().span_id, second.get_span_context().span_id]
+
+
+def test_a_post_to_a_running_job_gives_its_context_to_the_run_that_follows(telemetry: Any) -> None:
+    """TP-28: the post takes effect at done(), which schedules for the poster and not for the run that ends."""
+    seen: list[object] = []
+    gate = Gate()
+
+    def fn(job: Job) -> None:
+        seen.append(baggage.get_baggage("who"))
+        gate(job)
+
+    job = Job(fn, name="again")
+    with threadpool9.get(PRI) as pool:
+        callers = []
+        for who in ("first", "second", "third"):
+            token = context.attach(baggage.set_baggage("who", who))
+            with telemetry.tracer.start_as_current_span(who) as caller:
+                pool.post(job)
+            callers.append(caller.get_span_context().span_id)
+            context.detach(token)
+            assert gate.entered.wait(LIMIT)
+        gate.go.set()
+    telemetry.until(lambda: len(telemetry.spans("job again")) == 2)
+    one, two = sorted(telemetry.spans("job again"), key=lambda span: span.start_time)
+    assert seen == ["first", "second"]
+    assert linked(one) == callers[:1]
+    assert linked(two) == callers[1:]
+
+
+def test_cancelled_and_refused_runs_leave_nothing(telemetry: Any) -> None:
+    """No context is kept for what was withdrawn, and none keeps its item alive."""
+    gate = Gate()
+    with task9.TaskQueue("q") as queue, workqueue9.WorkQueue("w", gate) as works:
+        works.enqueue(workqueue9.Work())
+        queue.schedule(task9.Task(gate))
+        assert gate.entered.wait(LIMIT)
+        task, delayed, work = task9.Task(print), task9.DelayedTask(print), workqueue9.Work()
+        queue.schedule(task)
+        queue.schedule_delayed(delayed, 3600)
+        works.enqueue(work)
+        assert len(telemetry.tracing.schedules) >= 3
+        assert task.cancel()
+        assert delayed.cancel()
+        assert works.cancel(work)
+        waiting = weakref.ref(work)
+        del task, delayed, work
+        gate.go.set()
+        queue.drain()
+        works.drain()
+    gc.collect()
+    assert waiting() is None
+    telemetry.until(lambda: len(telemetry.tracing.schedules) == 0)
+
+
+def test_an_item_that_dies_scheduled_takes_its_record_along(telemetry: Any) -> None:
+    """Where no probe tells (a schedule that was refused), the weak reference does."""
+    job = Job(print)
+    telemetry.tracing.schedules.add(job)
+    assert len(telemetry.tracing.schedules) == 1
+    del job
+    gc.collect()
+    assert len(telemetry.tracing.schedules) == 0
+
+
+def test_executors_of_queues_make_no_spans(telemetry: Any) -> None:
+    """A task is one span: the job that runs the queue is plumbing, and so is the timer's."""
+    schedule_delayed(lambda: None)
+    telemetry.span("task it")
+    assert [span.name for span in telemetry.exporter.get_finished_spans()] == ["task it"]
+
+
+def test_a_periodic_task_links_run_to_run(telemetry: Any) -> None:
+    """Each run was armed by the one before it: links, not one endless trace."""
+    runs = threading.Semaphore(0)
+    with task9.TaskQueue("q") as queue:
+        task = task9.PeriodicTask(lambda task: runs.release(), 0.001)
+        with telemetry.tracer.start_as_current_span("caller") as caller:
+            task.start(queue=queue)
+        for _ in range(3):
+            assert runs.acquire(timeout=LIMIT)
+        task.cancel()
+    spans = sorted(telemetry.spans("task PeriodicTask"), key=lambda span: span.start_time)
+    assert len({span.context.trace_id for span in spans}) == len(spans) >= 3
+    assert linked(spans[0]) == [caller.get_span_context().span_id]
+    assert linked(spans[1]) == [spans[0].context.span_id]
+
+
+def test_a_schedule_in_a_signal_handler_that_interrupts_the_same_schedule(telemetry: Any) -> None:
+    """Any context: capturing takes no lock that the interrupted code may hold (TP-20, TK-1)."""
+    count = 0
+    task = task9.Task(lambda task: None)
+
+    def handler(number: int, frame: object) -> None:
+        nonlocal count
+        count += 1
+        with telemetry.tracer.start_as_current_span("handler"):
+            pass
+        queue.schedule(task)
+
+    with task9.TaskQueue("q") as queue:
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            while count < 50:
+                queue.schedule(task)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert count >= 50
+
+
+def test_suppressed_instrumentation_makes_no_span_but_carries_the_context(telemetry: Any) -> None:
+    """What an exporter schedules is not traced."""
+    from opentelemetry.instrumentation.utils import is_instrumentation_enabled, suppress_instrumentation
+
+    seen: list[bool] = []
+    with suppress_instrumentation():
+        schedule_job(lambda: seen.append(is_instrumentation_enabled()))
+    assert seen == [False]
+    assert telemetry.exporter.get_finished_spans() == ()
+
+
+def test_uninstrument_lets_what_has_begun_end_its_span(telemetry: Any) -> None:
+    """And is effective for the next event (HK-7); the endings are gone with the last run."""
+    gate = Gate()
+    manager = threadpool9.plugin_manager()
+    with threadpool9.get(PRI) as pool:
+        pool.post(Job(gate, name="old"))
+        assert gate.entered.wait(LIMIT)
+        Instrumentor().uninstrument()
+        assert not manager.has_plugin("threadpool9-opentelemetry")
+        assert manager.is_registered(telemetry.tracing._endings)
+        pool.post(Job(finishing(lambda: None), name="new"))
+        gate.go.set()
+    run = telemetry.span("job old")
+    assert run.end_time is not None
+    telemetry.until(lambda: not manager.is_registered(telemetry.tracing._endings))
+    assert telemetry.spans("job new") == []
+
+
+def test_instrument_inside_a_run_ignores_its_return(new_telemetry: Any) -> None:
+    """A return without an entry that we saw is nobody's."""
+    gate = Gate()
+    with threadpool9.get(PRI) as pool:
+        pool.post(Job(gate, name="before"))
+        assert gate.entered.wait(LIMIT)
+        telemetry = new_telemetry()
+        gate.go.set()
+    assert telemetry.exporter.get_finished_spans() == ()
+
+
+def test_instrument_twice_warns_and_changes_nothing(telemetry: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """OpenTelemetry's rule for instrumentors."""
+    Instrumentor().instrument()
+    assert "already instrumented" in caplog.text
+    with pytest.raises(threadpool9.Error, match="opentelemetry"):
+        threadpool9.register(object(), "threadpool9-opentelemetry")
+
+
+def test_a_bad_bound_is_a_clear_error() -> None:
+    """The error names the option and what it takes."""
+    with pytest.raises(ValueError, match="max_links is an int >= 0"):
+        Instrumentor().instrument(max_links=-1)
+    assert not Instrumentor().is_instrumented_by_opentelemetry
+
+
+def test_a_task_with_a_context_of_its_own_runs_in_it(telemetry: Any) -> None:
+    """TK-15 goes before: the run sees the given context's OpenTelemetry context; its span is there all the same."""
+    seen: list[object] = []
+    mine = contextvars.Context()
+    mine.run(lambda: context.attach(baggage.set_baggage("user", "own")))
+
+    def it(task: object) -> None:
+        seen.append(baggage.get_baggage("user"))
+
+    with task9.TaskQueue("q") as queue:
+        with telemetry.tracer.start_as_current_span("caller") as caller:
+            queue.schedule(task9.Task(it, context=mine))
+    assert seen == ["own"]
+    (run,) = [span for span in telemetry.exporter.get_finished_spans() if span.name.startswith("task ")]
+    assert linked(run) == [caller.get_span_context().span_id]
