@@ -155,6 +155,8 @@ class DelayedTask(Task):
         """Cancel if it is still in the timer; True then. Any context; a run that has been queued goes on."""
         if self._claim():
             self._pend.release()
+            if (probe := probes.cancel) is not None:
+                probe(self)
             return True
         return False
 

@@ -16,7 +16,8 @@ from ._pool import Pool
 from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
 from ._probes import probes
 from ._starter import Starter
-from ._tunables import tunables
+from ._tunables import changed, tunables
+from ._watchdog import Sight, sources
 from ._worker import apply_priority
 
 if TYPE_CHECKING:
@@ -132,6 +133,27 @@ class Registry:
 registry = Registry()
 
 
+def _watched_jobs() -> list[Sight]:
+    """What the watchdog looks at in this layer."""
+    limit = tunables.stall_ms / 1000
+    sights = []
+    for worker in list(registry.starter.workers):
+        job = worker.job
+        if job is not None and not job.plumbing:
+            sights.append(Sight(worker, worker.started, job, limit, worker.ident, repr(worker.pool)))
+    return sights
+
+
+def _look_at_tunables() -> None:
+    """The starter may be asleep for long: have it look whether there is something to watch now."""
+    if registry.starter.is_alive():
+        registry.starter.requests.put(None)
+
+
+sources.append((lambda: tunables.stall_ms / 1000, _watched_jobs))
+changed.append(_look_at_tunables)
+
+
 def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
     me = _seam.get_ident()
     for pool in pools:
@@ -213,7 +235,7 @@ class PerCPU:
             raise TypeError(f"a CPU is an int, not {cpu!r}")
         pool = self._pools.get(cpu)
         if pool is None:
-            if cpu not in _topology.allowed.cpus:
+            if cpu not in _topology.refresh():
                 usable = ", ".join(map(str, _topology.allowed_cpus()))
                 raise CPUError(f"CPU {cpu} does not exist or may not be used by this process; it may use {usable}")
             pool = self._late(cpu)
@@ -221,7 +243,7 @@ class PerCPU:
 
     def _late(self, cpu: int) -> Pool:
         """The pool of a CPU that came after we were made; for one that we may not use, some pool."""
-        if cpu not in _topology.allowed.cpus:
+        if cpu not in _topology.refresh():
             cpus = self.cpus
             return self._pools[cpus[cpu % len(cpus)]]
         fresh = registry.make(self.pri, cpu, self._wanted)

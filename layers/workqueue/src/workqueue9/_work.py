@@ -11,6 +11,7 @@ from typing import Any
 
 from task9 import DelayedTask
 from task9._lane import Lane
+from task9._watch import probes as task_probes
 from threadpool9 import _seam
 
 from ._group import WorkGroup
@@ -48,6 +49,10 @@ class Work(DelayedTask):
     def schedule(self, *args: object, **kwargs: object) -> bool:
         """Not for works: a queue has the function. Always TypeError."""
         raise TypeError(f"{self!r} is enqueued with WorkQueue.enqueue or enqueue_delayed, not scheduled")
+
+    def _tell_cancelled(self) -> None:
+        if (probe := task_probes.cancel) is not None:
+            probe(self)
 
     def _tell_scheduled(self, lane: Lane) -> None:
         group = lane.group
