@@ -83,7 +83,11 @@ def new_telemetry() -> Iterator[Callable[..., Telemetry]]:
         assert not telemetry.tracing._open
         assert not telemetry.tracing._running
     threadpool9.retire_idle()
-    left = [name for name, _ in threadpool9.plugin_manager().list_name_plugin() if name.startswith("threadpool9-opentelemetry")]
+    left = [
+        name
+        for name, _ in threadpool9.plugin_manager().list_name_plugin()
+        if name.startswith("threadpool9-opentelemetry")
+    ]
     assert not left
 
 

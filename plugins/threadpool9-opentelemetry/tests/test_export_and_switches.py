@@ -156,7 +156,8 @@ AUTOLOADED = """
 import threadpool9
 with threadpool9.get(): pass
 from threadpool9_opentelemetry import Instrumentor
-print(Instrumentor().is_instrumented_by_opentelemetry, threadpool9.plugin_manager().has_plugin("threadpool9-opentelemetry"))
+manager = threadpool9.plugin_manager()
+print(Instrumentor().is_instrumented_by_opentelemetry, manager.has_plugin("threadpool9-opentelemetry"))
 probes = [name for name in dir(threadpool9._probes.probes) if name.startswith("thread__job")]
 print(sum(getattr(threadpool9._probes.probes, name) is not None for name in probes))
 """

@@ -398,17 +398,30 @@ def test_a_bad_bound_is_a_clear_error() -> None:
 
 
 def test_a_task_with_a_context_of_its_own_runs_in_it(telemetry: Any) -> None:
-    """TK-15 goes before: the run sees the given context's OpenTelemetry context; its span is there all the same."""
+    """TK-15 goes before: the given context's baggage; but the run's span is current there, and gone afterwards."""
     seen: list[object] = []
     mine = contextvars.Context()
     mine.run(lambda: context.attach(baggage.set_baggage("user", "own")))
 
     def it(task: object) -> None:
         seen.append(baggage.get_baggage("user"))
+        seen.append(trace.get_current_span().get_span_context().span_id)
 
+    token = context.attach(baggage.set_baggage("user", "caller"))
     with task9.TaskQueue("q") as queue:
         with telemetry.tracer.start_as_current_span("caller") as caller:
             queue.schedule(task9.Task(it, context=mine))
-    assert seen == ["own"]
+    context.detach(token)
     (run,) = [span for span in telemetry.exporter.get_finished_spans() if span.name.startswith("task ")]
+    assert seen == ["own", run.context.span_id]
     assert linked(run) == [caller.get_span_context().span_id]
+    assert not mine.run(trace.get_current_span).get_span_context().is_valid
+    assert mine.run(baggage.get_baggage, "user") == "own"
+
+
+def test_a_job_that_forgets_done_is_an_error(telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TP-24: it counts as one, in its span too."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    with threadpool9.get(PRI) as pool:
+        pool.post(Job(lambda job: None, name="forgets"))
+    assert "done()" in telemetry.span("job forgets").status.description

@@ -15,11 +15,12 @@ its run before it looks whether we are stopping, `stop` says so before it looks 
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 import threading
 import weakref
-from contextvars import Token
+from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
 from typing import Any
@@ -42,13 +43,14 @@ NAME = "threadpool9-opentelemetry"  # of the plugin; autoload registers its own 
 class Run:
     """One run between its entry and its return."""
 
-    __slots__ = ("attributes", "error", "ident", "item", "late", "span", "start", "token", "waited")
+    __slots__ = ("attributes", "error", "ident", "item", "late", "span", "start", "token", "waited", "within")
 
     def __init__(self, item: int, ident: int) -> None:
         self.item = item
         self.ident = ident
         self.start = monotonic()
-        self.token: Token[Context] | None = None
+        self.token: contextvars.Token[Context] | None = None
+        self.within: Callable[..., Any] = _here  # calls a function in the `contextvars.Context` of the run
         self.span: Span | None = None
         self.attributes: dict[str, Any] = {}
         self.waited: float | None = None
@@ -125,8 +127,10 @@ class Tracing:
 
     # --- runs; the worker's thread
 
-    def enter(self, item: object, name: str, attributes: dict[str, Any]) -> None:
-        """The function of `item` is about to be called."""
+    def enter(
+        self, item: object, name: str, attributes: dict[str, Any], own: contextvars.Context | None = None
+    ) -> None:
+        """The function of `item` is about to be called, in the `contextvars.Context` `own` if it has one (TK-15)."""
         record = self.schedules.take(item)
         ident = get_ident()
         run = Run(id(item), ident)
@@ -140,10 +144,13 @@ class Tracing:
         links = []
         if record is not None:
             run.waited = max(0.0, run.start - record.since)
-            spans = [span_of(context), *record.links]
+            spans = [span_of(record.context), *record.links]
             links = [Link(span) for span in {span.span_id: span for span in spans if span.is_valid}.values()]
-        run.token = attach(context)
-        if is_instrumentation_enabled():  # of the one who scheduled: an exporter's own work is not traced
+        if own is not None:  # who gave the item a context has decided what is in it
+            run.within = own.run
+            context = own.run(get_current)
+        run.token = run.within(attach, context)
+        if run.within(is_instrumentation_enabled):  # of the one who scheduled: an exporter's own work is not traced
             thread = threading.current_thread()
             run.span = self._tracer.start_span(
                 name,
@@ -153,7 +160,7 @@ class Tracing:
             )
             if run.waited is not None:
                 run.span.set_attribute("threadpool9.wait_time", run.waited)
-            attach(set_span_in_context(run.span, context))
+            run.within(attach, set_span_in_context(run.span, context))
 
     def failed(self, item: object, error: BaseException) -> None:
         """The function of `item` raised."""
@@ -167,7 +174,7 @@ class Tracing:
         if not runs or runs[-1].item != id(item):
             return  # began before we listened
         run = runs[-1]
-        error = run.error or sys.exception()
+        error = run.error
         try:
             self._instruments.record(run.waited, monotonic() - run.start, run.attributes, error)
             if run.span is not None:
@@ -180,9 +187,11 @@ class Tracing:
                 run.span.end()
         finally:
             run.error = error = None  # no cycle through this frame
-            if run.token is not None:
-                detach(run.token)
-            self._close(run)
+            try:
+                if run.token is not None:
+                    run.within(detach, run.token)
+            finally:
+                self._close(run)
 
     def _close(self, run: Run) -> None:
         if self._running.get(run.item) is run:
@@ -204,7 +213,7 @@ class Beginnings:
     @hookimpl
     def threadpool9_schedule__job(self, job: Job) -> None:
         """Any context."""
-        if not plumbing(job):
+        if not job.plumbing:
             self._tracing.scheduled_job(job)
 
     @hookimpl
@@ -220,7 +229,7 @@ class Beginnings:
     @hookimpl
     def threadpool9_thread__job(self, pool: Pool, job: Job) -> None:
         """The worker's thread."""
-        if not plumbing(job):
+        if not job.plumbing:
             attributes: dict[str, Any] = {"threadpool9.kind": "job", "threadpool9.pool.priority": pool.pri}
             if pool.cpu is not None:
                 attributes["threadpool9.pool.cpu"] = pool.cpu
@@ -269,7 +278,7 @@ class Beginnings:
         if lane.cpu is not None:
             attributes["threadpool9.pool.cpu"] = lane.cpu
         name = f"work {lane.name}" if kind == "work" else f"task {name_of(task)}"
-        self._tracing.enter(task, name, attributes)
+        self._tracing.enter(task, name, attributes, task.context)
 
 
 class Endings:
@@ -299,10 +308,8 @@ class Endings:
         self._tracing.leave(task)
 
 
-def plumbing(job: Job) -> bool:
-    """True for jobs that task9 schedules on its own behalf: executors of queues, the timer. Any context."""
-    owner = getattr(job.fn, "__self__", None)
-    return type(owner).__module__.partition(".")[0] == "task9"
+def _here(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def kind_of(task: object) -> str:
@@ -313,7 +320,7 @@ def kind_of(task: object) -> str:
 
 def name_of(task: Any) -> str:
     """What to call a task: its function, or its class where the function is a method of its own."""
-    fn = task.fn
+    fn = getattr(task.fn, "__wrapped__", task.fn)
     if getattr(fn, "__self__", None) is task:
         return type(task).__qualname__
     return getattr(fn, "__qualname__", type(fn).__qualname__)
