@@ -271,10 +271,13 @@ def test_cancelled_and_refused_runs_leave_nothing(telemetry: Any) -> None:
         queue.schedule(task)
         queue.schedule_delayed(delayed, 3600)
         works.enqueue(work)
-        assert len(telemetry.tracing.schedules) >= 3
+        waiting_for = telemetry.tracing.schedules._waiting
+        withdrawn = {id(task), id(delayed), id(work)}
+        assert withdrawn <= set(waiting_for)
         assert task.cancel()
         assert delayed.cancel()
         assert works.cancel(work)
+        assert not withdrawn & set(waiting_for)
         waiting = weakref.ref(work)
         del task, delayed, work
         gate.go.set()

@@ -262,9 +262,8 @@ class Beginnings:
 
     @_optional
     def task9_cancel(self, task: Any) -> None:
-        """Any context. Also after a cancel that waited; a schedule that came since is kept."""
-        if not task.pending:
-            self._tracing.schedules.take(task)
+        """Any context; for works too. Told before the next schedule can be."""
+        self._tracing.schedules.take(task)
 
     @_optional
     def task9_entry(self, lane: Any, task: Any) -> None:
