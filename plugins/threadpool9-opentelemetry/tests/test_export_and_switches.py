@@ -224,3 +224,38 @@ def test_the_example() -> None:
     assert run.stdout == (
         "work mail for ann, scheduled by 'POST /order of ann'\nwork mail for bob, scheduled by 'POST /order of bob'\n"
     )
+
+
+FORKED = """
+import os, sys, threading, warnings
+warnings.simplefilter("ignore")  # 3.12 and newer warn of any fork beside threads
+import task9, threadpool9
+from threadpool9_opentelemetry import Instrumentor
+Instrumentor().instrument()
+tracing = Instrumentor()._tracing
+entered, go = threading.Event(), threading.Event()
+
+def hold(task):
+    entered.set()
+    go.wait(30)
+
+queue = task9.TaskQueue("q")
+queue.schedule(task9.Task(hold))
+entered.wait(30)
+waiting = task9.Task(print)
+queue.schedule(waiting)
+if (child := os.fork()) == 0:
+    ok = len(tracing.schedules) == 0 and not tracing._open
+    Instrumentor().uninstrument()
+    os._exit(0 if ok and not threadpool9.plugin_manager().is_registered(tracing._endings) else 1)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(status, len(tracing.schedules), len(tracing._open))
+waiting.cancel()
+go.set()
+queue.close()
+"""
+
+
+def test_a_fork_child_starts_with_nothing() -> None:
+    """TP-31: no schedule and no run of the parent's is remembered there, and the parent's are untouched."""
+    assert run_python(FORKED) == "0 1 1\n"

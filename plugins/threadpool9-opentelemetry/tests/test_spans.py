@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import signal
+import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import threadpool9_opentelemetry
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
 from threadpool9_opentelemetry import Instrumentor
@@ -174,7 +177,7 @@ def test_an_exception_is_the_status_of_its_span(telemetry: Any, schedule: Any, m
 
 
 def test_nothing_stays_on_the_worker(telemetry: Any) -> None:
-    """A run scheduled without context sees none, on the thread that has just run one with baggage and a leak."""
+    """A thread that ran something with baggage, and a leak, is as it was: seen by runs that are not traced any more."""
     seen: list[Any] = []
     threads: list[int] = []
 
@@ -184,17 +187,24 @@ def test_nothing_stays_on_the_worker(telemetry: Any) -> None:
 
     def looks() -> None:
         threads.append(threading.get_ident())
-        seen.append((dict(baggage.get_all()), context.get_value("mine")))
+        seen.append(
+            (dict(baggage.get_all()), context.get_value("mine"), trace.get_current_span().get_span_context().is_valid)
+        )
 
-    with task9.TaskQueue("q") as queue:
+    with task9.TaskQueue("q", PRI) as queue:
         token = context.attach(context.set_value("mine", 1, baggage.set_baggage("user", "ann")))
         try:
             queue.schedule(task9.Task(lambda task: leaks()))
         finally:
             context.detach(token)
         queue.schedule(task9.Task(lambda task: looks()))
-    assert seen == [({}, None)]
-    assert threads[0] == threads[1]
+        queue.drain()
+        assert seen.pop() == ({}, None, True)
+        Instrumentor().uninstrument()
+        queue.schedule(task9.Task(lambda task: looks()))
+        queue.drain()
+        assert seen == [({}, None, False)]
+    assert len(set(threads)) == 1
 
 
 def test_coalesced_schedules_are_links_up_to_the_bound(new_telemetry: Any) -> None:
@@ -321,28 +331,61 @@ def test_a_periodic_task_links_run_to_run(telemetry: Any) -> None:
     assert linked(spans[1]) == [spans[0].context.span_id]
 
 
-def test_a_schedule_in_a_signal_handler_that_interrupts_the_same_schedule(telemetry: Any) -> None:
-    """Any context: capturing takes no lock that the interrupted code may hold (TP-20, TK-1)."""
-    count = 0
-    task = task9.Task(lambda task: None)
+class Interrupt:
+    """Calls `action` between two bytecodes of the plugin's own code, at the n-th of them, as a signal handler would."""
 
-    def handler(number: int, frame: object) -> None:
-        nonlocal count
-        count += 1
-        with telemetry.tracer.start_as_current_span("handler"):
-            pass
-        queue.schedule(task)
+    def __init__(self, at: int, action: Callable[[], object]) -> None:
+        self.left = at
+        self.action = action
+        self.directory = os.path.dirname(threadpool9_opentelemetry.__file__)
 
-    with task9.TaskQueue("q") as queue:
-        before = signal.signal(signal.SIGALRM, handler)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-            while count < 50:
-                queue.schedule(task)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-    assert count >= 50
+    def __enter__(self) -> Interrupt:
+        sys._getframe().f_trace_opcodes = True  # 3.13 wants to know before settrace that there will be some
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame: Any, event: str, arg: object) -> Any:
+        if not frame.f_code.co_filename.startswith(self.directory):
+            return None
+        frame.f_trace_opcodes = True
+        return self._opcode
+
+    def _opcode(self, frame: Any, event: str, arg: object) -> Any:
+        if event == "opcode":
+            self.left -= 1
+            if self.left == 0:
+                self.action()
+        return self._opcode
+
+
+def test_a_schedule_that_interrupts_a_schedule_at_any_bytecode(telemetry: Any) -> None:
+    """Any context: capturing takes no lock that the interrupted code may hold, and mixes up nothing (TP-20, TK-1)."""
+    seen: list[tuple[str, object]] = []
+    gate = Gate()
+    rounds = 0
+    with task9.TaskQueue("q", PRI) as queue:
+        queue.schedule(task9.Task(gate))
+        assert gate.entered.wait(LIMIT)
+
+        def scheduled_with(name: str) -> None:
+            token = context.attach(baggage.set_baggage("n", name))
+            queue.schedule(task9.Task(lambda task: seen.append((name, baggage.get_baggage("n")))))
+            context.detach(token)
+
+        while True:
+            rounds += 1
+            interrupt = Interrupt(rounds, partial(scheduled_with, f"inner {rounds}"))
+            with interrupt:
+                scheduled_with(f"outer {rounds}")
+            if interrupt.left > 0:
+                break
+        gate.go.set()
+    assert rounds > 30  # there is that much code
+    assert len(seen) == 2 * rounds - 1
+    assert all(name == found for name, found in seen)
 
 
 def test_suppressed_instrumentation_makes_no_span_but_carries_the_context(telemetry: Any) -> None:
@@ -428,3 +471,67 @@ def test_a_job_that_forgets_done_is_an_error(telemetry: Any, monkeypatch: pytest
     with threadpool9.get(PRI) as pool:
         pool.post(Job(lambda job: None, name="forgets"))
     assert "done()" in telemetry.span("job forgets").status.description
+
+
+def test_a_storm_mixes_up_no_contexts(telemetry: Any) -> None:
+    """Many threads schedule at once: each work sees the baggage of its own enqueue and links to that alone."""
+    senders, each = 4, 100
+    seen: list[tuple[object, object]] = []
+
+    def func(work: workqueue9.Work, arg: object) -> None:
+        seen.append((work.payload, baggage.get_baggage("n")))
+        with telemetry.tracer.start_as_current_span("inner"):
+            pass
+
+    callers: dict[int, str] = {}
+
+    def sender(number: int) -> None:
+        for n in range(each):
+            name = f"{number}.{n}"
+            token = context.attach(baggage.set_baggage("n", name))
+            with telemetry.tracer.start_as_current_span(name) as caller:
+                callers[caller.get_span_context().span_id] = name
+                queue.enqueue(workqueue9.Work(name))
+            context.detach(token)
+
+    with workqueue9.WorkQueue("storm", func, pri=PRI, max_active=4) as queue:
+        threads = [threading.Thread(target=sender, args=(number,)) for number in range(senders)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    telemetry.until(lambda: len(telemetry.spans("work storm")) == senders * each)
+    assert len(seen) == senders * each
+    assert all(payload == found for payload, found in seen)
+    runs = telemetry.spans("work storm")
+    assert sorted(callers[only] for run in runs for only in linked(run)) == sorted(callers.values())
+    inner = {span.parent.span_id for span in telemetry.spans("inner")}
+    assert inner == {run.context.span_id for run in runs}
+    assert len(telemetry.tracing.schedules) == 0
+
+
+def test_a_storm_of_coalescing_schedules_leaves_no_run_without_its_caller(telemetry: Any) -> None:
+    """TK-1, TP-28: a task and a job that everybody schedules run in the context of somebody who did, every time."""
+    seen: list[object] = []
+    task = task9.Task(lambda task: seen.append(baggage.get_baggage("n")))
+    job = Job(finishing(lambda: seen.append(baggage.get_baggage("n"))), name="shared")
+
+    def sender(number: int) -> None:
+        for _ in range(200):
+            token = context.attach(baggage.set_baggage("n", number))
+            with telemetry.tracer.start_as_current_span("caller"):
+                queue.schedule(task)
+                pool.post(job)
+            context.detach(token)
+
+    with threadpool9.get(PRI) as pool, task9.TaskQueue("storm", PRI) as queue:
+        threads = [threading.Thread(target=sender, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    telemetry.until(lambda: len(telemetry.tracing._open) == 0)
+    runs = [span for span in telemetry.exporter.get_finished_spans() if span.name.startswith(("task", "job"))]
+    assert len(runs) == len(seen)
+    assert set(seen) <= {0, 1, 2, 3}
+    assert all(linked(run) for run in runs)
