@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import entry_points
@@ -107,6 +108,10 @@ def test_otlp_carries_links_attributes_errors_and_histograms(
                 for n in range(3):
                     mail.enqueue(workqueue9.Work(n))
             mail.flush()
+            deadline = time.monotonic() + 10
+            while mail.stats().enqueued != 3:  # the flush's own marker is counted for a moment
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
             assert meters.force_flush()
     finally:
         Instrumentor().uninstrument()

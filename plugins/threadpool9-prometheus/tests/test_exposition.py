@@ -181,6 +181,7 @@ def test_two_queues_of_one_name_are_one_series(registry: CollectorRegistry) -> N
         for queue in (one, two):
             queue.schedule(task9.Task(finish))
             queue.drain()
+        until(lambda: value(registry, "task9_started_total", queue="twin", cpu="unbound") == 2)
         text = prometheus_client.generate_latest(registry).decode()
         assert text.count('task9_started_total{cpu="unbound",queue="twin"} 2.0') == 1
 
