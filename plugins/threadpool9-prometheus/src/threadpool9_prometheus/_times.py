@@ -1,0 +1,145 @@
+"""Waiting and run times, measured by probes while a collector is registered.
+
+    schedule   any context: note the time, one dict item and no lock
+    entry      worker: the time since then is the waiting time; note the time again, on a stack of the thread
+    return     worker: the time since then is the run time
+
+The histograms are prometheus_client's. They take a lock for each observation, so they are touched on the worker only.
+A note is kept under the item's ``id``: it goes with the run, with a cancel, or when the next item at that
+address is scheduled, so there are never more of them than there were items at a time.
+
+A queue's executor is a job of its pool, as in the snapshot; the tasks and works that it runs are measured apart.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from threading import get_ident
+from time import monotonic
+from typing import Any
+
+from prometheus_client import Histogram
+from prometheus_client.metrics_core import Metric
+
+from threadpool9 import Job, Pool, hookimpl
+
+#: Seconds, from what a wake-up takes to what somebody should look into.
+BUCKETS = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 5e-2, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
+
+_optional = hookimpl(optionalhook=True)  # hooks of layers that may be absent
+
+
+class Times:
+    """The histograms, and the listener that fills them."""
+
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(name, text, labels, registry=None, buckets=buckets)
+
+        # One collector for all four, so none of them is registered by itself.
+        self._histograms = (
+            histogram("threadpool9_job_wait_seconds", "Time from a job's schedule to its start", "pri", "cpu"),
+            histogram("threadpool9_job_run_seconds", "Time in a job's function", "pri", "cpu"),
+            histogram("task9_wait_seconds", "Time that tasks and works waited in their queue", "queue", "cpu"),
+            histogram("task9_run_seconds", "Time in the function of tasks and works", "queue", "cpu"),
+        )
+        #: The pair of children of each set of labels; dict operations are atomic, and one made twice is the same.
+        self._children: dict[tuple[object, ...], tuple[Histogram, Histogram]] = {}
+        self._scheduled: dict[int, float] = {}  # A: by item
+        self._running: dict[int, list[tuple[int, float, Histogram]]] = {}  # by thread, innermost last
+        forked = weakref.WeakMethod(self._forked)
+        os.register_at_fork(after_in_child=lambda: (call := forked()) and call())
+
+    def _forked(self) -> None:
+        """In a fork child nothing is scheduled, and of the runs there is at most the one that forked."""
+        mine = self._running.get(get_ident())
+        self._scheduled.clear()
+        self._running = {} if mine is None else {get_ident(): mine}
+
+    def collect(self) -> Iterator[Metric]:
+        """What was measured so far."""
+        for histogram in self._histograms:
+            yield from histogram.collect()
+
+    def _pair(self, first: int, label: object, cpu: int | None) -> tuple[Histogram, Histogram]:
+        key = (first, label, cpu)
+        pair = self._children.get(key)
+        if pair is None:
+            labels = (str(label), cpu_label(cpu))
+            wait, run = self._histograms[first : first + 2]
+            pair = self._children[key] = (wait.labels(*labels), run.labels(*labels))
+        return pair
+
+    def _enter(self, item: object, pair: tuple[Histogram, Histogram]) -> None:
+        wait, run = pair
+        scheduled = self._scheduled.pop(id(item), None)
+        now = monotonic()
+        if scheduled is not None:
+            wait.observe(now - scheduled)
+        self._running.setdefault(get_ident(), []).append((id(item), now, run))
+
+    def _leave(self, item: object) -> None:
+        ident = get_ident()
+        running = self._running.get(ident)
+        if not running or running[-1][0] != id(item):
+            return  # began before we listened
+        _, start, run = running.pop()
+        if not running:
+            del self._running[ident]
+        run.observe(monotonic() - start)
+
+    # --- probes; any context
+
+    @hookimpl
+    def threadpool9_schedule__job(self, job: Job) -> None:
+        """Any context."""
+        self._scheduled[id(job)] = monotonic()
+
+    @hookimpl
+    def threadpool9_cancel__job(self, job: Job) -> None:
+        """Any context."""
+        self._scheduled.pop(id(job), None)
+
+    @_optional
+    def task9_schedule(self, task: Any) -> None:
+        """Any context."""
+        self._scheduled[id(task)] = monotonic()
+
+    @_optional
+    def workqueue9_enqueue(self, wk: Any) -> None:
+        """Any context."""
+        self._scheduled[id(wk)] = monotonic()
+
+    @_optional
+    def task9_cancel(self, task: Any) -> None:
+        """Any context; for works too. Told before the next schedule can be."""
+        self._scheduled.pop(id(task), None)
+
+    # --- probes; the worker's thread
+
+    @hookimpl
+    def threadpool9_thread__job(self, pool: Pool, job: Job) -> None:
+        """The worker's thread."""
+        self._enter(job, self._pair(0, pool.pri, pool.cpu))
+
+    @hookimpl
+    def threadpool9_thread__job__done(self, job: Job) -> None:
+        """The worker's thread."""
+        self._leave(job)
+
+    @_optional
+    def task9_entry(self, lane: Any, task: Any) -> None:
+        """The worker's thread; for works too."""
+        self._enter(task, self._pair(2, lane.name, lane.cpu))
+
+    @_optional
+    def task9_return(self, task: Any) -> None:
+        """The worker's thread; for works too."""
+        self._leave(task)
+
+
+def cpu_label(cpu: int | None) -> str:
+    """The label of a CPU; an empty one would be no label at all to Prometheus."""
+    return "unbound" if cpu is None else str(cpu)

@@ -1,0 +1,328 @@
+"""What a scrape says, in prometheus_client's own exposition formats (TP-34, WQ-12, HK-5, issue 4)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import prometheus_client
+import pytest
+import threadpool9_prometheus
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+import task9
+import threadpool9
+import workqueue9
+from threadpool9 import Job
+
+LIMIT = 10.0
+PRI = 13  # ours alone, so that the put at the end of a block is the last one and waits for what is scheduled
+
+
+@pytest.fixture
+def registry() -> Iterator[CollectorRegistry]:
+    """A registry with a collector that measures."""
+    made = CollectorRegistry()
+    collector = threadpool9_prometheus.register(made)
+    yield made
+    assert not collector._times._running
+    threadpool9_prometheus.unregister(collector, made)
+    assert prometheus_client.generate_latest(made) == b""
+    threadpool9.retire_idle()
+
+
+def finish(item: Any, arg: object = None) -> None:
+    """A job that does nothing."""
+    if isinstance(item, Job):
+        with item.interlock:
+            item.done()
+
+
+def value(registry: CollectorRegistry, name: str, **labels: object) -> float | None:
+    """One sample of a scrape; `cpu` is unbound unless given, where the family has that label."""
+    return registry.get_sample_value(name, {key: str(text) for key, text in labels.items()})
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll: a snapshot is a blur while something is going on."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.001)
+
+
+def test_counters_threads_and_references_of_a_pool(registry: CollectorRegistry) -> None:
+    """A pool's numbers, under its priority and CPU; process totals stay when the pool is gone."""
+    before = value(registry, "threadpool9_process_completed_total")
+    assert before is not None
+    labels = {"pri": PRI, "cpu": "unbound"}
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(job: Job) -> None:
+        entered.set()
+        assert go.wait(LIMIT)
+        finish(job)
+
+    with threadpool9.get(PRI) as pool:
+        pool.post(Job(hold))
+        assert entered.wait(LIMIT)
+        assert value(registry, "threadpool9_threads", **labels, state="running") == 1
+        assert value(registry, "threadpool9_references", **labels) == 1
+        assert value(registry, "threadpool9_scheduled_total", **labels) == 1
+        assert value(registry, "threadpool9_completed_total", **labels) == 0
+        longest = value(registry, "threadpool9_longest_run_seconds", **labels)
+        assert longest is not None
+        assert longest > 0
+        go.set()
+    assert value(registry, "threadpool9_scheduled_total", **labels) is None
+    after = value(registry, "threadpool9_process_completed_total")
+    assert after is not None
+    assert after >= before + 1
+
+
+def test_times_of_jobs_tasks_and_works(registry: CollectorRegistry) -> None:
+    """Each run is one observation of waiting and one of running, by pool and by queue."""
+    with threadpool9.get(PRI) as pool:
+        for _ in range(2):
+            pool.post(Job(finish))
+    with task9.TaskQueue("chores", PRI) as chores:
+        for _ in range(3):
+            chores.schedule(task9.Task(finish))
+    with workqueue9.WorkQueue("mail", finish, pri=PRI) as mail:
+        for _ in range(4):
+            mail.enqueue(workqueue9.Work())
+        mail.flush()
+        assert value(registry, "workqueue9_wait_seconds_bucket", queue="mail", le="+Inf") == 4
+        until(lambda: value(registry, "workqueue9_enqueued_total", queue="mail") == 4)  # see until
+        run = value(registry, "workqueue9_run_seconds_total", queue="mail")
+        assert run is not None
+        assert run > 0
+    for kind in ("wait", "run"):
+        jobs = value(registry, f"threadpool9_job_{kind}_seconds_count", pri=PRI, cpu="unbound")
+        assert jobs is not None
+        assert jobs >= 2 + 2  # the queues' executors are jobs of the pool too
+        assert value(registry, f"task9_{kind}_seconds_count", queue="chores", cpu="unbound") == 3
+        assert value(registry, f"task9_{kind}_seconds_count", queue="mail", cpu="unbound") == 4
+
+
+def test_a_delayed_task_waits_from_the_time_it_was_set_for(registry: CollectorRegistry) -> None:
+    """The delay itself is no waiting: the note of the time is made when the timer hands the task over."""
+    over = threading.Event()
+    with task9.TaskQueue("later", PRI) as queue:
+        task = task9.DelayedTask(lambda task: over.set())
+        queue.schedule_delayed(task, 0.2)
+        (collector,) = registry._collector_to_names
+        assert id(task) not in collector._times._scheduled
+        assert over.wait(LIMIT)
+    assert value(registry, "task9_wait_seconds_count", queue="later", cpu="unbound") == 1
+
+
+def test_per_cpu_pools_and_queues_carry_their_cpu(registry: CollectorRegistry) -> None:
+    """The label is the CPU's number."""
+    cpu = min(threadpool9.allowed_cpus())
+    with (
+        threadpool9.percpu_get(PRI) as percpu,
+        workqueue9.WorkQueue("each", finish, flags=workqueue9.WQ_PERCPU) as each,
+    ):
+        job = Job(finish)
+        pool = percpu.ref_remote(cpu)
+        pool.post(job)
+        with job.interlock:
+            pool.cancel(job)
+        each.enqueue(workqueue9.Work(), cpu=cpu)
+        each.flush()
+        assert value(registry, "threadpool9_scheduled_total", pri=PRI, cpu=cpu) == 1
+        until(lambda: value(registry, "task9_started_total", queue="each", cpu=cpu) == 1)
+
+
+def test_errors_are_counted(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a pool, a task queue, a work queue, and of hooks."""
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+
+    def fail(item: object, arg: object = None) -> None:
+        raise OSError("no")
+
+    class Broken:
+        @threadpool9.hookimpl
+        def workqueue9_enqueue(self) -> None:
+            raise OSError("no")
+
+    before = value(registry, "threadpool9_hook_errors_total")
+    assert before is not None
+    broken = Broken()
+    threadpool9.register(broken)
+    try:
+        with threadpool9.get(PRI) as pool, workqueue9.WorkQueue("bad", fail, pri=PRI) as bad:
+            job = Job(fail)
+            pool.post(job)
+            bad.enqueue(workqueue9.Work())
+            bad.flush()
+            with job.interlock:
+                pool.cancel(job)
+            assert value(registry, "workqueue9_errors_total", queue="bad") == 1
+            assert value(registry, "task9_errors_total", queue="bad", cpu="unbound") == 1
+            assert value(registry, "threadpool9_errors_total", pri=PRI, cpu="unbound") in (0, 1)  # withdrawn or run
+            assert value(registry, "threadpool9_hook_errors_total") == before + 1
+    finally:
+        threadpool9.unregister(broken)
+
+
+def test_two_queues_of_one_name_are_one_series(registry: CollectorRegistry) -> None:
+    """A scrape with a series twice would be refused whole."""
+    with task9.TaskQueue("twin", PRI) as one, task9.TaskQueue("twin", PRI) as two:
+        for queue in (one, two):
+            queue.schedule(task9.Task(finish))
+            queue.drain()
+        until(lambda: value(registry, "task9_started_total", queue="twin", cpu="unbound") == 2)
+        text = prometheus_client.generate_latest(registry).decode()
+        assert text.count('task9_started_total{cpu="unbound",queue="twin"} 2.0') == 1
+
+
+def test_both_formats_parse_and_say_the_same(registry: CollectorRegistry) -> None:
+    """The classic text and OpenMetrics, read by the strict parsers; odd queue names are escaped."""
+    with workqueue9.WorkQueue('odd "name"\\\n', finish) as queue:
+        queue.enqueue(workqueue9.Work())
+        queue.flush()
+        classic = list(parse_text(prometheus_client.generate_latest(registry).decode()))
+        open_ = list(parse_openmetrics(openmetrics.generate_latest(registry).decode()))
+    assert {family.name for family in classic if not family.name.endswith("_created")} == {f.name for f in open_}
+    names = {sample.labels["queue"] for family in open_ for sample in family.samples if "queue" in sample.labels}
+    assert 'odd "name"\\\n' in names
+    keys = [(s.name, *sorted(s.labels.items())) for family in classic for s in family.samples]
+    assert len(keys) == len(set(keys))
+    for family in open_:
+        assert family.documentation
+
+
+def test_what_was_withdrawn_leaves_no_note(registry: CollectorRegistry) -> None:
+    """Cancelled jobs, tasks and works are forgotten; nothing is timed for them."""
+    (collector,) = registry._collector_to_names
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(item: object, arg: object = None) -> None:
+        entered.set()
+        assert go.wait(LIMIT)
+
+    with task9.TaskQueue("q", PRI) as queue, workqueue9.WorkQueue("w", finish, pri=PRI) as works:
+        queue.schedule(task9.Task(hold))
+        assert entered.wait(LIMIT)
+        works.freeze()
+        task, work = task9.Task(finish), workqueue9.Work()
+        queue.schedule(task)
+        works.enqueue(work)
+        notes = collector._times._scheduled
+        assert {id(task), id(work)} <= set(notes)
+        assert task.cancel()
+        assert works.cancel(work)
+        assert not {id(task), id(work)} & set(notes)
+        works.thaw()
+        go.set()
+
+
+def test_unregistered_it_measures_nothing() -> None:
+    """The probes' slots are empty again: it costs only while it is registered (HK-5)."""
+    from threadpool9._probes import probes, watch
+
+    registry = CollectorRegistry()
+    before = probes.schedule__job
+    collector = threadpool9_prometheus.register(registry)
+    assert probes.schedule__job is not before
+    assert not watch.plain
+    threadpool9_prometheus.unregister(collector, registry)
+    assert probes.schedule__job is before
+
+
+def test_registering_twice_is_refused_and_leaves_no_listener(registry: CollectorRegistry) -> None:
+    """The registry says which series clash; nothing stays behind."""
+    plugins = set(threadpool9.plugin_manager().get_plugins())
+    with pytest.raises(ValueError, match=r"threadpool9_"):
+        threadpool9_prometheus.register(registry)
+    assert set(threadpool9.plugin_manager().get_plugins()) == plugins
+
+
+def run_python(source: str, **environment: str) -> str:
+    """What a fresh interpreter prints; it must say nothing on stderr."""
+    plain = {name: text for name, text in os.environ.items() if not name.startswith("THREADPOOL9")}
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source],
+        env={**plain, "THREADPOOL9_PLUGINS": "prometheus", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+USE = """
+import prometheus_client, sys, threadpool9
+with threadpool9.get(): pass
+print(prometheus_client.REGISTRY.get_sample_value("threadpool9_process_scheduled_total"))
+"""
+
+
+def test_installed_it_does_nothing_until_switched_on() -> None:
+    """And it works without the upper layers, which it does not import."""
+    assert run_python(USE) == "None\n"
+    source = USE + "print('task9' in sys.modules, 'workqueue9' in sys.modules)"
+    assert run_python(source, THREADPOOL9_PROMETHEUS="1") == "0.0\nFalse False\n"
+
+
+def test_without_the_upper_layers() -> None:
+    """Where task9 and workqueue9 are not installed the pools are there, and nothing is missed."""
+    hide = "import sys; sys.modules['task9'] = sys.modules['workqueue9'] = None\n"
+    source = (
+        hide
+        + """
+import prometheus_client, threadpool9, threadpool9_prometheus
+threadpool9_prometheus.register()
+def fn(job):
+    with job.interlock:
+        job.done()
+with threadpool9.get() as pool:
+    pool.post(threadpool9.Job(fn))
+value = prometheus_client.REGISTRY.get_sample_value
+print(value("threadpool9_process_completed_total"))
+print(value("threadpool9_job_run_seconds_count", {"pri": "-1", "cpu": "unbound"}))
+print("task9_queue_length{" in prometheus_client.generate_latest().decode())
+"""
+    )
+    assert run_python(source) == "1.0\n1.0\nFalse\n"
+
+
+def test_the_environment_can_have_it_served() -> None:
+    """HOST:PORT starts prometheus_client's server on that address; here on a port that is free a moment before."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    source = (
+        "import threadpool9, urllib.request\n"
+        "with threadpool9.get(): pass\n"
+        "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))\n"
+        f"print('threadpool9_threads' in opener.open('http://127.0.0.1:{port}/metrics').read().decode())\n"
+    )
+    assert run_python(source, THREADPOOL9_PROMETHEUS=f"127.0.0.1:{port}") == "True\n"
+
+
+def test_a_bad_switch_is_a_warning_that_names_it() -> None:
+    """Never fatal: autoload tells which distribution failed and why."""
+    source = (
+        "import threadpool9, warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    with threadpool9.get(): pass\n"
+        "print(caught[0].message)\n"
+    )
+    text = run_python(source, THREADPOOL9_PROMETHEUS="maybe")
+    assert "threadpool9-prometheus" in text
+    assert "THREADPOOL9_PROMETHEUS='maybe'" in text
