@@ -146,6 +146,7 @@ class DelayedTask(Task):
             queue._armed.pop(self, None)
             self._queue = None
         assert lane is not None
+        self._tell_scheduled(lane)
         lane.items.append(self)
         if lane.idle:
             lane.kick_or_undo(self)

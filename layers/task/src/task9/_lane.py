@@ -110,6 +110,26 @@ class Lane:
         self.idle: _seam.deque[Executor] = _seam.deque(self.executors)  # A
         group.lanes.append(self)
 
+    @property
+    def name(self) -> str:
+        """The queue's name. Any context."""
+        return self.group.name
+
+    @property
+    def cpu(self) -> int | None:
+        """The CPU that the lane is bound to, None if to none. Any context."""
+        return self.pool.cpu
+
+    @property
+    def pri(self) -> int:
+        """The priority of its threads. Any context."""
+        return self.pool.pri
+
+    @property
+    def shared(self) -> bool:
+        """True for a lane of a shared queue, whose tasks are to be short. Any context."""
+        return self.group.shared
+
     def kick(self) -> None:
         """Have an idle executor run, if there is one. Any context. Raises what `Pool.post` raises."""
         if self.group.frozen:
@@ -192,14 +212,15 @@ class Executor:
                     self.runs += 1  # put down
                     continue
                 self.current = task
-                task._pend.release()  # from here on a schedule means another run
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
-                    elif call is None:
-                        task.fn(task)
                     else:
-                        call(task)
+                        task._pend.release()  # from here on a schedule means another run
+                        if call is None:
+                            task.fn(task)
+                        else:
+                            call(task)
                 except BaseException as error:
                     self._failed(error, task)
                 self.current = TAKING
@@ -255,7 +276,9 @@ class Executor:
 
     def _run_watched(self, task: Task, call: Callable[[Any], object] | None) -> None:
         lane = self.lane
+        # Told first: once the pending lock is given back the next run may be scheduled, and told.
         lane.group.entering(lane, task)
+        task._pend.release()
         start = _seam.monotonic()
         try:
             (call or task.fn)(task)
@@ -272,6 +295,8 @@ class Executor:
 
     def _failed(self, error: BaseException, task: Task) -> None:
         self.errors += 1
+        if (probe := probes.error) is not None:
+            probe(self.lane, task, error)
         try:
             self.lane.group.report(error, task)
         except BaseException as second:

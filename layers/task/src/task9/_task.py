@@ -129,6 +129,11 @@ class Task:
             raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
         self._lane = lane
 
+    def _tell_scheduled(self, lane: Lane) -> None:
+        """Fire the probe of a schedule. Any context."""
+        if (probe := probes.schedule) is not None:
+            probe(lane, self)
+
     # --- cancelling
 
     def _withdraw(self) -> bool:

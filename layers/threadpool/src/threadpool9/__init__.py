@@ -15,10 +15,12 @@ For example::
 from __future__ import annotations
 
 from . import _lifecycle as _lifecycle
+from ._autoload import autoload_plugins
 from ._errors import (
     CPUError,
     Error,
     FinalizingError,
+    PluginError,
     PriorityError,
     PriorityRefused,
     StartError,
@@ -100,6 +102,7 @@ __all__ = [
     "FinalizingError",
     "Job",
     "PerCPU",
+    "PluginError",
     "Pool",
     "PoolRecord",
     "PriorityError",
@@ -112,6 +115,7 @@ __all__ = [
     "WaitTimeout",
     "WorkerRecord",
     "allowed_cpus",
+    "autoload_plugins",
     "current_cpu",
     "get",
     "hookimpl",

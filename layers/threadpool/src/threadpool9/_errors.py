@@ -10,6 +10,7 @@ __all__ = [
     "CPUError",
     "Error",
     "FinalizingError",
+    "PluginError",
     "PriorityError",
     "PriorityRefused",
     "StartError",
@@ -41,6 +42,10 @@ class TunableError(Error, ValueError):
 
 class CPUError(Error, ValueError):
     """A CPU that does not exist, or that this process may not use (TP-8)."""
+
+
+class PluginError(Error, ValueError):
+    """A plugin that can't be registered, or that answered a hook with nonsense; the text names it (HK-1 to HK-7)."""
 
 
 class StartError(Error, RuntimeError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from . import _seam
+from . import _hooks, _seam
 from ._pool import Pool
 from ._registry import registry
 
@@ -79,6 +79,8 @@ class Snapshot:
     """Of the process, pools that are gone included."""
     starter: int | None
     """Thread id of the helper thread, None if there is none now."""
+    hook_errors: int
+    """Exceptions that left hooks and probe listeners; each was reported (HK-5)."""
 
     @property
     def queued(self) -> tuple[str, ...]:
@@ -150,4 +152,4 @@ def snapshot() -> Snapshot:
             )
     starter = registry.starter
     helper = starter.tid or None if starter.is_alive() else None
-    return Snapshot(tuple(records), tuple(workers), Counters(*totals), helper)
+    return Snapshot(tuple(records), tuple(workers), Counters(*totals), helper, _hooks.failures.value())

@@ -9,7 +9,7 @@ else's code, finds its own set changed from outside.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from . import _hooks, _osthread, _seam
 from ._hooks import CPU
@@ -67,22 +67,11 @@ def _listdir(path: str) -> list[str]:
         return []
 
 
-def check_topology(answer: Sequence[CPU]) -> tuple[CPU, ...]:
-    """Return the answer of a topology hook if it can be one: at least one CPU, none twice."""
-    cpus = tuple(answer)
-    numbers = [cpu.cpu for cpu in cpus]
-    if not cpus:
-        raise ValueError("the topology hook answered with no CPU at all")
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"the topology hook names a CPU twice: {numbers}")
-    return cpus
-
-
 def topology() -> tuple[CPU, ...]:
     """The CPUs of the machine as the topology hook tells, else as the system does. Thread context, reads files."""
-    answer = _hooks.ask("threadpool9_topology")
+    answer: tuple[CPU, ...] | None = _hooks.ask("threadpool9_topology", _hooks.check_topology)
     if answer is not None:
-        return check_topology(answer)
+        return answer
     try:
         found = _sysfs_topology()
     except OSError:
@@ -106,10 +95,8 @@ _current = _Current()
 def current_cpu() -> int:
     """The CPU that the caller runs on now, as the hook or the OS tells. Any context, never blocks (HK-1)."""
     hook = _hooks.answers.current_cpu
-    if hook is not None:
-        cpu = hook()
-        if cpu is not None:
-            return cpu
+    if hook is not None and (cpu := hook()) is not None:
+        return cpu
     getcpu = _current.getcpu
     if getcpu is None:
         getcpu = _current.getcpu = _osthread.find_getcpu() or _by_thread

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam
 from ._errors import UsageError
+from ._priority import Scheduling
 from ._probes import probes, watch
 from ._topology import allowed
 from ._tunables import tunables
@@ -25,6 +26,15 @@ from ._tunables import tunables
 if TYPE_CHECKING:
     from ._job import Job
     from ._pool import Pool
+
+
+def apply_priority(wanted: Scheduling) -> str | None:
+    """Give the calling thread its class and priority, by the hook or by the OS's calls; what was refused (TP-10)."""
+    answer = _hooks.ask("threadpool9_apply_priority", scheduling=wanted, tid=_seam.get_native_id())
+    if isinstance(answer, str):
+        return answer or None
+    return _osthread.apply_scheduling(wanted)
+
 
 _LEAVE = object()  # what a claimed worker gets instead of a wake-up: go now
 
@@ -143,6 +153,8 @@ class Worker:
                 )
         except BaseException as error:
             self.errors += 1
+            if (probe := probes.thread__job__error) is not None:
+                probe(self.pool, job, error)
             # First release those who wait for the job, then report: the report may take its time.
             if job._ticket is ticket:
                 job._finish()
@@ -168,7 +180,7 @@ class Worker:
         pool = self.pool
         _osthread.clean_signal_mask()
         self._rebind()
-        refused = _osthread.apply_scheduling(pool.wanted)
+        refused = apply_priority(pool.wanted)
         self.scheduling = _osthread.describe()
         if refused is not None:
             pool._note_refusal(refused)
