@@ -16,15 +16,16 @@ from rich.console import Console
 from . import _address
 from ._client import Connection, Unreachable
 from ._drawing import draw
-from ._render import observe, render
+from ._render import name, observe, render
 
 _STALL = 5.0
 _USAGE = """\
 %(prog)s [PID]           live view
-       %(prog)s dump [PID]      everything once, as text or --json
-       %(prog)s topology [PID]  the CPUs, as this or that process sees them
-       %(prog)s list            the processes that can be looked at
-PID may be left out if just one process can be looked at."""
+       %(prog)s dump [PID]      once, as text or --json
+       %(prog)s topology [PID]  the CPUs, as PID sees them
+       %(prog)s list            who can be looked at
+PID may be left out if just one process can be looked at.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,9 +138,9 @@ def _dump(options: argparse.Namespace) -> int:
     if options.stacks:
         for worker in state["threadpool9"].get("workers", ()):
             if worker["stack"]:
-                console.print(f"\n{worker['tid']} runs {worker['job']}", markup=False, style="bold")
+                console.print(f"\n{worker['tid']} runs {name(worker['job'])}", markup=False, style="bold")
                 for place in worker["stack"]:
-                    console.print(f"  {place}", markup=False, highlight=False, soft_wrap=True)
+                    console.print(f"  {name(place)}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -161,7 +162,7 @@ def _list(_: argparse.Namespace) -> int:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             words = []
-        print(f"{pid:>8}  {b' '.join(words).decode(errors='replace').strip()}")
+        print(f"{pid:>8}  {name(b' '.join(words).decode(errors='replace'))}")
     return 0
 
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_stale", "peer", "place_to_serve", "places_to_look", "served", "why_unsafe"]
+__all__ = ["clean", "is_stale", "peer", "place_to_serve", "places_to_look", "served", "why_unsafe"]
 
 #: What ``sun_path`` holds on Linux, without the closing zero byte.
 _LONGEST = 107
@@ -71,20 +71,35 @@ def places_to_look(uid: int) -> list[Path]:
 
 
 def served(uid: int) -> dict[int, Path]:
-    """The processes of `uid` that can be looked at, by pid. Sockets that nobody listens to are removed."""
+    """The processes of `uid` that can be looked at, by pid."""
     found: dict[int, Path] = {}
     for directory in places_to_look(uid):
+        clean(directory)
         for path in directory.glob("*.sock"):
-            if not path.stem.isdecimal():
-                continue
-            if not is_stale(path):
+            if path.stem.isdecimal() and not is_stale(path):
                 found.setdefault(int(path.stem), path)
-                continue
+    return dict(sorted(found.items()))
+
+
+def clean(directory: Path) -> None:
+    """Remove the sockets that killed processes left behind in `directory`."""
+    for path in directory.glob("*.sock"):
+        # Without a process it may still be served from another pid namespace; that costs one more look.
+        if path.stem.isdecimal() and not _exists(int(path.stem)) and is_stale(path):
             try:
                 path.unlink()
             except OSError:
                 pass  # gone already, or not ours to remove
-    return dict(sorted(found.items()))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def is_stale(path: Path) -> bool:

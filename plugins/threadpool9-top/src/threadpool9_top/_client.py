@@ -59,7 +59,10 @@ class Connection:
     def ask(self, request: str) -> dict[str, Any]:
         """Send `request`, one word, and return the answer."""
         try:
-            self._socket.sendall(request.encode() + b"\n")
+            try:
+                self._socket.sendall(request.encode() + b"\n")
+            except BrokenPipeError:
+                pass  # we were turned away at the door; what was said there can still be read
             line = self._lines.readline(_LONGEST_ANSWER)
         except TimeoutError as error:
             raise Unreachable(

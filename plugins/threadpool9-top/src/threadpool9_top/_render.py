@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -37,13 +36,21 @@ def observe(state: Mapping[str, Any]) -> Observation:
     return Observation(state, _proc.look(state["pid"]), _proc.since_boot())
 
 
+def name(text: object) -> str:
+    """A name from the program as one line; what a terminal would take for a command becomes a "?"."""
+    line = " ".join(str(text).split())
+    return "".join(character if character.isprintable() else "?" for character in line)
+
+
 def number(value: float) -> str:
-    """A count in at most five characters."""
-    for limit, divisor, unit in ((1e4, 1, ""), (1e6, 1e3, "k"), (1e9, 1e6, "M")):
-        if value < limit:
-            scaled = value / divisor
-            return f"{scaled:.0f}{unit}" if divisor == 1 or scaled >= 100 else f"{scaled:.1f}{unit}"
-    return f"{value / 1e9:.1f}G"
+    """A count in at most six characters."""
+    if value < 1e4:
+        return f"{value:.0f}"
+    for unit in "kMG":
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f}{unit}"
+    return f"{value:.0f}G"
 
 
 def duration(seconds: float) -> str:
@@ -111,8 +118,7 @@ def render(now: Observation, before: Observation | None, stall: float, idle: boo
 def _header(now: Observation, before: Observation | None, rates: _Rates) -> Iterable[RenderableType]:
     state, process = now.state, now.process
     command = " ".join(os.path.basename(word) if n == 0 else word for n, word in enumerate(state["program"]))
-    line = f"[bold]{state['pid']}[/] {escape(command)}"
-    yield Text.from_markup(line, overflow="ellipsis", end="\n")
+    yield Text.assemble((str(state["pid"]), "bold"), f" {name(command)}", no_wrap=True, overflow="ellipsis")
     facts = [f"Python {state['python']}", f"{len(process.threads)} threads"]
     if process.whole is not None:
         facts.append(f"up {duration(max(0.0, now.boot_age - process.started))}")
@@ -145,9 +151,9 @@ def _header(now: Observation, before: Observation | None, rates: _Rates) -> Iter
     )
     if counters["start_failures"]:
         text.append(f", ! {number(counters['start_failures'])} refused by the system", style=_RED)
-    if failures := state["threadpool9"].get("probe_errors"):
-        text.append(f", ! {number(failures)} errors in plugins", style=_RED)
     yield text
+    if failures := state["threadpool9"].get("probe_errors"):
+        yield Text(f"! {number(failures)} errors in plugins", style=_RED)
 
 
 def _pools(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: _Rates) -> Table:
@@ -173,7 +179,7 @@ def _pools(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: _Rates
             number(done),
             rates(done, before["completed"] if before else None),
             _errors(pool["counters"]["errors"]),
-            Text("! " + "; ".join(trouble), style=_RED) if trouble else Text(pool["policy"]),
+            Text("! " + name("; ".join(trouble)), style=_RED) if trouble else Text(pool["policy"]),
         )
     if not own["pools"]:
         table.add_row(Text("none", style="dim"))
@@ -211,11 +217,11 @@ def _workers(now: Observation, before: Observation | None, stall: float, idle: b
             percent,
             "! stalled" if stalled else worker["state"],
             duration(worker["since"]),
-            Text(worker["job"] or ""),
+            Text(name(worker["job"] or "")),
             style=_RED if stalled else "dim" if worker["state"] == "idle" else "",
         )
         if stalled:
-            table.add_row("", "", "", "", "", "", "at", Text(_short(worker["at"])), style=_RED)
+            table.add_row("", "", "", "", "", "", "at", Text(_short(name(worker["at"]))), style=_RED)
     if not shown:
         hidden = f" ({len(workers)} idle)" if workers else ""
         table.add_row(Text("none", style="dim"), hidden)
@@ -248,13 +254,13 @@ def _task_queues(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: 
     for queue, lane in _lanes(own):
         before = earlier.get(_lane_key(queue, lane))
         table.add_row(
-            Text(queue["name"] + (" (frozen)" if queue["frozen"] else "")),
+            Text(name(queue["name"]) + (" (frozen)" if queue["frozen"] else "")),
             "any" if lane["cpu"] is None else str(lane["cpu"]),
             number(lane["pending"]),
             number(lane["started"]),
             rates(lane["started"], before["started"] if before else None),
             _errors(lane["errors"]),
-            Text(", ".join(lane["running"])),
+            Text(name(", ".join(lane["running"]))),
             style="" if lane["running"] or lane["pending"] else "dim",
         )
     return table
@@ -278,7 +284,7 @@ def _work_queues(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: 
         before = earlier.get(queue["name"], {})
         done = queue["completed"]
         table.add_row(
-            Text(queue["name"]),
+            Text(name(queue["name"])),
             number(queue["pending"]),
             number(queue["running"]),
             number(queue["enqueued"]),

@@ -59,6 +59,7 @@ class _Server:
             # Not our own process, so another pid namespace that shares the directory.
             raise OSError(f"{self.path} is in use by a process with the same pid in another container")
         # Under another name first: once the right name appears, somebody listens (see is_stale).
+        _address.clean(self.path.parent)
         early = Path(f"{self.path}.new")
         early.unlink(missing_ok=True)
         self.listener.bind(str(early))
