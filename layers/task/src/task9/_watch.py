@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from threadpool9._hooks import add_layer
 from threadpool9._probes import Watch, make_probes
-from threadpool9._tunables import TunableSet, number
+from threadpool9._tunables import TunableSet, changed, number
 
 from ._specs import Tracing
 
 probes = make_probes("task9", Tracing)
 add_layer("task9", probes, Tracing)
-watch = Watch(probes, ("entry", "return_"))
+watch = Watch(probes, ("entry", "return_", "error"))
 
 
 class Tunables(TunableSet):
@@ -30,6 +30,8 @@ class Tunables(TunableSet):
 
     def _changed(self) -> None:
         watch.update()
+        for notify in changed:  # the watchdog may have something to watch now
+            notify()
 
 
 tunables = Tunables()

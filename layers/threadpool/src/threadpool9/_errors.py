@@ -13,6 +13,7 @@ __all__ = [
     "PluginError",
     "PriorityError",
     "PriorityRefused",
+    "Stalled",
     "StartError",
     "TunableError",
     "UsageError",
@@ -50,6 +51,10 @@ class PluginError(Error, ValueError):
 
 class StartError(Error, RuntimeError):
     """The OS gave no thread and none of ours is left to try again; the job is as it was before (TP-12)."""
+
+
+class Stalled(Error, TimeoutError):
+    """Reported, never raised: a job, task or work runs for longer than its limit; the text has its stack (TP-35)."""
 
 
 class WaitTimeout(Error, TimeoutError):

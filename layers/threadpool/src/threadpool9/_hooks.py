@@ -62,6 +62,12 @@ def add_layer(layer: str, probes: Probes, *specifications: type) -> None:
         _recompile()
 
 
+def forget_threads() -> None:
+    """In a fork child: whoever was registering is not there."""
+    global _lock
+    _lock = _seam.RLock()
+
+
 # --- registering
 
 
@@ -238,12 +244,15 @@ def _failed(error: BaseException, source: str) -> None:
     report_error(error, origin=source)
 
 
-def report_error(exc: BaseException, origin: object) -> None:
-    """Tell the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises."""
+def report_error(exc: BaseException, origin: object, thread: Any = None) -> None:
+    """Tell the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises.
+
+    `thread` is the one that it happened on, by default the calling one.
+    """
     try:
         taken = False
         caller = _manager.hook.threadpool9_error
-        thread = _seam.current_thread()
+        thread = thread or _seam.current_thread()
         if caller.get_hookimpls():
             report = ErrorReport(type(exc), exc, exc.__traceback__, origin, thread)
             try:

@@ -86,4 +86,4 @@ class Watch:
 
 
 probes = make_probes("threadpool9", Tracing)
-watch = Watch(probes, ("thread__job", "thread__job__done"))
+watch = Watch(probes, ("thread__job", "thread__job__done", "thread__job__error"))

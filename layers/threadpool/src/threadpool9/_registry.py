@@ -16,7 +16,8 @@ from ._pool import Pool
 from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
 from ._probes import probes
 from ._starter import Starter
-from ._tunables import tunables
+from ._tunables import changed, tunables
+from ._watchdog import Sight, sources
 from ._worker import apply_priority
 
 if TYPE_CHECKING:
@@ -86,9 +87,10 @@ class Registry:
         with self.lock:
             if pool.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {pool!r}")
+            # Each step may be repeated after an exception; the last one is what counts.
             if pool.references == 1:
                 _refuse_own_worker((pool,))
-                del self.unbound[pool.pri]
+                self.unbound.pop(pool.pri, None)
                 pool._closing = True
             pool.references -= 1
         if pool._closing:
@@ -130,6 +132,27 @@ class Registry:
 
 
 registry = Registry()
+
+
+def _watched_jobs() -> list[Sight]:
+    """What the watchdog looks at in this layer."""
+    limit = tunables.stall_ms / 1000
+    sights = []
+    for worker in list(registry.starter.workers):
+        job = worker.job
+        if job is not None and not job.plumbing:
+            sights.append(Sight(worker, worker.started, job, limit, worker.ident, repr(worker.pool)))
+    return sights
+
+
+def _look_at_tunables() -> None:
+    """The starter may be asleep for long: have it look whether there is something to watch now."""
+    if registry.starter.is_alive():
+        registry.starter.requests.put(None)
+
+
+sources.append((lambda: tunables.stall_ms / 1000, _watched_jobs))
+changed.append(_look_at_tunables)
 
 
 def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
@@ -213,7 +236,7 @@ class PerCPU:
             raise TypeError(f"a CPU is an int, not {cpu!r}")
         pool = self._pools.get(cpu)
         if pool is None:
-            if cpu not in _topology.allowed.cpus:
+            if cpu not in _topology.refresh():
                 usable = ", ".join(map(str, _topology.allowed_cpus()))
                 raise CPUError(f"CPU {cpu} does not exist or may not be used by this process; it may use {usable}")
             pool = self._late(cpu)
@@ -221,7 +244,7 @@ class PerCPU:
 
     def _late(self, cpu: int) -> Pool:
         """The pool of a CPU that came after we were made; for one that we may not use, some pool."""
-        if cpu not in _topology.allowed.cpus:
+        if cpu not in _topology.refresh():
             cpus = self.cpus
             return self._pools[cpus[cpu % len(cpus)]]
         fresh = registry.make(self.pri, cpu, self._wanted)
@@ -243,7 +266,7 @@ class PerCPU:
                 raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
             if self.references == 1:
                 _refuse_own_worker(pools)
-                del registry.percpu[self.pri]
+                registry.percpu.pop(self.pri, None)
                 self._closing = True
                 for pool in pools:
                     pool._closing = True

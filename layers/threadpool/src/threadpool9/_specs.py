@@ -190,11 +190,11 @@ class Tracing:
         """A worker is about to be started. The starter's thread."""
 
     @hookspec
-    def threadpool9_dispatcher__race(self, pool: Pool, job: Job) -> None:
+    def threadpool9_dispatcher__race(self, pool: Pool, job: Job | None) -> None:
         """The starter was asked for a worker, and a worker that became idle was faster. The starter's thread."""
 
     @hookspec
-    def threadpool9_dispatcher__assign(self, pool: Pool, job: Job, thread: Worker) -> None:
+    def threadpool9_dispatcher__assign(self, pool: Pool, job: Job | None, thread: Worker) -> None:
         """A worker was started for the job at the head of the queue. The starter's thread."""
 
     @hookspec

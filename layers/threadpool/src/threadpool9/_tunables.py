@@ -129,6 +129,10 @@ class Tunables(TunableSet):
 
     def _changed(self) -> None:
         watch.update()
+        for notify in changed:
+            notify()
 
 
+#: Called after each assignment to a tunable of this layer. Appended at import only.
+changed: list[Callable[[], None]] = []
 tunables = Tunables()
