@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,10 @@ def test_a_bus_that_never_answers_holds_a_worker_for_a_limited_time(
             server = threading.Thread(target=accept)
             server.start()
             monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+            began = time.monotonic()
             with pytest.raises(Refused, match="system bus can't be reached"):
                 limits()
+            assert time.monotonic() - began < 10, "fifty times the patience"
             server.join(LIMIT)
             for peer in peers:
                 peer.close()
