@@ -295,3 +295,12 @@ def test_inherit_is_none_of_our_business() -> None:
 def test_nobody_is_an_ordinary_user() -> None:
     """What the tests above rest on."""
     assert pwd.getpwnam("nobody").pw_uid != 0
+
+
+@pytest.mark.once
+def test_the_example_runs() -> None:
+    """`example/metronome.py` prints a line for each priority, whatever is granted here."""
+    example = Path(__file__).parent.parent / "example" / "metronome.py"
+    done = subprocess.run([sys.executable, str(example)], capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["priority  -1", "priority 137"]

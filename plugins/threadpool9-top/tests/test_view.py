@@ -16,6 +16,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,3 +346,23 @@ def read_until(descriptor: int, word: bytes) -> bytes:
         if select.select([descriptor], [], [], 1)[0]:
             seen += os.read(descriptor, 65536)
     return seen
+
+
+@pytest.mark.once
+def test_the_example_can_be_looked_at() -> None:
+    """`example/busy.py` prints the command that shows it; its stuck job is found, and it ends in good order."""
+    example = Path(__file__).parent.parent / "example" / "busy.py"
+    with subprocess.Popen(
+        [sys.executable, str(example), "600"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as busy:
+        try:
+            assert busy.stdout is not None
+            words = busy.stdout.readline().split()
+            shown = run("dump", words[-1], "--stall", "0.001")
+            assert "! stalled" in shown.stdout
+            assert "wait for a reply" in shown.stdout
+            busy.send_signal(signal.SIGINT)
+            _, errors = busy.communicate(timeout=LIMIT)
+            assert (busy.returncode, errors) == (0, "")
+        finally:
+            busy.kill()
