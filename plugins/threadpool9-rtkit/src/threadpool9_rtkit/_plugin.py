@@ -30,7 +30,8 @@ class Plugin:
     @hookimpl
     def threadpool9_apply_priority(self, scheduling: Scheduling, tid: int) -> str | None:
         """On a worker, before its first job. None where the OS grants it: the layer's own calls do that."""
-        if scheduling.policy == "inherit" or _granted(scheduling, tid):
+        refused = None if scheduling.policy == "inherit" else _refused(scheduling, tid)
+        if refused is None:
             return None
         lowest = -20 if scheduling.policy == "rr" else scheduling.nice
         why = "no real time by threadpool9-rtkit's settings"
@@ -41,7 +42,7 @@ class Plugin:
                 why = f"RealtimeKit: {refusal}"
             else:
                 full = priority == scheduling.rt_priority
-                return "" if full else f"{scheduling} refused, RealtimeKit gave SCHED_RR {priority}"
+                return "" if full else f"{refused}, RealtimeKit gave SCHED_RR {priority}"
         try:
             nice = _make_nice(tid, lowest)
         except Refused as refusal:
@@ -49,20 +50,23 @@ class Plugin:
             why = f"RealtimeKit: {refusal}"
         else:
             if scheduling.policy == "other":
-                return "" if nice == scheduling.nice else f"{scheduling} refused, RealtimeKit gave nice {nice}"
-        return f"{scheduling} refused, running at nice {nice} ({why})"
+                return "" if nice == scheduling.nice else f"{refused}, RealtimeKit gave nice {nice}"
+        return f"{refused}, running at nice {nice}; {why}"
 
 
-def _granted(scheduling: Scheduling, tid: int) -> bool:
-    """Whether the OS grants it to us: tried, because there are too many ways to be allowed to."""
+def _refused(scheduling: Scheduling, tid: int) -> str | None:
+    """What the OS refuses us, in the layer's own words; None if it grants it.
+
+    Tried, because there are too many ways to be allowed to.
+    """
     try:
         if scheduling.policy == "rr":
             os.sched_setscheduler(tid, os.SCHED_RR, os.sched_param(scheduling.rt_priority))
         else:
             os.setpriority(os.PRIO_PROCESS, tid, scheduling.nice)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return f"{scheduling} refused ({error.strerror})" if scheduling.policy == "rr" else f"{scheduling} refused"
+    return None
 
 
 def _make_realtime(tid: int, priority: int) -> int:
