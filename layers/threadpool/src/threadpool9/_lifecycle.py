@@ -27,6 +27,8 @@ from ._worker import Worker
 
 #: Called first at exit, in order: the upper layers stop what would keep jobs running. Appended at import only.
 before_exit: list[Callable[[], None]] = []
+#: Called again and again at exit with the policy "cancel": withdraw what waits in queues. Appended at import only.
+cancel_queued: list[Callable[[], None]] = []
 #: Called last at exit, after the drain: what tells of the whole run (a trace is written). Appended at any time.
 after_exit: list[Callable[[], None]] = []
 #: Called in a fork child after this layer is usable again, in order. Appended at import only.
@@ -43,7 +45,14 @@ def _pools() -> list[Pool]:
 
 
 def _unfinished() -> bool:
-    return any(pool._jobs or any(w.job is not None for w in list(pool._workers)) for pool in _pools())
+    """True while there are jobs, or workers that may have one."""
+    me = _seam.get_ident()
+    for pool in _pools():
+        # Not `worker.job`: it is not set yet when a job has just been taken. Who is not idle may have one.
+        idle = set(_seam.contents(pool._idle))
+        if pool._jobs or any(worker.ident != me and worker not in idle for worker in list(pool._workers)):
+            return True
+    return False
 
 
 def _run_inline(pool: Pool) -> None:
@@ -85,8 +94,6 @@ def _at_exit() -> None:
         notify()
     policy = tunables.exit_policy
     starter = registry.starter
-    if policy == "cancel":
-        _cancel_queued()
     if policy != "abandon":
         deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None
         # A worker tells nobody when it finishes a job; a slice is what an exit may take too long.
@@ -94,7 +101,12 @@ def _at_exit() -> None:
         pause.acquire()
         pause_for = 0.001
         failures = {pool: pool._start_failures for pool in _pools()}
-        while _unfinished() and (deadline is None or _seam.monotonic() < deadline):
+        while True:
+            if policy == "cancel":  # each time round: what still runs may schedule more
+                for cancel in (_cancel_queued, *cancel_queued):
+                    cancel()
+            if not _unfinished() or (deadline is not None and _seam.monotonic() >= deadline):
+                break
             for pool in _pools():
                 if policy != "drain" or not pool._jobs or pool._workers:
                     continue  # what runs on this thread can't be given up after a time limit

@@ -118,6 +118,12 @@ class WorkGroup(Group):
 
         return call
 
+    def withdraw(self, task: Any) -> None:
+        """As a cancel of the queue does, with all that is counted."""
+        queue = self.wq()
+        if queue is not None:
+            queue._withdraw(task)
+
     def entering(self, lane: Lane, task: Any) -> None:
         """As in the layer below, and this layer's own probe."""
         super().entering(lane, task)
