@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,8 @@ def start(runtime: Path) -> Iterator[Callable[..., Observed]]:
         )
         processes.append(process)
         assert process.stdout is not None
-        line = process.stdout.readline()
+        heard, _, _ = select.select([process.stdout], [], [], 60)
+        line = process.stdout.readline() if heard else "nothing"
         if line != "ready\n":
             assert process.stderr is not None
             process.kill()

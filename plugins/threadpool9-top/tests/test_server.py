@@ -20,6 +20,10 @@ from threadpool9_top._client import Connection, Ended, Unreachable
 
 LIMIT = 30.0
 SERVE = "import threadpool9_top; threadpool9_top.serve()"
+WAIT = """
+while not any(worker.job for worker in threadpool9.snapshot().workers):
+    threading.Event().wait(0.01)
+"""
 Start = Callable[..., Any]
 
 
@@ -312,7 +316,7 @@ except OSError:
     pass
 """
     limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
-    observed = start(limit + SERVE, after=full)
+    observed = start(limit + SERVE, after=WAIT + full)
     with raw(path_of(runtime, observed.pid)):
         before = _ticks(observed.pid)
         time.sleep(0.5)  # the time in which a loop would burn a CPU

@@ -221,6 +221,15 @@ def test_queues_that_get_on_are_not_stalled() -> None:
     assert "! stalled" not in text_of(_render.render(now, before, stall=5))
 
 
+def test_tp35_the_watchdogs_word_counts() -> None:
+    """TP-35: what the process's own watchdog has reported is red, whatever the viewer thinks of it."""
+    now = observation()
+    now.state["threadpool9"]["workers"][0].update(since=0.1, stalled=True)
+    assert "! stalled" in text_of(_render.render(now, None, stall=5))
+    now.state["threadpool9"]["workers"][0]["stalled"] = False
+    assert "! stalled" not in text_of(_render.render(now, None, stall=5))
+
+
 def test_a_layer_that_fails_hides_no_other() -> None:
     """The answer of a broken snapshot is its error."""
     shown = text_of(_render.render(observation(task9={"error": "KeyError(1)"}), None, stall=5))

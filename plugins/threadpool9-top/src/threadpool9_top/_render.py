@@ -206,7 +206,9 @@ def _workers(now: Observation, before: Observation | None, stall: float, idle: b
         percent = "-"
         if usage is not None and earlier is not None and rates.seconds > 0:
             percent = f"{100 * (usage.cpu_seconds - earlier.cpu_seconds) / rates.seconds:.0f}"
-        stalled = bool(stall) and worker["state"] != "idle" and worker["since"] > stall and worker["job"] not in alive
+        long = worker["since"] > stall and worker["job"] not in alive
+        # The process's own watchdog, where it is on, also sees tasks that are stuck in a queue that is one long job.
+        stalled = bool(stall) and worker["state"] != "idle" and (long or worker.get("stalled", False))
         # "=3" is bound to CPU 3, "3" was there last.
         where = f"={worker['cpu']}" if worker["cpu"] is not None else "-" if usage is None else str(usage.cpu)
         table.add_row(

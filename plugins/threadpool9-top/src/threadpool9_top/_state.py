@@ -22,6 +22,7 @@ import threadpool9
 __all__ = ["PROTOCOL", "gather"]
 
 PROTOCOL = 1
+_LOADED = threadpool9.snapshot  # it is loaded on demand; when a viewer asks there may be no descriptor left for that
 _LAYERS = ("threadpool9", "task9", "workqueue9")
 #: Frames below the job's own function: of no interest to anybody.
 _OURS = (threading.__file__, os.path.dirname(threadpool9.__file__) + os.sep)
