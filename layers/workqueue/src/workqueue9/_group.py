@@ -252,7 +252,7 @@ class WorkGroup(Group):
             except BaseException:
                 self._unwatch(work, mine)
                 raise
-        # An executor shows the work before it gives the pending lock back, so none escapes this look.
+        # An executor shows the work before it gives the token back, so none escapes this look.
         for executor in self.in_hand(work):
             in_time = in_time and executor.wait_end(work, deadline)
         if not in_time and (pending() or self.in_hand(work)):
