@@ -66,18 +66,30 @@ class Environment:
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
         subprocess.run(command, cwd=ROOT, check=True)
 
-    def make(self, lists: list[str]) -> None:
-        """Make the environment anew, whatever is there, with what is in `lists` and all distributions."""
+    def make(self) -> None:
+        """Make the environment anew, whatever is there, with the test tools and all distributions."""
         # --clear heals what an interrupted run left behind.
         subprocess.run([BASE_PYTHON, "-m", "venv", "--clear", str(self.path)], cwd=ROOT, check=True)
         # An older wheel rather than a newer source: free-threaded builds lack some wheels, and machines compilers.
-        self.pip("install", "-qq", "--prefer-binary", *(word for name in lists for word in ("-r", name)))
+        self.pip("install", "-qq", "--prefer-binary", "-r", "requirements-test.txt")
         # All in one command, or a sibling would be looked for on the index; without build isolation, because
         # the build backend is installed already and one isolated environment per distribution takes longer
         # than all the rest.
         editable = [word for path in distributions() for word in ("-e", str(path))]
         self.pip("install", "-qq", "--no-build-isolation", *editable)
         self.pip("check", "-q")
+        self.add_optional()
+
+    def add_optional(self) -> None:
+        """What not every machine can have: try each by itself, go on without."""
+        for line in (ROOT / "requirements-optional.txt").read_text().splitlines():
+            requirement, _, comment = line.partition("#")
+            if not requirement.strip() or (comment.strip() == "once" and self.path.name != ".venv"):
+                continue
+            try:
+                self.pip("install", "-qq", "--only-binary", ":all:", requirement.strip())
+            except subprocess.CalledProcessError:
+                print(f"{self.path.name}: going on without {requirement.strip()}", flush=True)
 
 
 def main() -> None:
@@ -88,10 +100,8 @@ def main() -> None:
     options = parser.parse_args()
 
     environment = Environment(ROOT / options.path)
-    lists = ["requirements-test.txt"]
-    if options.path == Path(".venv"):
-        lists.append("requirements-once.txt")
-    tests = fingerprint([*(path / "pyproject.toml" for path in distributions()), *(ROOT / name for name in lists)])
+    lists = [ROOT / "requirements-test.txt", ROOT / "requirements-optional.txt"]
+    tests = fingerprint([*(path / "pyproject.toml" for path in distributions()), *lists])
     tools = fingerprint([ROOT / "requirements-dev.txt"])
     if importlib.util.find_spec("ensurepip") is None:
         sys.exit(f"{BASE_PYTHON} cannot make virtual environments (on Debian, install python3-venv)")
@@ -103,7 +113,7 @@ def main() -> None:
     try:
         if not environment.has("stamp-tests", tests):
             print(f"making {options.path} with Python {platform.python_version()} ...", flush=True)
-            environment.make(lists)
+            environment.make()
             environment.put("stamp-tests", tests)
         if options.dev and not environment.has("stamp-tools", tools):
             print(f"adding the development tools to {options.path} ...", flush=True)
