@@ -20,11 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 
-from threadpool9_perfetto import start, stop
-
 import task9
 import threadpool9
 import workqueue9
+from threadpool9_perfetto import start, stop
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "treehash"))
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-import threadpool9_hwloc
-
 import threadpool9
+import threadpool9_hwloc
 
 
 def spread(count: int) -> list[int]:

@@ -9,9 +9,9 @@ from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from threadpool9_opentelemetry import Instrumentor
 
 import workqueue9
+from threadpool9_opentelemetry import Instrumentor
 
 exporter = InMemorySpanExporter()
 provider = TracerProvider()

@@ -12,9 +12,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from threadpool9_opentelemetry import Instrumentor
 
 import threadpool9
+from threadpool9_opentelemetry import Instrumentor
 
 LIMIT = 10.0
 

@@ -24,10 +24,10 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from threadpool9_opentelemetry import Instrumentor
 
 import threadpool9
 import workqueue9
+from threadpool9_opentelemetry import Instrumentor
 
 HERE = Path(__file__).resolve().parents[1]
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from threadpool9_opentelemetry import Instrumentor
 
 import task9
 import threadpool9
 import workqueue9
 from threadpool9 import Job
+from threadpool9_opentelemetry import Instrumentor
 
 LIMIT = 10.0
 PRI = 9  # ours alone

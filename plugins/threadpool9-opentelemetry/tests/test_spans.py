@@ -13,15 +13,15 @@ from functools import partial
 from typing import Any
 
 import pytest
-import threadpool9_opentelemetry
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
-from threadpool9_opentelemetry import Instrumentor
 
 import task9
 import threadpool9
+import threadpool9_opentelemetry
 import workqueue9
 from threadpool9 import Job
+from threadpool9_opentelemetry import Instrumentor
 
 LIMIT = 10.0
 PRI = 7  # ours alone, so that the put at the end of a block is the last one and waits for what is scheduled

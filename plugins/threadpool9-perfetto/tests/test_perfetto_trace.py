@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import threadpool9_perfetto
-from threadpool9_perfetto import _convert, _record, _session
 
 import task9
 import threadpool9
+import threadpool9_perfetto
 import workqueue9
+from threadpool9_perfetto import _convert, _record, _session
 
 LIMIT = 60
 PRI = 17  # a priority of our own: no other test's pool

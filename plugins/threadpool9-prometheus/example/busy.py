@@ -13,10 +13,10 @@ import threading
 import time
 
 import prometheus_client
-import threadpool9_prometheus
 
 import task9
 import threadpool9
+import threadpool9_prometheus
 import workqueue9
 
 

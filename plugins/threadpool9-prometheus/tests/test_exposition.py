@@ -12,7 +12,6 @@ from typing import Any
 
 import prometheus_client
 import pytest
-import threadpool9_prometheus
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -20,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 import task9
 import threadpool9
+import threadpool9_prometheus
 import workqueue9
 from threadpool9 import Job
 

@@ -22,9 +22,10 @@ from typing import Any
 
 import prometheus_client
 import pytest
-import threadpool9_prometheus
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+
+import threadpool9_prometheus
 
 HERE = Path(__file__).resolve().parents[1]
 LIMIT = 60.0

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from threadpool9_rtkit import Limits, Plugin, Refused, _broker, _plugin, limits
 
 from threadpool9 import Scheduling
+from threadpool9_rtkit import Limits, Plugin, Refused, _broker, _plugin, limits
 
 LIMIT = 60.0
 

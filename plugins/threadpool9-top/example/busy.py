@@ -15,10 +15,9 @@ import sys
 import threading
 import time
 
-import threadpool9_top
-
 import task9
 import threadpool9
+import threadpool9_top
 import workqueue9
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import threadpool9_top
 from threadpool9_top import _address, _client
 from threadpool9_top._client import Connection, Ended, Unreachable

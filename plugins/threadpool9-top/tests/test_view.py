@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 from textual.widgets import Static
+
+import threadpool9
 from threadpool9_top import _proc, _render
 from threadpool9_top.__main__ import main
 from threadpool9_top._client import Connection, Unreachable
 from threadpool9_top._drawing import draw
 from threadpool9_top._live import View
-
-import threadpool9
 
 LIMIT = 60.0
 SERVE = "import threadpool9_top; threadpool9_top.serve()"
