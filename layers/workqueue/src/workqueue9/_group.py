@@ -46,6 +46,16 @@ class Stats:
         self.waits = [0] * BUCKETS
 
 
+class Watch(_seam.Waiters):
+    """Those who wait for one work to be called or withdrawn."""
+
+    __slots__ = ("users",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = 0  # under the group's watch_lock
+
+
 class WorkGroup(Group):
     """The group of one work queue."""
 
@@ -69,7 +79,8 @@ class WorkGroup(Group):
         #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
         self.slots: _seam.deque[None] | None = None if max_pending is None else _seam.deque([None] * max_pending)  # A
         self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
-        self.watches: dict[Work, _seam.Waiters] = {}  # A: who waits for a work to be called; see `wait`
+        self.watch_lock = _seam.RLock()  # held for a few lines, in thread context
+        self.watches: dict[Work, Watch] = {}  # under watch_lock, read by anyone: who waits for a work to be called
 
     # --- running
 
@@ -151,25 +162,24 @@ class WorkGroup(Group):
             try:
                 in_time = self.space.wait(lambda: not slots, deadline)
             except BaseException:
-                self._pass_on()
+                self.offer_space()  # we may have been woken for a slot that we do not take: let another have it
                 raise
             if not in_time and not slots:
-                self._pass_on()
+                self.offer_space()
                 raise Full(
                     f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued"
                 )
-
-    def _pass_on(self) -> None:
-        # We may have been woken for a slot that we do not take: let somebody else have it.
-        if self.slots:
-            self.space.wake_one()
 
     def give_slot(self) -> None:
         """Put a slot back and wake one enqueuer. Any context."""
         if self.slots is not None:
             self.slots.append(None)
-            if self.space.locks:
-                self.space.wake_one()
+            self.offer_space()
+
+    def offer_space(self) -> None:
+        """Wake one enqueuer if there is a slot for it. Any context; once too often does no harm."""
+        if self.slots and self.space.locks:
+            self.space.wake_one()
 
     def forget_threads(self) -> None:
         """In a fork child: nothing is pending, nobody waits."""
@@ -178,6 +188,7 @@ class WorkGroup(Group):
             self.slots.extend([None] * self.max_pending)
         self.space.locks.clear()
         self.watches.clear()
+        self.watch_lock = _seam.RLock()
 
     # --- waiting for one work
 
@@ -195,6 +206,23 @@ class WorkGroup(Group):
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
 
+    def _watch(self, work: Work, mine: list[Watch]) -> None:
+        """Have `left_lane` tell us of `work`; thread context."""
+        with self.watch_lock:
+            watch = self.watches.get(work)
+            if watch is None:
+                watch = self.watches[work] = Watch()
+            watch.users += 1; mine.append(watch)  # fmt: skip  # noqa: E702 see threadpool9's _seam
+
+    def _unwatch(self, work: Work, mine: list[Watch]) -> None:
+        """Undo `_watch`. May be repeated."""
+        with self.watch_lock:
+            if mine:
+                mine[0].users -= 1; del mine[0]  # fmt: skip  # noqa: E702
+            watch = self.watches.get(work)
+            if watch is not None and not watch.users:
+                del self.watches[work]
+
     def wait(self, work: Work, deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
 
@@ -208,18 +236,16 @@ class WorkGroup(Group):
             return self.pending_here(work) and work._turn == turn
 
         in_time = True
-        while in_time and pending():
-            waiters = self.watches.setdefault(work, _seam.Waiters())
-
-            def entered(mine: _seam.Waiters = waiters) -> bool:
-                return pending() and self.watches.get(work) is mine
-
+        if pending():
+            mine: list[Watch] = []
             try:
-                in_time = waiters.wait(entered, deadline)
-            finally:
-                # Whoever entered beside us is woken and enters anew.
-                if not waiters.locks and self.watches.pop(work, None) is not None:
-                    waiters.wake_all()
+                self._watch(work, mine)
+                while in_time and pending():
+                    in_time = mine[0].wait(pending, deadline)
+                self._unwatch(work, mine)
+            except BaseException:
+                self._unwatch(work, mine)
+                raise
         # An executor shows the work before it gives the pending lock back, so none escapes this look.
         for executor in self.in_hand(work):
             in_time = in_time and executor.wait_end(work, deadline)
