@@ -84,10 +84,8 @@ def test_tp31_the_parent_s_blocked_work_is_not_the_child_s() -> None:
         go.set()
         """
     )
-    assert sorted(printed.splitlines()) == sorted(
-        ["job in child", "task in child", "work in child", "job in parent", "task in parent", "work in parent"]
-        + ["work in parent"]  # the one behind
-    )
+    runs = [f"{what} in {whose}" for whose in ("child", "parent") for what in ("job", "task", "work")]
+    assert sorted(printed.splitlines()) == sorted([*runs, "work in parent"])  # and the one behind
 
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
