@@ -89,7 +89,7 @@ def test_tp32_orderly_end(layer: str, state: str, policy: str, ending: str) -> N
     done = end(layer, state, policy, ending)
     lines = done.stdout.split()
     assert sorted(lines) == sorted(WRITTEN[state, policy].split()), done.stderr
-    if state == "queued":
+    if state == "queued" and layer != "job":  # two jobs may run at once
         assert [line for line in lines if line != "exiting"] == WRITTEN[state, policy].replace("exiting ", "").split()
     assert done.returncode == ORDERLY[ending], done.stderr
     traceback = {"exception": "ValueError: on purpose", "ctrl-c": "KeyboardInterrupt"}.get(ending)
