@@ -1,0 +1,113 @@
+"""One process that ends: ``exit_program.py LAYER STATE POLICY ENDING``, for `test_exit.py`.
+
+LAYER    job, task, work
+STATE    what there is at the end: ``idle`` workers only; one item ``running`` until the exit has begun, and one
+         ``queued`` behind it; one ``blocked`` for ever; one ``delayed`` by a thousand seconds
+POLICY   of threadpool9.tunables.exit_policy
+ENDING   how the main thread ends
+
+Each run of an item writes one line; ``exiting`` is written by an atexit function, before the layers' own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import task9
+import threadpool9
+import workqueue9
+
+LIMIT = 60.0
+layer, state, policy, ending = sys.argv[1:]
+threadpool9.tunables.exit_policy = float(policy) if policy[0].isdigit() else policy
+began, go = threading.Event(), threading.Event()
+
+
+def say(line: str) -> None:
+    """One line, in one call."""
+    os.write(1, line.encode() + b"\n")
+
+
+def run_it() -> None:
+    """An item that runs at once."""
+    say("ran")
+    began.set()
+
+
+def run_until_exit() -> None:
+    """An item that is at work when the exit begins."""
+    say("begin")
+    began.set()
+    go.wait()
+    say("end")
+
+
+def submit_job(action: Callable[[], object]) -> None:
+    """As a job."""
+
+    def fn(job: threadpool9.Job) -> None:
+        action()
+        with job.interlock:
+            job.done()
+
+    pool.post(threadpool9.Job(fn))
+
+
+def refuse_threads(name: str) -> None:
+    """No further worker from now on until the exit has begun: the next job stays queued."""
+    start = threadpool9._seam.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if not go.is_set():
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    threadpool9._seam.Thread.start = refuse  # type: ignore[method-assign]  # what the OS does
+
+
+pool = threadpool9.get()
+queue = task9.TaskQueue("q")
+works = workqueue9.WorkQueue("w", lambda work, arg: work.payload())
+submit: Callable[[Callable[[], object]], object] = {
+    "job": submit_job,
+    "task": lambda action: queue.schedule(task9.Task(lambda task: action())),
+    "work": lambda action: works.enqueue(workqueue9.Work(action)),
+}[layer]
+
+if state == "idle":
+    submit(run_it)
+    began.wait(LIMIT)
+elif state == "delayed":
+    later: list[object] = [task9.DelayedTask(lambda task: say("late")), workqueue9.Work(lambda: say("late"))]
+    queue.schedule_delayed(later[0], 1000)  # type: ignore[arg-type]  # one of each
+    works.enqueue_delayed(later[1], 1000)  # type: ignore[arg-type]
+else:
+    submit(run_until_exit)
+    began.wait(LIMIT)
+    if state == "queued":
+        if layer == "job":
+            refuse_threads("queued")
+        submit(run_it)
+
+if state in ("running", "queued"):
+    atexit.register(go.set)
+atexit.register(say, "exiting")
+
+if ending == "exit":
+    sys.exit(3)
+elif ending == "os._exit":
+    os._exit(4)
+elif ending == "exception":
+    raise ValueError("on purpose")
+elif ending == "sigterm":
+    os.kill(os.getpid(), signal.SIGTERM)
+elif ending == "handled":
+    signal.signal(signal.SIGTERM, lambda *args: sys.exit(5))
+    os.kill(os.getpid(), signal.SIGTERM)
+elif ending == "ctrl-c":
+    os.kill(os.getpid(), signal.SIGINT)
