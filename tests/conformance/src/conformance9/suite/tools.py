@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-import pytest
+from conformance9._adapters import NotClaimed
 
 __all__ = [
+    "Broken",
     "Gate",
     "Log",
     "Stage",
+    "holds",
     "interrupted_everywhere",
     "need",
     "os_threads",
@@ -30,6 +32,7 @@ __all__ = [
     "retire_threads",
     "swallow_reports",
     "timing",
+    "within",
 ]
 
 
@@ -45,6 +48,20 @@ class Timing:
 
 
 timing = Timing()
+
+
+class Broken(AssertionError):
+    """A clause does not hold: the report counts this clause as failed, not all that the test is marked with."""
+
+    def __init__(self, clause: str, observed: str) -> None:
+        super().__init__(f"{clause}: {observed}")
+        self.clauses = [clause]
+
+
+def holds(clause: str, condition: object, observed: str) -> None:
+    """Assert `condition`; if it is false, `clause` is broken and `observed` says what was seen."""
+    if not condition:
+        raise Broken(clause, observed)
 
 
 class Log:
@@ -120,9 +137,13 @@ class Stage:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self.end(failed=exc_type is not None)
+
+    def end(self, failed: bool = False) -> None:
+        """Open the gates, join the threads, end the queues."""
         for gate in self._gates:
             gate.go.set()
-        if exc_type is None:
+        if not failed:
             for thread in self._threads:
                 thread.join(timing.limit)
                 assert not thread.is_alive(), f"a thread of the test hangs in {thread}"
@@ -157,10 +178,20 @@ class Started(threading.Thread):
 
 
 def need(adapter: Any, *capabilities: str) -> None:
-    """Skip the test if the adapter lacks one of the capabilities."""
+    """End the test as "not claimed" if the adapter lacks one of the capabilities."""
     lacks = [name for name in capabilities if name not in adapter.capabilities]
     if lacks:
-        pytest.skip(f"the implementation does not claim: {', '.join(lacks)}")
+        raise NotClaimed(lacks)
+
+
+def within(clause: str, what: str, call: Callable[[], Any], seconds: float | None = None) -> Any:
+    """Run `call` on a thread and return what it returns; if it takes longer than the limit, `clause` is broken."""
+    thread = Started(call)
+    thread.join(seconds or timing.limit)
+    holds(clause, not thread.is_alive(), f"{what} hangs")
+    if thread.failure is not None:
+        raise thread.failure
+    return thread.result
 
 
 def refuses(
@@ -172,8 +203,8 @@ def refuses(
     except errors:
         return
     except Exception as error:
-        raise AssertionError(f"{clause}: {what} raised {error!r}, which is none of {errors}") from error
-    raise AssertionError(f"{clause}: {what} must be an error {errors}, but returned {result!r}")
+        raise Broken(clause, f"{what} raised {error!r}, which is none of {errors}") from error
+    raise Broken(clause, f"{what} must be an error {errors}, but returned {result!r}")
 
 
 def os_threads() -> int:
