@@ -19,6 +19,7 @@ TASK_CAPABILITIES: dict[str, str] = {
     "concurrency": "private queues that run several tasks at once (TK-5)",
     "limit": "long tasks of shared queues are reported (TK-4)",
     "delayed": "delayed tasks (TK-11, TK-12)",
+    "jitter": "jitter coalesces wake-ups (TK-11)",
     "periodic": "periodic tasks (TK-13)",
     "context": "tasks with a contextvars.Context (TK-15)",
     "drop": "a queue dropped without close finishes its tasks with a ResourceWarning (TK-16)",

@@ -1,0 +1,393 @@
+"""TK-1, TK-2, TK-3: what schedule tells, how many runs follow, and that no run begins beside another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..adapters_task import QueueLike, TaskAdapter
+from .kit import Overlaps, Tally, interrupted_workers, some_cpus, together
+from .tasks import KINDS, a_queue, a_queue_of
+from .tools import Log, Stage, interrupted_everywhere, pinned, refuses, timing
+
+@pytest.mark.clause("TK-1", "TK-2")
+def test_schedules_before_the_start_are_one_run_and_later_ones_one_more(adapter: TaskAdapter, stage: Stage) -> None:
+    """k schedules before a run begins are one run, k during it are exactly one more; True iff newly queued."""
+    queue, blocker, gate = a_queue(adapter, stage), stage.gate(), stage.gate()
+    task = adapter.task(gate)
+    assert queue.schedule(adapter.task(blocker)) is True, "TK-1: schedule of an idle task must say True"
+    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    told = [queue.schedule(task) for _ in range(5)]
+    assert told == [True, False, False, False, False], f"TK-1: 5 schedules before the start told {told}"
+    assert task.pending, "TK-2: a task that waits for its run must be pending"
+    blocker.go.set()
+    assert gate.entered(), "TK-2: the task did not run"
+    assert task.running, "TK-2: a task whose function runs must be running"
+    assert not task.pending, "TK-2: nothing was scheduled since the start, but the task is pending"
+    told = [queue.schedule(task) for _ in range(5)]
+    assert told == [True, False, False, False, False], f"TK-1: 5 schedules during a run told {told}"
+    gate.go.set()
+    queue.drain(timing.limit)
+    assert gate.runs == 2, f"TK-2: 5 schedules before the start and 5 after it must be 2 runs, were {gate.runs}"
+    assert not task.pending and not task.running, "TK-2: all runs are over, but the task is pending or running"  # noqa: PT018
+    assert queue.schedule(task) is True, "TK-1: schedule after all runs must say True again"
+    queue.drain(timing.limit)
+    assert gate.runs == 3, f"TK-2: one schedule more must be one run more, were {gate.runs - 2}"
+
+
+@pytest.mark.clause("TK-1")
+def test_a_coalesced_schedule_publishes_what_was_written_before(adapter: TaskAdapter, stage: Stage) -> None:
+    """What is written before a schedule that says False is seen by the run."""
+    queue, blocker, seen, box = a_queue(adapter, stage), stage.gate(), Log(), [0]
+    task = adapter.task(lambda task: seen.add(box[0]))
+    queue.schedule(adapter.task(blocker))
+    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    for value in (1, 2, 3):
+        box[0] = value
+        queue.schedule(task)
+    blocker.go.set()
+    queue.drain(timing.limit)
+    assert seen.entries == [3], f"TK-1: written 1, 2, 3 with a schedule after each, the one run saw {seen.entries}"
+
+
+@pytest.mark.clause("TK-1")
+def test_schedule_does_not_block_while_the_queue_is_busy(adapter: TaskAdapter, stage: Stage) -> None:
+    """With a task that blocks in its function, schedules of it and of others return at once."""
+    queue, blocker, tally = a_queue(adapter, stage), stage.gate(), Tally()
+    task = adapter.task(blocker)
+    queue.schedule(task)
+    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    others = [adapter.task(tally) for _ in range(500)]
+
+    def body() -> list[bool]:
+        return [queue.schedule(each) for each in (task, *others, task, *others)]
+
+    (told,) = together(stage, body)
+    assert told == [True] * 501 + [False] * 501, "TK-1: schedules on a busy queue told otherwise than True, then False"
+    blocker.go.set()
+    queue.drain(timing.limit)
+    assert tally.runs == 500, f"TK-2: 500 tasks scheduled twice each before their start ran {tally.runs} times"
+
+
+@pytest.mark.clause("TK-1", "TK-2", "TK-3")
+@pytest.mark.parametrize("kind", KINDS)
+def test_storm_of_schedules_loses_nothing_and_overlaps_nothing(adapter: TaskAdapter, stage: Stage, kind: str) -> None:
+    """Threads that produce and schedule: the last run sees all that was produced, and no run is beside another."""
+    queue, threads, rounds = a_queue_of(kind, adapter, stage), 3, 1500
+
+    class Watched:
+        def __init__(self) -> None:
+            self.lock, self.inside = threading.Lock(), threading.Lock()
+            self.produced = self.seen = self.runs = self.beside = 0
+            self.task = adapter.task(self.run)
+
+        def run(self, task: Any) -> None:
+            if not self.inside.acquire(False):
+                self.beside += 1
+                return
+            self.seen = self.produced
+            self.runs += 1
+            self.inside.release()
+
+    watched = [Watched() for _ in range(4)]
+
+    def produce() -> int:
+        new = 0
+        for _ in range(rounds):
+            for each in watched:
+                with each.lock:
+                    each.produced += 1
+                new += queue.schedule(each.task)
+        return new
+
+    told = together(stage, *[produce] * threads)
+    queue.drain(timing.limit)
+    assert not (beside := [each.beside for each in watched if each.beside]), f"TK-3: ran beside themselves: {beside}"
+    for each in watched:
+        assert each.seen == each.produced, f"TK-1: {each.produced} were produced, the last run saw {each.seen}"
+        assert not each.task.pending, "TK-2: drained, and yet the task is pending"
+    runs, new = sum(each.runs for each in watched), sum(map(int, told))  # type: ignore[call-overload]
+    assert runs == new, f"TK-1: schedule said True {new} times, but there were {runs} runs"
+
+
+@pytest.mark.clause("TK-2", "TK-3")
+@pytest.mark.capability("concurrency")
+def test_a_rerun_waits_for_the_run_where_another_executor_is_free(adapter: TaskAdapter, stage: Stage) -> None:
+    """On a queue for two at once, what was scheduled during its run does not begin before the function returned."""
+    queue, gate, passed = a_queue(adapter, stage, concurrency=2), stage.gate(), threading.Event()
+    task = adapter.task(gate)
+    queue.schedule(task)
+    assert gate.entered(), "TK-5: a scheduled task did not run"
+    assert queue.schedule(task) is True, "TK-2: a schedule during the run must be another run"
+    # Started in order: where this one has begun, the one before it has been dealt with.
+    queue.schedule(adapter.task(lambda task: passed.set()))
+    assert passed.wait(timing.limit), "TK-5: one task that blocks held up a queue for two at once"
+    assert gate.runs == 1, "TK-3: the task ran beside itself"
+    gate.go.set()
+    queue.drain(timing.limit)
+    assert gate.runs == 2, f"TK-2: a schedule during the run must be exactly one more run, were {gate.runs - 1}"
+
+
+@pytest.mark.clause("TK-2", "TK-3")
+@pytest.mark.capability("percpu")
+def test_a_rerun_on_another_cpu_waits_for_the_run(adapter: TaskAdapter, stage: Stage) -> None:
+    """Scheduled on one CPU while it runs on another: the second run begins after the first, and none is lost."""
+    here, there = some_cpus(adapter.cpus(), 2)
+    queue, gate, passed, second = a_queue(adapter, stage, percpu=True), stage.gate(), threading.Event(), Log()
+
+    def fn(task: Any) -> None:
+        if gate.runs:
+            second.add(1)
+        gate()
+
+    task = adapter.task(fn)
+    with pinned(here):
+        queue.schedule(task)
+    assert gate.entered(), "TK-7: a scheduled task did not run"
+    with pinned(there):
+        assert queue.schedule(task) is True, "TK-2: a schedule during the run must be another run"
+        queue.schedule(adapter.task(lambda task: passed.set()))
+    assert passed.wait(timing.limit), "TK-4: a task that blocks on one CPU held up another CPU"
+    assert gate.runs == 1, "TK-3: the task ran beside itself on two CPUs"
+    gate.go.set()
+    assert second.reached(1), "TK-2: what was scheduled on another CPU during the run never ran"
+    queue.drain(timing.limit)
+    assert gate.runs == 2, f"TK-2: a schedule during the run must be exactly one more run, were {gate.runs - 1}"
+
+
+@pytest.mark.clause("TK-2", "TK-6")
+def test_done_ends_the_run_for_who_cancels(adapter: TaskAdapter, stage: Stage) -> None:
+    """After done() the task is not running: cancel does not wait for the function, and the task may be destroyed."""
+    queue, over, gate, destroyed = a_queue(adapter, stage), threading.Event(), stage.gate(), threading.Event()
+
+    def fn(task: Any) -> None:
+        task.done()
+        over.set()
+        gate()
+
+    def self_destroying(task: Any) -> None:
+        task.done()
+        task.destroy()
+        destroyed.set()
+
+    task = adapter.task(fn)
+    queue.schedule(task)
+    assert over.wait(timing.limit), "TK-2: done() did not return"
+    assert not task.running, "TK-2: after done() the task must not be running"
+    together(stage, lambda: task.cancel(timeout=timing.limit))
+    assert not gate.ended.is_set(), "TK-6: the test's own gate opened too early"
+    gate.go.set()
+    queue.drain(timing.limit)
+    queue.schedule(adapter.task(self_destroying))
+    assert destroyed.wait(timing.limit), "TK-2: after done() the task may be destroyed"
+
+
+@pytest.mark.clause("TK-2")
+@pytest.mark.capability("concurrency")
+def test_after_done_the_next_run_may_begin_before_the_function_returned(adapter: TaskAdapter, stage: Stage) -> None:
+    """Scheduled after done(), with another executor free: the new run begins though the old function lingers."""
+    queue, over, gate, second = a_queue(adapter, stage, concurrency=2), threading.Event(), stage.gate(), threading.Event()
+    runs: list[int] = []
+
+    def fn(task: Any) -> None:
+        runs.append(1)
+        if len(runs) > 1:
+            second.set()
+            return
+        task.done()
+        over.set()
+        gate()
+
+    task = adapter.task(fn)
+    queue.schedule(task)
+    assert over.wait(timing.limit), "TK-2: done() did not return"
+    assert queue.schedule(task) is True, "TK-2: a schedule after done() must be another run"
+    assert second.wait(timing.limit), "TK-2: the run after done() waits for the function to return"
+    gate.go.set()
+    queue.drain(timing.limit)
+    assert len(runs) == 2, f"TK-2: two schedules, {len(runs)} runs"
+
+
+@pytest.mark.clause("TK-2")
+@pytest.mark.capability("concurrency")
+def test_done_lets_go_of_what_was_scheduled_before_it(adapter: TaskAdapter, stage: Stage) -> None:
+    """Scheduled during the run, before done(): the new run begins at done(), not at the return."""
+    queue, gate, second = a_queue(adapter, stage, concurrency=2), stage.gate(), threading.Event()
+    first, set_aside = stage.gate(), threading.Event()
+    runs: list[int] = []
+
+    def fn(task: Any) -> None:
+        runs.append(1)
+        if len(runs) > 1:
+            second.set()
+            return
+        first()
+        task.done()
+        gate()
+
+    task = adapter.task(fn)
+    queue.schedule(task)
+    assert first.entered(), "TK-5: a scheduled task did not run"
+    queue.schedule(task)
+    queue.schedule(adapter.task(lambda task: set_aside.set()))
+    assert set_aside.wait(timing.limit), "TK-5: one task that blocks held up a queue for two at once"
+    assert len(runs) == 1, "TK-3: the task ran beside itself"
+    first.go.set()
+    assert second.wait(timing.limit), "TK-2: the run that was waiting for done() did not begin"
+    gate.go.set()
+    queue.drain(timing.limit)
+    assert len(runs) == 2, f"TK-2: two schedules, {len(runs)} runs"
+
+
+@pytest.mark.clause("TK-2")
+def test_done_is_for_the_function_once(adapter: TaskAdapter, stage: Stage) -> None:
+    """done() from outside, on an idle task, by another task, or a second time is an error that changes nothing."""
+    queue, gate, verdicts = a_queue(adapter, stage), stage.gate(), Log()
+    refuses("TK-2", "done() of a task that never ran", adapter.usage_error, adapter.task(print).done)
+    task = adapter.task(gate)
+    queue.schedule(task)
+    assert gate.entered(), "TK-2: a scheduled task did not run"
+    refuses("TK-2", "done() from another thread", adapter.usage_error, task.done)
+    assert task.running, "TK-2: a refused done() has ended the run"
+    gate.go.set()
+    queue.drain(timing.limit)
+    refuses("TK-2", "done() after the run", adapter.usage_error, task.done)
+
+    def twice(task: Any) -> None:
+        task.done()
+        try:
+            task.done()
+        except adapter.usage_error:
+            verdicts.add("refused")
+        else:
+            verdicts.add("accepted")
+
+    queue.schedule(adapter.task(twice))
+    queue.drain(timing.limit)
+    assert verdicts.entries == ["refused"], f"TK-2: a second done() in one run was {verdicts.entries}"
+
+
+def _settled(adapter: TaskAdapter, queue: QueueLike, task: Any, tally: Tally) -> None:
+    """After a storm: nothing is pending, and the task still works."""
+    queue.drain(timing.limit)
+    queue.drain(timing.limit)
+    assert not task.pending, "TK-1: drained, and yet the task is pending"
+    before = tally.runs
+    assert queue.schedule(task) is True, "TK-1: the task can't be scheduled any more"
+    queue.drain(timing.limit)
+    assert tally.runs == before + 1, f"TK-1: one schedule was {tally.runs - before} runs"
+
+
+@pytest.mark.clause("TK-1", "TK-6")
+@pytest.mark.capability("any context")
+@pytest.mark.parametrize("inner", ["schedule", "cancel_async", "schedule other"])
+@pytest.mark.parametrize("outer", ["schedule", "cancel_async"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_operations_may_interrupt_themselves(
+    adapter: TaskAdapter, stage: Stage, kind: str, outer: str, inner: str
+) -> None:
+    """schedule and cancel_async, interrupted between any two bytecodes by either: no hang, no error, nothing lost."""
+    queue = a_queue_of(kind, adapter, stage)
+    tallies = [Tally(), Tally()]
+    task, other = adapter.task(tallies[0]), adapter.task(tallies[1])
+    operations: dict[str, Callable[[], object]] = {
+        "schedule": lambda: queue.schedule(task),
+        "cancel_async": task.cancel_async,
+        "schedule other": lambda: queue.schedule(other),
+    }
+
+    def operation() -> None:
+        for _ in range(3):
+            operations["schedule"]()
+            operations[outer]()
+
+    calls = interrupted_everywhere(operation, operations[inner])
+    assert calls, "TK-1: the operations could not be interrupted"
+    _settled(adapter, queue, task, tallies[0])
+    _settled(adapter, queue, other, tallies[1])
+    if inner == "schedule other":
+        assert tallies[1].runs >= 2, "TK-1: what the interruption scheduled did not run"
+
+
+@pytest.mark.clause("TK-1")
+@pytest.mark.capability("any context", "shared")
+def test_schedule_on_the_system_queue_may_interrupt_itself(adapter: TaskAdapter, stage: Stage) -> None:
+    """Task.schedule interrupted by Task.schedule at every bytecode: the last one of each is followed by a run."""
+    wanted, seen = [0, 0], [0, 0]
+    over = threading.Event()
+
+    def run(which: int) -> None:
+        seen[which] = wanted[which]
+        if wanted == seen:
+            over.set()
+
+    tasks = [adapter.task(lambda task: run(0)), adapter.task(lambda task: run(1))]
+
+    def schedule(which: int) -> None:
+        wanted[which] += 1
+        tasks[which].schedule()
+
+    calls = interrupted_everywhere(lambda: [schedule(0) for _ in range(4)], lambda: schedule(1))
+    assert calls, "TK-1: the operation could not be interrupted"
+    over.clear()
+    schedule(0)
+    schedule(1)
+    assert over.wait(timing.limit), f"TK-1: scheduled {wanted} times, the last runs saw {seen}"
+
+
+@pytest.mark.clause("TK-1")
+@pytest.mark.capability("any context")
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedule_may_interrupt_the_queue_s_own_threads(adapter: TaskAdapter, stage: Stage, kind: str) -> None:
+    """schedule between any two bytecodes of the thread that runs the queue's tasks: no hang, nothing lost."""
+    queue = a_queue_of(kind, adapter, stage)
+    wanted, seen = [0], [0]
+
+    def run(task: Any) -> None:
+        seen[0] = wanted[0]
+
+    task, errors = adapter.task(run), Log()
+
+    def interrupt() -> None:
+        wanted[0] += 1
+        try:
+            queue.schedule(task)
+        except BaseException as error:
+            errors.add(error)
+
+    adapter.settle()
+    with interrupted_workers(interrupt) as calls:
+        for _ in range(50):
+            interrupt()
+            queue.drain(timing.limit)
+            if calls() >= 4000:
+                break
+    for _ in range(2):
+        interrupt()
+        queue.drain(timing.limit)
+    assert not errors.entries, f"TK-1: schedule in an interrupted thread of the queue raised {errors.entries[0]!r}"
+    assert seen == wanted, f"TK-1: scheduled {wanted[0]} times, the last run saw {seen[0]}"
+    assert not task.pending, "TK-1: drained, and yet the task is pending"
+    adapter.settle()
+
+
+@pytest.mark.clause("TK-3")
+@pytest.mark.capability("concurrency")
+def test_tasks_run_beside_each_other_but_never_beside_themselves(adapter: TaskAdapter, stage: Stage) -> None:
+    """Four at once, eight tasks scheduled by all: each of them is always alone in its function."""
+    queue = a_queue(adapter, stage, concurrency=4)
+    functions = [Overlaps() for _ in range(8)]
+    tasks = [adapter.task(each) for each in functions]
+
+    def body() -> None:
+        for _ in range(400):
+            for task in tasks:
+                queue.schedule(task)
+
+    together(stage, body, body)
+    queue.drain(timing.limit)
+    most = [each.most for each in functions]
+    assert most == [1] * 8, f"TK-3: so many runs of one task were under way at once: {most}"
