@@ -1,0 +1,258 @@
+"""WQ-11, WQ-12: exceptions and counters."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from typing import Any
+
+import pytest
+
+from ..adapters_workqueue import WorkQueueAdapter, WorkQueueLike
+from .kit import Tally, together
+from .tools import Log, Stage, reported, timing
+from .works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
+
+
+class Unusual(BaseException):
+    """Not an Exception, like those that end programs."""
+
+
+# --- WQ-11: exceptions
+
+
+@pytest.mark.clause("WQ-11")
+@pytest.mark.parametrize("kind", KINDS)
+def test_exceptions_are_reported_by_name_and_the_queue_goes_on(
+    adapter: WorkQueueAdapter, stage: Stage, kind: str
+) -> None:
+    """Of ten works every other one raises: each reaches threading.excepthook, naming queue and work; all are called."""
+    tally = Tally()
+
+    def func(work: Any, arg: Any) -> None:
+        tally()
+        number = int(work.payload.rpartition(" ")[2])
+        if number % 2:
+            raise (LookupError if number % 4 == 1 else Unusual)(number)
+
+    queue = a_queue_of(kind, adapter, stage, func, name="brittle queue")
+    with reported() as reports:
+        works = [adapter.work(f"piece {number}") for number in range(10)]
+        for work in works:
+            queue.enqueue(work)
+        queue.flush(timing.limit)
+        assert tally.runs == 10, f"WQ-11: of ten works, half of which raise, {tally.runs} were called"
+        assert reports.reached(5), f"WQ-11: 5 works raised, {len(reports.entries)} exceptions were reported"
+        assert len(reports.entries) == 5, f"WQ-11: 5 works raised, {len(reports.entries)} exceptions were reported"
+        for error in reports.entries:
+            text = "".join(traceback.format_exception(error))
+            assert "brittle queue" in text, f"WQ-11: the report does not name the queue: {text}"
+            assert f"piece {error.args[0]}" in text, f"WQ-11: the report does not name the work: {text}"
+        assert queue.enqueue(works[1]) is True, "WQ-11: a work that raised can't be enqueued again"
+        queue.wait(works[1], timing.limit)
+        assert tally.runs == 11, "WQ-11: a work that raised was not called again"
+        assert reports.reached(6), "WQ-11: the second exception of a work was not reported"
+
+
+@pytest.mark.clause("WQ-11", "WQ-4")
+def test_who_waits_for_a_work_that_raises_gets_on(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """wait, cancel and flush return when the call that they wait for raises."""
+    gate = stage.gate()
+
+    def func(work: Any, arg: Any) -> None:
+        gate()
+        raise LookupError("on purpose")
+
+    queue, work = a_queue(adapter, stage, func), adapter.work()
+    with reported() as reports:
+        queue.enqueue(work)
+        assert gate.entered(), "WQ-3: an enqueued work did not run"
+        threads = [
+            stage.thread(lambda: queue.wait(work, timing.limit)),
+            stage.thread(lambda: queue.cancel(work, timing.limit)),
+            stage.thread(lambda: queue.flush(timing.limit)),
+        ]
+        gate.go.set()
+        for thread in threads:
+            thread.join(timing.limit)
+            assert not thread.is_alive(), "WQ-11: who waits for a call that raises waits for ever"
+            assert thread.failure is None, f"WQ-11: who waits for a call that raises got {thread.failure!r}"  # type: ignore[attr-defined]
+        assert reports.reached(1), "WQ-11: the exception was not reported"
+
+
+@pytest.mark.clause("WQ-11")
+@pytest.mark.capability("on_error")
+def test_on_error_takes_the_place_of_the_hook(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """on_error(exception, work) for this queue only; when it raises itself, both exceptions are not lost and the queue goes on."""
+    handled, tally = Log(), Tally()
+
+    def func(work: Any, arg: Any) -> None:
+        tally()
+        raise LookupError(work.payload)
+
+    def on_error(error: BaseException, work: Any) -> None:
+        handled.add((error, work))
+        if work.payload == "again":
+            raise Unusual("in the handler")
+
+    queue = a_queue(adapter, stage, func, "handled", on_error=on_error)
+    other = a_queue(adapter, stage, func, "other")
+    with reported() as reports:
+        works = [adapter.work("first"), adapter.work("second")]
+        for work in works:
+            queue.enqueue(work)
+        queue.flush(timing.limit)
+        assert handled.reached(2), f"WQ-11: 2 works raised, on_error was called {len(handled.entries)} times"
+        told = [(type(error), error.args, work) for error, work in handled.entries]
+        assert told == [(LookupError, (work.payload,), work) for work in works], f"WQ-11: on_error was given {told}"
+        assert not reports.entries, f"WQ-11: with on_error the hook was called too: {reports.entries}"
+        other.enqueue(adapter.work("elsewhere"))
+        assert reports.reached(1), "WQ-11: on_error of one queue has taken the exception of another"
+        queue.enqueue(adapter.work("again"))
+        assert reports.reached(2), "WQ-11: an exception of on_error itself was not reported"
+        queue.enqueue(adapter.work("last"))
+        queue.flush(timing.limit)
+        assert len(handled.entries) == 4, "WQ-11: after an exception of on_error the queue does not go on"
+        other.flush(timing.limit)
+
+
+# --- WQ-12: counters
+
+
+def _counts(queue: WorkQueueLike) -> dict[str, int]:
+    stats = queue.stats()
+    names = ("enqueued", "started", "completed", "cancelled", "errors", "pending", "running")
+    return {name: getattr(stats, name) for name in names}
+
+
+@pytest.mark.clause("WQ-12")
+@pytest.mark.capability("stats")
+def test_counters_follow_each_work(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """Step by step: one in the function, five waiting, one cancelled, one that raises, all done."""
+    gate = stage.gate()
+
+    def func(work: Any, arg: Any) -> None:
+        if work.payload == "gate":
+            gate()
+        elif work.payload == "raise":
+            raise LookupError("on purpose")
+
+    def expect(when: str, **expected: int) -> None:
+        names = ("enqueued", "started", "completed", "cancelled", "errors", "pending", "running")
+        expected = dict.fromkeys(names, 0) | expected
+        got = _counts(queue)
+        wrong = {name: (got[name], expected[name]) for name in names if got[name] != expected[name]}
+        assert not wrong, f"WQ-12: {when}, counters are (got, expected): {wrong}"
+
+    queue = a_queue(adapter, stage, func)
+    expect("fresh")
+    queue.enqueue(adapter.work("gate"))
+    assert gate.entered(), "WQ-3: an enqueued work did not run"
+    expect("one in the function", enqueued=1, started=1, running=1)
+    works = [adapter.work(number) for number in range(4)]
+    for work in [*works, adapter.work("raise")]:
+        queue.enqueue(work)
+    expect("five waiting", enqueued=6, started=1, running=1, pending=5)
+    queue.cancel(works[0], timing.limit)
+    expect("one of them cancelled", enqueued=6, started=1, running=1, pending=4, cancelled=1)
+    with reported():
+        gate.go.set()
+        queue.drain(timing.limit)
+    expect("drained", enqueued=6, started=5, completed=5, cancelled=1, errors=1)
+    for work in works:
+        queue.enqueue(work)
+    queue.drain(timing.limit)
+    expect("and four more", enqueued=10, started=9, completed=9, cancelled=1, errors=1)
+
+
+@pytest.mark.clause("WQ-12", "WQ-1")
+@pytest.mark.capability("stats", "max_active")
+def test_counters_show_what_is_in_flight(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """max_active=3 with six works that block: three run, three wait; started - completed is what is in flight."""
+    gates = [stage.gate() for _ in range(6)]
+    queue = a_queue(adapter, stage, Payloads(), max_active=3)
+    for gate in gates:
+        queue.enqueue(adapter.work(gate))
+    assert all(gate.entered() for gate in gates[:3]), "WQ-1: a queue with max_active=3 does not run 3 at once"
+    got = _counts(queue)
+    assert (got["running"], got["pending"]) == (3, 3), f"WQ-12: 3 of 6 works are in the function: {got}"
+    assert got["started"] - got["completed"] == 3, f"WQ-12: started - completed is not what is in flight: {got}"
+    for gate in gates:
+        gate.go.set()
+    queue.drain(timing.limit)
+    got = _counts(queue)
+    assert (got["started"], got["completed"], got["running"], got["pending"]) == (6, 6, 0, 0), f"WQ-12: drained: {got}"
+
+
+@pytest.mark.clause("WQ-12")
+@pytest.mark.capability("stats")
+@pytest.mark.parametrize("kind", KINDS)
+def test_counters_add_up_after_a_storm(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
+    """Threads that enqueue, cancel and wait: enqueued is started + cancelled; started is completed; none is in flight."""
+    tally = Tally()
+    queue = a_queue_of(kind, adapter, stage, tally)
+    over, odd = threading.Event(), Log()
+
+    def storm() -> tuple[int, int]:
+        enqueued = cancelled = 0
+        work = adapter.work()
+        for number in range(800):
+            enqueued += queue.enqueue(work)
+            if number % 2:
+                queue.wait(work, timing.limit)
+            cancelled += queue.cancel(work, timing.limit)
+        return enqueued, cancelled
+
+    def look() -> tuple[int, int]:
+        while not over.is_set():
+            stats = queue.stats()
+            if stats.completed > stats.started or min(_counts(queue).values()) < 0:
+                odd.add(stats)
+        return 0, 0
+
+    watcher = stage.thread(look)
+    told = together(stage, storm, storm, storm)
+    over.set()
+    watcher.join(timing.limit)
+    queue.drain(timing.limit)
+    assert not odd.entries, f"WQ-12: counters that can't be: {odd.entries[:1]}"
+    enqueued = sum(pair[0] for pair in told)  # type: ignore[index]
+    cancelled = sum(pair[1] for pair in told)  # type: ignore[index]
+    expected = {"enqueued": enqueued, "started": tally.runs, "completed": tally.runs, "cancelled": cancelled}
+    expected |= {"errors": 0, "pending": 0, "running": 0}
+    got = _counts(queue)
+    assert got == expected, f"WQ-12: counters are {got}, but the threads count {expected}"
+    counted = sum(queue.stats().wait_histogram)
+    assert counted == tally.runs, f"WQ-12: {tally.runs} works were started, the histogram of waits has {counted}"
+
+
+@pytest.mark.clause("WQ-12")
+@pytest.mark.capability("stats")
+def test_run_time_and_waits_are_measured(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """The run time holds the time in the function; the histogram has each wait in its bucket."""
+    queue, payloads, gate = a_blocked_queue(adapter, stage)
+    inside = time.monotonic()
+    before = list(queue.stats().wait_histogram)
+    assert sum(before) == 1, f"WQ-12: one work was started, the histogram of waits has {sum(before)}"
+    earliest = time.monotonic()
+    queue.enqueue(adapter.work("waits"))
+    latest = time.monotonic()
+    threading.Event().wait(timing.moment)
+    released = time.monotonic()
+    gate.go.set()
+    queue.drain(timing.limit)
+    end = time.monotonic()
+    stats = queue.stats()
+    assert stats.run_seconds >= released - inside, (
+        f"WQ-12: a function took {released - inside:.4f} s at least, the run time is {stats.run_seconds:.4f} s"
+    )
+    assert stats.run_seconds <= end - inside + timing.limit, "WQ-12: the run time is longer than the test took"
+    new = [bucket for bucket, count in enumerate(stats.wait_histogram) if count != before[bucket]]
+    assert len(new) == 1, f"WQ-12: one work more was started, the buckets that changed are {new}"
+    assert sum(stats.wait_histogram) == 2, f"WQ-12: two works were started, the histogram has {sum(stats.wait_histogram)}"
+    bounds = [0.0, *adapter.wait_bounds()]
+    low, high = bounds[new[0]], bounds[new[0] + 1]
+    assert high >= released - latest, f"WQ-12: a wait of {released - latest:.4f} s at least is in the bucket {low}..{high} s"
+    assert low <= end - earliest, f"WQ-12: a wait of {end - earliest:.4f} s at most is in the bucket {low}..{high} s"
+    assert payloads.plain() == ["waits"], "WQ-1: the work was not called"
