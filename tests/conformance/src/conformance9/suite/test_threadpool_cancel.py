@@ -128,8 +128,7 @@ def test_true_means_never_and_false_means_entered(crew: Crew, worker: str, thoro
     job = crew.adapter.job(fn, lock)
     if worker == "busy":
         crew.threads("TP-25", pool, 2)
-    withdrawn = entered = 0
-    for number in range(20_000 if thorough else (150 if worker == "cold" else 3_000)):
+    for number in range(20_000 if thorough else (60 if worker == "cold" else 3_000)):
         if worker == "cold":
             crew.adapter.settle()
         before = runs
@@ -141,18 +140,11 @@ def test_true_means_never_and_false_means_entered(crew: Crew, worker: str, thoro
             time.sleep(2e-5 * (number % 10))
         with lock:
             said = pool.cancel_async(job)
-            if said is True:
-                # Either it never ran, or it is over by now: not scheduled any more.
-                withdrawn += runs == before
-            else:
-                entered += 1
-                holds("TP-25", wait_until(lambda before=before: runs > before), "cancel_async() said False, but no run")
+        if said is not True:
+            holds("TP-25", wait_until(lambda before=before: runs > before), "cancel_async() said False, but no run")
         holds("TP-25", wait_until(lambda: cancel_async(pool, job)), f"the job of round {number} never ends")
         ran = runs - before
         holds("TP-25", ran <= 1, f"one schedule led to {ran} runs")
-        if said is True and ran == 0:
-            continue
-        holds("TP-25", ran == 1, f"cancel_async() returned {said!r} and the job ran {ran} times")
     total = runs
     wait_until(lambda: runs > total, timing.moment)
     holds("TP-25", runs == total, "a job whose cancel said True ran later")
@@ -277,13 +269,13 @@ def test_cancel_of_an_idle_job_is_true_at_once(crew: Crew) -> None:
 def test_cancel_returns_after_done_and_not_before(crew: Crew, thorough: bool) -> None:
     """TP-26: whatever a run does up to done() has been done when cancel() returns."""
     pool = crew.pool()
-    for number in range(500 if thorough else 50):
-        state = {"value": "idle"}
-        entered = threading.Event()
+    never: list[dict[str, Any]] = []
+    for number in range(500 if thorough else 60):
+        state: dict[str, Any] = {"value": "idle", "entered": threading.Event()}
 
-        def fn(job: Any, state: dict[str, str] = state, entered: threading.Event = entered) -> None:
+        def fn(job: Any, state: dict[str, Any] = state) -> None:
             state["value"] = "running"
-            entered.set()
+            state["entered"].set()
             time.sleep(0.001)
             with job.interlock:
                 state["value"] = "done"
@@ -292,16 +284,19 @@ def test_cancel_returns_after_done_and_not_before(crew: Crew, thorough: bool) ->
         job = crew.adapter.job(fn)
         crew.schedule(pool, job)
         if number % 2:
-            assert entered.wait(timing.limit)
+            holds("TP-26", state["entered"].wait(timing.limit), "the job was not run")
         said = within("TP-26", "cancel()", lambda job=job: cancel(pool, job))
         value = state["value"]
         holds("TP-26", value != "running", f"cancel() returned {said!r} while the job was running")
-        if entered.is_set() and number % 2:
-            holds("TP-26", value == "done", f"the job was entered, but is {value} after cancel()")
-        else:
-            holds("TP-26", said is not True or value != "running", "True, but running")
-        wait_until(lambda entered=entered: entered.is_set(), 0.001)
-        holds("TP-26", value == "done" or not entered.is_set(), "after cancel() said it never ran, it ran")
+        holds(
+            "TP-26", value == "done" or not number % 2, "the job was entered, but did nothing before cancel() returned"
+        )
+        if value == "idle":
+            holds("TP-26", said is True, f"the job was not entered, but cancel() returned {said!r}")
+            never.append(state)
+    time.sleep(timing.moment)
+    ran = sum(state["value"] != "idle" for state in never)
+    holds("TP-26", not ran, f"{ran} jobs that cancel() had withdrawn ran afterwards")
 
 
 @pytest.mark.clause("TP-26")
@@ -454,7 +449,9 @@ def test_cancel_with_a_time_limit(crew: Crew) -> None:
     def body() -> None:
         for limit in (0, timing.moment):
             with lock:
-                refuses("TP-26", "cancel(timeout)", crew.adapter.timeout_error, lambda limit=limit: pool.cancel(job, limit))
+                refuses(
+                    "TP-26", "cancel(timeout)", crew.adapter.timeout_error, lambda limit=limit: pool.cancel(job, limit)
+                )
                 holds("TP-26", held(lock), "after cancel() ran out of time the interlock is not held")
             holds("TP-26", not held(lock), "after cancel() ran out of time the interlock is held too deep")
 
@@ -477,22 +474,26 @@ def test_an_interrupted_cancel_leaves_with_the_interlock_held(crew: Crew) -> Non
     crew.schedule(pool, job)
     assert gate.entered()
 
+    handled = threading.Event()
+
     class Interrupted(BaseException):
         pass
 
     def handler(number: int, frame: object) -> None:
-        raise Interrupted
+        if not handled.is_set():
+            handled.set()
+            raise Interrupted
 
     main = threading.main_thread().ident
     assert main is not None
-    sent = threading.Event()
 
     def send() -> None:
-        # The lock can be had here only while cancel() has given it up: it is waiting.
+        # The lock can be had here only while cancel() has given it up: it is waiting, or just about to. A signal
+        # that comes in that moment is not seen by the interpreter before the wait is over, hence the loop.
         with lock:
             pass
-        signal.pthread_kill(main, signal.SIGUSR1)
-        sent.set()
+        while not handled.wait(0.01) and not gate.ended.is_set():
+            signal.pthread_kill(main, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, handler)
     try:
@@ -556,4 +557,3 @@ def test_after_cancel_the_job_is_not_running(crew: Crew, seed: int, thorough: bo
             holds("TP-26", not thread.is_alive(), "a storm of schedules and cancels hangs")
             if thread.failure is not None:
                 raise thread.failure
-

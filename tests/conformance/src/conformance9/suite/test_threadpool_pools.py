@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import Any
 
@@ -268,11 +269,9 @@ def test_anything_else_is_an_error_that_names_the_range(crew: Crew, kind: str, p
 def test_all_225_unbound_pools_at_once(crew: Crew) -> None:
     """TP-2: every priority from -1 to 223 has a pool of its own, and all of them together no thread."""
     pools = [crew.adapter.get(pri) for pri in range(-1, 224)]
-    holds("TP-2", all(a != b for a, b in zip(pools, pools[1:], strict=False)), "two priorities share a pool")
+    holds("TP-2", all(a != b for a, b in itertools.pairwise(pools)), "two priorities share a pool")
     holds("TP-3", wait_until(lambda: not crew.fresh(), timing.moment), f"225 pools have {len(crew.fresh())} threads")
     job = crew.job()
     crew.schedule(pools[PRI + 1], job)
     for pool in pools:
         put(pool)
-
-

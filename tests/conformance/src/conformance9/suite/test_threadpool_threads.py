@@ -273,5 +273,3 @@ def test_retire_idle_beside_schedules_loses_no_job(crew: Crew, thorough: bool) -
             holds("TP-14", ran.acquire(timeout=timing.limit), f"schedule {number} was lost beside retire_idle()")
     finally:
         stop.set()
-
-

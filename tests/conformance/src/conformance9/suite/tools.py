@@ -384,6 +384,8 @@ def interrupted_everywhere(operation: Callable[[], object], interrupt: Callable[
 
     thread = Started(body)
     thread.join(timing.limit)
-    assert not thread.is_alive(), f"an operation that interrupted itself hangs after {calls} interruptions"
-    assert thread.failure is None, f"an operation that interrupted itself raised {thread.failure!r}"
+    if thread.is_alive():
+        raise AssertionError(f"an operation that interrupted itself hangs after {calls} interruptions")
+    if thread.failure is not None:
+        raise AssertionError(f"an operation that interrupted itself raised {thread.failure!r}")
     return calls
