@@ -146,6 +146,7 @@ class DelayedTask(Task):
             queue._armed.pop(self, None)
             self._queue = None
         assert lane is not None
+        self._tell_scheduled(lane)
         lane.items.append(self)
         if lane.idle:
             lane.kick_or_undo(self)
@@ -154,6 +155,8 @@ class DelayedTask(Task):
         """Cancel if it is still in the timer; True then. Any context; a run that has been queued goes on."""
         if self._claim():
             self._pend.release()
+            if (probe := probes.cancel) is not None:
+                probe(self)
             return True
         return False
 

@@ -32,7 +32,10 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from threadpool9 import Job, Pool, UsageError, _hooks, _seam
+from threadpool9 import Job, Pool, Stalled, UsageError, _hooks, _seam
+from threadpool9 import tunables as pool_tunables
+from threadpool9._registry import registry
+from threadpool9._watchdog import Sight, Watchdog, sources
 
 from ._watch import probes, tunables, watch
 
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     from ._task import Task
 
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
+
+
+class PlumbingJob(Job):
+    """A job that is no unit of work itself: tracers and the watchdog look at what runs inside."""
+
+    plumbing = True
 
 
 class NoLock:
@@ -110,6 +119,26 @@ class Lane:
         self.idle: _seam.deque[Executor] = _seam.deque(self.executors)  # A
         group.lanes.append(self)
 
+    @property
+    def name(self) -> str:
+        """The queue's name. Any context."""
+        return self.group.name
+
+    @property
+    def cpu(self) -> int | None:
+        """The CPU that the lane is bound to, None if to none. Any context."""
+        return self.pool.cpu
+
+    @property
+    def pri(self) -> int:
+        """The priority of its threads. Any context."""
+        return self.pool.pri
+
+    @property
+    def shared(self) -> bool:
+        """True for a lane of a shared queue, whose tasks are to be short. Any context."""
+        return self.group.shared
+
     def kick(self) -> None:
         """Have an idle executor run, if there is one. Any context. Raises what `Pool.post` raises."""
         if self.group.frozen:
@@ -146,7 +175,7 @@ class Executor:
 
     def __init__(self, lane: Lane, name: str) -> None:
         self.lane = lane  # S
-        self.job = Job(self._run, interlock=NoLock(), name=name)  # S
+        self.job = PlumbingJob(self._run, interlock=NoLock(), name=name)  # S
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken or put down elsewhere
@@ -192,14 +221,15 @@ class Executor:
                     self.runs += 1  # put down
                     continue
                 self.current = task
-                task._pend.release()  # from here on a schedule means another run
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
-                    elif call is None:
-                        task.fn(task)
                     else:
-                        call(task)
+                        task._pend.release()  # from here on a schedule means another run
+                        if call is None:
+                            task.fn(task)
+                        else:
+                            call(task)
                 except BaseException as error:
                     self._failed(error, task)
                 self.current = TAKING
@@ -255,16 +285,22 @@ class Executor:
 
     def _run_watched(self, task: Task, call: Callable[[Any], object] | None) -> None:
         lane = self.lane
+        # Told first: once the pending lock is given back the next run may be scheduled, and told.
         lane.group.entering(lane, task)
-        start = _seam.monotonic()
+        task._pend.release()
+        run, start = self.runs, _seam.monotonic()
         try:
             (call or task.fn)(task)
+        except BaseException as error:
+            if (probe := probes.error) is not None:
+                probe(lane, task, error)
+            raise
         finally:
             took = (_seam.monotonic() - start) * 1000
             lane.group.returned(lane, task)
             limit = tunables.limit_ms
-            if limit and took > limit and lane.group.shared:
-                late = TimeoutError(
+            if limit and took > limit and lane.group.shared and not watchdog().was_reported(self, run):
+                late = Stalled(
                     f"{task!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
                     f"shorter than {limit:g} ms; give it a TaskQueue of its own"
                 )
@@ -301,3 +337,29 @@ class Executor:
             if not self.waiters.wait(must_wait, deadline) and must_wait():
                 return False
         return True
+
+
+def watchdog() -> Watchdog:
+    """The process's stall watchdog."""
+    return registry.starter.watchdog
+
+
+def _shortest_limit() -> float:
+    limits = [limit for limit in (pool_tunables.stall_ms, tunables.limit_ms) if limit > 0]
+    return min(limits) / 1000 if limits else 0.0
+
+
+def _watched_tasks() -> list[Sight]:
+    """What the watchdog looks at in this layer: every task, and those of shared queues more strictly (TK-4)."""
+    sights = []
+    for group in list(groups):
+        limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]
+        limit = min((limit for limit in limits if limit > 0), default=0.0) / 1000
+        for executor in group.executors() if limit else ():
+            run, task = executor.runs, executor.current
+            if task is not None and task is not TAKING and executor.runs == run:
+                sights.append(Sight(executor, run, task, limit, executor.ident, f"queue {group.name!r}"))
+    return sights
+
+
+sources.append((_shortest_limit, _watched_tasks))

@@ -150,6 +150,7 @@ class TaskQueue:
             return task._coalesced(self._group)
         if task._lane is not lane:
             task._adopt(lane)
+        task._tell_scheduled(lane)
         lane.items.append(task)
         if lane.idle:
             lane.kick_or_undo(task)

@@ -45,7 +45,7 @@ class Task:
     task(9) drafts.
     """
 
-    __slots__ = ("__weakref__", "_exec", "_lane", "_pend", "fn")
+    __slots__ = ("__weakref__", "_exec", "_lane", "_pend", "context", "fn")
 
     _marker = False
     #: A task never runs beside itself; a work of the layer above may, if its function re-used it.
@@ -58,6 +58,8 @@ class Task:
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be callable with the task, not {fn!r}")
+        #: The `contextvars.Context` that the function runs in, None for the worker's own.
+        self.context = context  # S
         if context is not None:
             if not isinstance(context, Context):
                 raise TypeError(f"context must be a contextvars.Context, not {context!r}")
@@ -128,6 +130,11 @@ class Task:
             self._pend.release()
             raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
         self._lane = lane
+
+    def _tell_scheduled(self, lane: Lane) -> None:
+        """Fire the probe of a schedule. Any context."""
+        if (probe := probes.schedule) is not None:
+            probe(lane, self)
 
     # --- cancelling
 

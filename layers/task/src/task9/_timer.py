@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import threadpool9
 from threadpool9 import Job, Pool, _hooks, _lifecycle, _seam
 
-from ._lane import NoLock
+from ._lane import NoLock, PlumbingJob
 from ._watch import probes
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Timer:
         self._heap: list[Entry] = []  # T
         self._expected = 0  # T: entries alive at the last sweep
         self._pool: Pool | None = None  # written once, by the first to arm; a pool without jobs costs no thread
-        self._job = Job(self._run, interlock=NoLock(), name="task9 timer")  # S
+        self._job = PlumbingJob(self._run, interlock=NoLock(), name="task9 timer")  # S
 
     def arm(self, task: DelayedTask, due: float) -> Ticket:
         """Have ``task._expire(due)`` called at `due` (monotonic seconds) or soon after. Any context."""

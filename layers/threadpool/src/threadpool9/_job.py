@@ -61,6 +61,10 @@ class Job:
     own state in it. Making one is allowed in any context. Follows ``threadpool_job_init`` of threadpool(9).
     """
 
+    #: True for jobs that upper layers run many short things in: a lane's executor, the timer. Tracers and the
+    #: watchdog look at what runs inside of them.
+    plumbing = False
+
     __slots__ = (
         "__dict__",
         "__weakref__",

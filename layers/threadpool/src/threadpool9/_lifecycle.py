@@ -17,11 +17,14 @@ from . import _hooks, _seam
 from ._pool import Pool
 from ._registry import registry
 from ._starter import Starter
+from ._topology import allowed
 from ._tunables import tunables
 from ._worker import Worker
 
 #: Called first at exit, in order: the upper layers stop what would keep jobs running. Appended at import only.
 before_exit: list[Callable[[], None]] = []
+#: Called last at exit, after the drain: what tells of the whole run (a trace is written). Appended at any time.
+after_exit: list[Callable[[], None]] = []
 #: Called in a fork child after this layer is usable again, in order. Appended at import only.
 after_fork: list[Callable[[], None]] = []
 
@@ -101,6 +104,15 @@ def _at_exit() -> None:
     for pool in _pools():
         for worker in pool._dismiss_idle():
             worker.thread.join(max(0.0, farewell - _seam.monotonic()))
+    _notify(after_exit, "after exit")
+
+
+def _notify(listeners: list[Callable[[], None]], occasion: str) -> None:
+    for notify in listeners:
+        try:
+            notify()
+        except Exception as error:
+            _hooks.report_error(error, origin=occasion)
 
 
 def _in_child() -> None:
@@ -108,6 +120,7 @@ def _in_child() -> None:
     registry.lock = _seam.RLock()
     old = registry.starter
     starter = registry.starter = Starter()
+    allowed.witness = 0
     del old
     for pool in list(registry.pools):
         tickets = list(pool._jobs)
@@ -132,11 +145,7 @@ def _in_child() -> None:
                 reinit()  # its holder may be a thread that the child does not have
             if job._busy.locked():
                 job._busy.release()
-    for notify in after_fork:
-        try:
-            notify()
-        except Exception as error:
-            _hooks.report_error(error, origin="after fork")
+    _notify(after_fork, "after fork")
 
 
 atexit.register(_at_exit)

@@ -141,6 +141,8 @@ class Pool:
         self._drop(ticket)
         job._ticket = None
         job._busy.release()
+        if (probe := probes.cancel__job) is not None:
+            probe(self, job)
         if self._closed and not self._starter.finalizing:
             raise UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
         raise self._starter.why_not()

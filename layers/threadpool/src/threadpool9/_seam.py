@@ -20,6 +20,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
+from types import FrameType
 from typing import Any
 
 from ._errors import WaitTimeout
@@ -64,6 +65,16 @@ class Thread(threading.Thread):
 def excepthook(exc: BaseException, thread: threading.Thread | None) -> None:
     """Hand `exc` to `threading.excepthook`, as an uncaught exception of `thread` (TP-30)."""
     threading.excepthook(threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, thread)))
+
+
+def current_frames() -> dict[int, FrameType]:
+    """The frame that each thread is in now, by thread ident."""
+    return sys._current_frames()
+
+
+def thread_of(ident: int) -> threading.Thread | None:
+    """The `threading.Thread` of a thread ident, if there is one."""
+    return next((thread for thread in threading.enumerate() if thread.ident == ident), None)
 
 
 class Waiters:

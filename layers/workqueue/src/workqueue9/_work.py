@@ -10,7 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 from task9 import DelayedTask
+from task9._lane import Lane
+from task9._watch import probes as task_probes
 from threadpool9 import _seam
+
+from ._group import WorkGroup
+from ._probes import probes
 
 __all__ = ["Work"]
 
@@ -44,6 +49,15 @@ class Work(DelayedTask):
     def schedule(self, *args: object, **kwargs: object) -> bool:
         """Not for works: a queue has the function. Always TypeError."""
         raise TypeError(f"{self!r} is enqueued with WorkQueue.enqueue or enqueue_delayed, not scheduled")
+
+    def _tell_cancelled(self) -> None:
+        if (probe := task_probes.cancel) is not None:
+            probe(self)
+
+    def _tell_scheduled(self, lane: Lane) -> None:
+        group = lane.group
+        if (probe := probes.enqueue) is not None and isinstance(group, WorkGroup):
+            probe(group.wq(), self, lane.cpu)
 
     def _expire(self) -> None:
         self._since = _seam.monotonic_ns()

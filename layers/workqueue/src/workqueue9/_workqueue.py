@@ -310,6 +310,7 @@ class WorkQueue:
         if work._slot:
             self._group.give_slot()
         work._pend.release()
+        work._tell_cancelled()
         self._group.cancelled.bump()
         self._group.left_lane(work)
         return True

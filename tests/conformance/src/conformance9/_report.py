@@ -166,7 +166,7 @@ class Report:
 
 
 def _row(name: str, results: list[Result]) -> Row:
-    about = [result for result in results if name in result.clauses]
+    about = [result for result in results if name in result.clauses or name in result.broke]
     broken = [result for result in about if name in result.broke]
     ran = {result.test for result in about if result.outcome == "passed"}
     missing = sorted({capability for result in about for capability in result.missing})

@@ -55,3 +55,11 @@ def seed(run: Run) -> int:
 def thorough(run: Run) -> bool:
     """Whether the user has time for long storms."""
     return run.thorough
+
+
+@pytest.fixture
+def crew(adapter: Any, stage: Stage) -> Any:
+    """Pools and jobs of the threadpool layer, ended with the stage."""
+    from conformance9.suite.crew import Crew
+
+    return Crew(adapter, stage)
