@@ -130,13 +130,13 @@ class TaskAdapter(Protocol):
     def timeout_error(self) -> type[Exception]:
         """Raised when a time limit ran out."""
 
-    def task(self, fn: Callable[[Any], object], context: Any = None) -> PlainLike:
+    def task(self, fn: Callable[..., object], context: Any = None) -> PlainLike:
         """A task for ``fn(task)``."""
 
-    def delayed(self, fn: Callable[[Any], object]) -> DelayedLike:
+    def delayed(self, fn: Callable[..., object]) -> DelayedLike:
         """A delayed task."""
 
-    def periodic(self, fn: Callable[[Any], object], period: float) -> PeriodicLike:
+    def periodic(self, fn: Callable[..., object], period: float) -> PeriodicLike:
         """A periodic task."""
 
     def queue(self, name: str, percpu: bool = False, concurrency: int = 1) -> QueueLike:

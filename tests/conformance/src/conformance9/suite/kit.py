@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from .tools import Stage, Started, os_threads, timing
+from conformance9.suite.tools import Stage, Started, os_threads, timing
 
 __all__ = [
     "Interlock",
@@ -121,11 +121,11 @@ class Interlock:
         self.release()
 
 
-def together(stage: Stage, *bodies: Callable[[], object]) -> list[object]:
+def together(stage: Stage, *bodies: Callable[..., object]) -> list[Any]:
     """Run every body on a thread of its own, all let go at once; what they returned. The first failure is raised."""
     barrier = threading.Barrier(len(bodies))
 
-    def guarded(body: Callable[[], object]) -> object:
+    def guarded(body: Callable[..., object]) -> object:
         barrier.wait(timing.limit)
         return body()
 
@@ -141,7 +141,7 @@ def together(stage: Stage, *bodies: Callable[[], object]) -> list[object]:
     return results
 
 
-def await_state(clause: str, what: str, state: Callable[[], object]) -> None:
+def await_state(clause: str, what: str, state: Callable[..., object]) -> None:
     """Watch until `state()` is true; AssertionError naming `what` after the limit."""
     tick = threading.Event()
     for _ in range(int(timing.limit / 0.002)):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..adapters_task import QueueLike, SharedLike, TaskAdapter
-from .tools import Stage, need, timing
+from conformance9.adapters_task import QueueLike, SharedLike, TaskAdapter
+from conformance9.suite.tools import Stage, need, timing
 
 __all__ = ["KINDS", "a_queue", "a_queue_of", "a_shared"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ..adapters_task import TaskAdapter
-from .kit import Interlock, Lingering, Tally, together
-from .tasks import KINDS, a_queue, a_queue_of
-from .tools import Log, Stage, refuses, timing
+from conformance9.adapters_task import TaskAdapter
+from conformance9.suite.kit import Interlock, Lingering, Tally, together
+from conformance9.suite.tasks import KINDS, a_queue, a_queue_of
+from conformance9.suite.tools import Log, Stage, holds, refuses, timing
 
 pytestmark = pytest.mark.clause("TK-6")
 
@@ -20,14 +20,14 @@ def test_cancel_of_an_idle_task_is_true(adapter: TaskAdapter, stage: Stage) -> N
     queue, tally, lock = a_queue(adapter, stage), Tally(), Interlock()
     task = adapter.task(tally)
     for runs in (0, 1, 2):
-        assert tally.runs == runs, f"TK-6: {runs} schedules, {tally.runs} runs"
+        holds("TK-6", tally.runs == runs, f"{runs} schedules, {tally.runs} runs")
         with lock:
-            assert task.cancel(lock) is True, "TK-6: cancel of an idle task must say True"
-        assert task.cancel() is True, "TK-6: cancel of an idle task must say True"
-        assert task.cancel_async() is True, "TK-6: cancel_async of an idle task must say True"
-        assert queue.schedule(task) is True, "TK-6: an idle task that was cancelled can't be scheduled"
+            holds("TK-6", task.cancel(lock) is True, "cancel of an idle task must say True")
+        holds("TK-6", task.cancel() is True, "cancel of an idle task must say True")
+        holds("TK-6", task.cancel_async() is True, "cancel_async of an idle task must say True")
+        holds("TK-6", queue.schedule(task) is True, "an idle task that was cancelled can't be scheduled")
         queue.drain(timing.limit)
-    assert lock.releases == 3, "TK-6: cancel let go of the interlock though there was nothing to wait for"
+    holds("TK-6", lock.releases == 3, "cancel let go of the interlock though there was nothing to wait for")
 
 
 @pytest.mark.parametrize("how", ["cancel", "cancel with interlock", "cancel_async"])
@@ -36,7 +36,7 @@ def test_cancel_withdraws_what_has_not_begun(adapter: TaskAdapter, stage: Stage,
     queue, gate, seen, lock = a_queue(adapter, stage), stage.gate(), Log(), Interlock()
     tasks = [adapter.task(lambda task, number=number: seen.add(number)) for number in range(5)]
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     for task in tasks:
         queue.schedule(task)
     with lock:
@@ -45,17 +45,17 @@ def test_cancel_withdraws_what_has_not_begun(adapter: TaskAdapter, stage: Stage,
             "cancel with interlock": lambda: tasks[2].cancel(lock, timing.limit),
             "cancel_async": tasks[2].cancel_async,
         }[how]()
-        assert result is True, f"TK-6: {how} of a pending task said {result}, not True"
-        assert lock.releases == 0, "TK-6: cancel let go of the interlock though there was nothing to wait for"
-        assert lock.mine(), "TK-6: the interlock is not held after cancel"
-    assert not tasks[2].pending, "TK-6: cancelled, and yet pending"
-    assert queue.schedule(tasks[0]) is False, "TK-6: cancel of one task has withdrawn another"
+        holds("TK-6", result is True, f"{how} of a pending task said {result}, not True")
+        holds("TK-6", lock.releases == 0, "cancel let go of the interlock though there was nothing to wait for")
+        holds("TK-6", lock.mine(), "the interlock is not held after cancel")
+    holds("TK-6", not tasks[2].pending, "cancelled, and yet pending")
+    holds("TK-6", queue.schedule(tasks[0]) is False, "cancel of one task has withdrawn another")
     gate.go.set()
     queue.drain(timing.limit)
-    assert seen.entries == [0, 1, 3, 4], f"TK-6: of 0 to 4, 2 was cancelled; ran {seen.entries}"
-    assert queue.schedule(tasks[2]) is True, "TK-6: a task that was cancelled can't be scheduled again"
+    holds("TK-6", seen.entries == [0, 1, 3, 4], f"of 0 to 4, 2 was cancelled; ran {seen.entries}")
+    holds("TK-6", queue.schedule(tasks[2]) is True, "a task that was cancelled can't be scheduled again")
     queue.drain(timing.limit)
-    assert seen.entries == [0, 1, 3, 4, 2], f"TK-6: scheduled again after a cancel; ran {seen.entries}"
+    holds("TK-6", seen.entries == [0, 1, 3, 4, 2], f"scheduled again after a cancel; ran {seen.entries}")
 
 
 def test_cancel_waits_for_the_run(adapter: TaskAdapter, stage: Stage) -> None:
@@ -65,12 +65,12 @@ def test_cancel_waits_for_the_run(adapter: TaskAdapter, stage: Stage) -> None:
         function = Lingering()
         task = adapter.task(function)
         queue.schedule(task)
-        assert function.entered(), "TK-5: a scheduled task did not run"
+        holds("TK-5", function.entered(), "a scheduled task did not run")
         result = task.cancel(timeout=timing.limit)
         ended, running = function.ended, task.running
-        assert ended, "TK-6: cancel returned before the run was over"
-        assert not running, "TK-6: cancel returned, and the task is running"
-        assert result is False, f"TK-6: cancel that waited for a run said {result}, not False"
+        holds("TK-6", ended, "cancel returned before the run was over")
+        holds("TK-6", not running, "cancel returned, and the task is running")
+        holds("TK-6", result is False, f"cancel that waited for a run said {result}, not False")
 
 
 def test_cancel_waits_and_withdraws_the_run_after(adapter: TaskAdapter, stage: Stage) -> None:
@@ -84,14 +84,14 @@ def test_cancel_waits_and_withdraws_the_run_after(adapter: TaskAdapter, stage: S
 
     task = adapter.task(fn)
     queue.schedule(task)
-    assert function.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", function.entered(), "a scheduled task did not run")
     queue.schedule(task)
     result = task.cancel(timeout=timing.limit)
-    assert function.ended, "TK-6: cancel returned before the run was over"
-    assert result is False, f"TK-6: cancel that waited for a run said {result}, not False"
-    assert not task.pending, "TK-6: cancelled, and yet pending"
+    holds("TK-6", function.ended, "cancel returned before the run was over")
+    holds("TK-6", result is False, f"cancel that waited for a run said {result}, not False")
+    holds("TK-6", not task.pending, "cancelled, and yet pending")
     queue.drain(timing.limit)
-    assert len(runs.entries) == 1, "TK-6: it ran after cancel had returned"
+    holds("TK-6", len(runs.entries) == 1, "it ran after cancel had returned")
 
 
 def test_cancel_async_never_waits(adapter: TaskAdapter, stage: Stage) -> None:
@@ -99,14 +99,14 @@ def test_cancel_async_never_waits(adapter: TaskAdapter, stage: Stage) -> None:
     queue, gate = a_queue(adapter, stage), stage.gate()
     task = adapter.task(gate)
     queue.schedule(task)
-    assert gate.entered(), "TK-5: a scheduled task did not run"
-    assert together(stage, task.cancel_async) == [False], "TK-6: cancel_async of a running task must say False"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
+    holds("TK-6", together(stage, task.cancel_async) == [False], "cancel_async of a running task must say False")
     queue.schedule(task)
-    assert together(stage, task.cancel_async) == [False], "TK-6: cancel_async of a running task must say False"
-    assert not task.pending, "TK-6: cancel_async left the run after pending"
+    holds("TK-6", together(stage, task.cancel_async) == [False], "cancel_async of a running task must say False")
+    holds("TK-6", not task.pending, "cancel_async left the run after pending")
     gate.go.set()
     queue.drain(timing.limit)
-    assert gate.runs == 1, f"TK-6: the second of {gate.runs} runs had been withdrawn"
+    holds("TK-6", gate.runs == 1, f"the second of {gate.runs} runs had been withdrawn")
 
 
 def test_the_interlock_is_free_while_cancel_waits_and_held_again_after(adapter: TaskAdapter, stage: Stage) -> None:
@@ -121,10 +121,10 @@ def test_the_interlock_is_free_while_cancel_waits_and_held_again_after(adapter: 
     task = adapter.task(needs_lock)
     with lock:
         queue.schedule(task)
-        assert began.wait(timing.limit), "TK-5: a scheduled task did not run"
+        holds("TK-5", began.wait(timing.limit), "a scheduled task did not run")
         result = task.cancel(lock, timing.limit)
-        assert result is False, f"TK-6: cancel that waited for a run said {result}, not False"
-        assert lock.mine(), "TK-6: the interlock is not held after cancel"
+        holds("TK-6", result is False, f"cancel that waited for a run said {result}, not False")
+        holds("TK-6", lock.mine(), "the interlock is not held after cancel")
     known = threading.Lock()  # of a type that an implementation may know
     began.clear()
 
@@ -136,9 +136,9 @@ def test_the_interlock_is_free_while_cancel_waits_and_held_again_after(adapter: 
     task = adapter.task(needs_known)
     with known:
         queue.schedule(task)
-        assert began.wait(timing.limit), "TK-5: a scheduled task did not run"
-        assert task.cancel(known, timing.limit) is False, "TK-6: cancel that waited for a run must say False"
-        assert known.locked(), "TK-6: the interlock is not held after cancel"
+        holds("TK-5", began.wait(timing.limit), "a scheduled task did not run")
+        holds("TK-6", task.cancel(known, timing.limit) is False, "cancel that waited for a run must say False")
+        holds("TK-6", known.locked(), "the interlock is not held after cancel")
 
 
 def test_cancel_may_give_up_waiting(adapter: TaskAdapter, stage: Stage) -> None:
@@ -146,18 +146,20 @@ def test_cancel_may_give_up_waiting(adapter: TaskAdapter, stage: Stage) -> None:
     queue, gate, lock = a_queue(adapter, stage), stage.gate(), Interlock()
     task = adapter.task(gate)
     queue.schedule(task)
-    assert gate.entered(), "TK-5: a scheduled task did not run"
-    refuses("TK-6", "cancel with a timeout of a task that runs on", adapter.timeout_error, lambda: task.cancel(timeout=0.01))
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
+    refuses(
+        "TK-6", "cancel with a timeout of a task that runs on", adapter.timeout_error, lambda: task.cancel(timeout=0.01)
+    )
     with lock:
         refuses("TK-6", "cancel with a timeout", adapter.timeout_error, lambda: task.cancel(lock, 0.01))
-        assert lock.mine(), "TK-6: the interlock is not held after a cancel that gave up"
-    assert task.running, "TK-6: a cancel that gave up has changed the run"
-    assert queue.schedule(task) is True, "TK-6: after a cancel that gave up the task can't be scheduled"
+        holds("TK-6", lock.mine(), "the interlock is not held after a cancel that gave up")
+    holds("TK-6", task.running, "a cancel that gave up has changed the run")
+    holds("TK-6", queue.schedule(task) is True, "after a cancel that gave up the task can't be scheduled")
     gate.go.set()
     queue.drain(timing.limit)
     queue.drain(timing.limit)
-    assert gate.runs == 2, f"TK-6: after a cancel that gave up, 2 schedules are {gate.runs} runs"
-    assert task.cancel(timeout=timing.limit) is True, "TK-6: cancel of an idle task must say True"
+    holds("TK-6", gate.runs == 2, f"after a cancel that gave up, 2 schedules are {gate.runs} runs")
+    holds("TK-6", task.cancel(timeout=timing.limit) is True, "cancel of an idle task must say True")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,9 +175,11 @@ def test_cancel_from_inside(adapter: TaskAdapter, stage: Stage, kind: str) -> No
     queue.schedule(adapter.task(fn))
     for _ in range(3):
         queue.drain(timing.limit)
-    assert results.reached(1), "TK-6: cancel from inside did not return"
-    assert results.entries[0] == (True, False, False), f"TK-6: pending, cancel(), pending: {results.entries[0]}"
-    assert len(runs.entries) == 1, f"TK-6: the run after was withdrawn from inside, but there were {len(runs.entries)}"
+    holds("TK-6", results.reached(1), "cancel from inside did not return")
+    holds("TK-6", results.entries[0] == (True, False, False), f"pending, cancel(), pending: {results.entries[0]}")
+    holds(
+        "TK-6", len(runs.entries) == 1, f"the run after was withdrawn from inside, but there were {len(runs.entries)}"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,10 +201,10 @@ def test_a_task_that_reschedules_itself_cannot_outrun_cancels(adapter: TaskAdapt
         else:
             task.cancel(timeout=timing.limit)
         runs = tally.runs
-        assert not inside.locked(), "TK-6: cancel returned, and the function runs"
-        assert not task.pending and not task.running, "TK-6: cancel returned, and the task is pending or running"  # noqa: PT018
+        holds("TK-6", not inside.locked(), "cancel returned, and the function runs")
+        holds("TK-6", not task.pending and not task.running, "cancel returned, and the task is pending or running")
         queue.drain(timing.limit)
-        assert tally.runs == runs, "TK-6: it ran after cancel had returned"
+        holds("TK-6", tally.runs == runs, "it ran after cancel had returned")
 
 
 def _thrash(adapter: TaskAdapter, stage: Stage, kind: str, rounds: int) -> None:
@@ -221,15 +225,17 @@ def _thrash(adapter: TaskAdapter, stage: Stage, kind: str, rounds: int) -> None:
             loose = runs[0] - before
             result = task.cancel(lock, timing.limit)
             made = runs[0] - before
-            assert made <= 1, f"TK-2: one schedule was {made} runs (round {number})"
+            holds("TK-2", made <= 1, f"one schedule was {made} runs (round {number})")
             if loose:
                 continue
-            assert made == (result is False), (
-                f"TK-6: cancel said {result}, and the schedule before it was {made} runs (round {number})"
+            holds(
+                "TK-6",
+                made == (result is False),
+                f"cancel said {result}, and the schedule before it was {made} runs (round {number})",
             )
     total = runs[0]
     queue.drain(timing.limit)
-    assert runs[0] == total, "TK-6: it ran after cancel had returned"
+    holds("TK-6", runs[0] == total, "it ran after cancel had returned")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -264,11 +270,11 @@ def test_storm_of_schedules_and_cancels_accounts_for_each(adapter: TaskAdapter, 
 
     told = together(stage, schedule, cancel, schedule, cancel)
     queue.drain(timing.limit)
-    new = sum(map(int, told))  # type: ignore[call-overload]
-    assert tally.runs <= new, f"TK-2: schedule said True {new} times, but there were {tally.runs} runs"
+    new = sum(told)
+    holds("TK-2", tally.runs <= new, f"schedule said True {new} times, but there were {tally.runs} runs")
     for task in tasks:
-        assert task.cancel(timeout=timing.limit) is True, "TK-6: cancel of an idle task must say True"
+        holds("TK-6", task.cancel(timeout=timing.limit) is True, "cancel of an idle task must say True")
         before = tally.runs
-        assert queue.schedule(task) is True, "TK-1: after the storm a task can't be scheduled"
+        holds("TK-1", queue.schedule(task) is True, "after the storm a task can't be scheduled")
         queue.drain(timing.limit)
-        assert tally.runs == before + 1, f"TK-2: after the storm one schedule was {tally.runs - before} runs"
+        holds("TK-2", tally.runs == before + 1, f"after the storm one schedule was {tally.runs - before} runs")

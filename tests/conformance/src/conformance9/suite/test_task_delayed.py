@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
-from ..adapters_task import DelayedLike, TaskAdapter
-from .kit import Tally, await_state, idle_threads, together
-from .tasks import a_queue
-from .tools import Log, Stage, interrupted_everywhere, os_threads, refuses, retire_threads, timing
+from conformance9.adapters_task import DelayedLike, TaskAdapter
+from conformance9.suite.kit import Tally, await_state, idle_threads, together
+from conformance9.suite.tasks import a_queue
+from conformance9.suite.tools import (
+    Log,
+    Stage,
+    holds,
+    interrupted_everywhere,
+    os_threads,
+    refuses,
+    retire_threads,
+    timing,
+)
 
 pytestmark = pytest.mark.capability("delayed")
 
@@ -39,8 +48,8 @@ def test_bad_delays_are_refused(adapter: TaskAdapter, stage: Stage, seconds: flo
     }
     for what, call in calls.items():
         refuses("TK-11", f"{what} of {seconds}", ValueError, call)
-        assert not task.pending, f"TK-11: a refused {what} left the task pending"
-    assert queue.schedule_delayed(task, 0) is True, "TK-11: after refusals the task can't be used"
+        holds("TK-11", not task.pending, f"a refused {what} left the task pending")
+    holds("TK-11", queue.schedule_delayed(task, 0) is True, "after refusals the task can't be used")
 
 
 @pytest.mark.clause("TK-11")
@@ -53,13 +62,13 @@ def test_never_early(adapter: TaskAdapter, stage: Stage, seed: int, jitter: floa
         task = adapter.delayed(lambda task, number=number: log.add((number, time.monotonic(), task.timed_out)))
         due = time.monotonic() + delay
         delays[number] = due
-        assert queue.schedule_delayed(task, delay, jitter) is True, "TK-11: a new task was not newly armed"
-    assert log.reached(len(delays)), f"TK-11: of {len(delays)} armed tasks {len(log.entries)} ran"
+        holds("TK-11", queue.schedule_delayed(task, delay, jitter) is True, "a new task was not newly armed")
+    holds("TK-11", log.reached(len(delays)), f"of {len(delays)} armed tasks {len(log.entries)} ran")
     for number, ran, timed_out in log.entries:
         early = delays[number] - ran
-        assert early <= 0, f"TK-11: a task with jitter {jitter} ran {early * 1000:.3f} ms before its time"
-        assert timed_out is True, "TK-11: a task ran because its timer fired, but timed_out says no"
-    assert len({number for number, _, _ in log.entries}) == len(log.entries), "TK-11: one arming was two runs"
+        holds("TK-11", early <= 0, f"a task with jitter {jitter} ran {early * 1000:.3f} ms before its time")
+        holds("TK-11", timed_out is True, "a task ran because its timer fired, but timed_out says no")
+    holds("TK-11", len({number for number, _, _ in log.entries}) == len(log.entries), "one arming was two runs")
 
 
 @pytest.mark.clause("TK-11")
@@ -76,10 +85,10 @@ def test_armed_one_after_the_other_never_early(adapter: TaskAdapter, stage: Stag
     for _ in range(60):
         delay = draw.choice([1e-5, 0.0005, 0.002, 0.006])
         due = time.monotonic() + delay
-        assert queue.schedule_delayed(task, delay), "TK-11: an idle task was not newly armed"
-        assert ran.wait(timing.limit), "TK-11: a delayed task did not run"
+        holds("TK-11", queue.schedule_delayed(task, delay), "an idle task was not newly armed")
+        holds("TK-11", ran.wait(timing.limit), "a delayed task did not run")
         ran.clear()
-        assert moment[0] >= due, f"TK-11: ran {(due - moment[0]) * 1000:.3f} ms before its time"
+        holds("TK-11", moment[0] >= due, f"ran {(due - moment[0]) * 1000:.3f} ms before its time")
         queue.drain(timing.limit)
 
 
@@ -93,11 +102,11 @@ def test_an_earlier_timer_is_not_held_up_by_a_later_one(adapter: TaskAdapter, st
     for number in range(20):
         soon = adapter.delayed(lambda task: log.add(1))
         queue.schedule_delayed(soon, 0.001)
-        assert log.reached(number + 1), "TK-11: a timer that is due waits for a later one"
+        holds("TK-11", log.reached(number + 1), "a timer that is due waits for a later one")
         if number == 9:
-            assert late.cancel() is True, "TK-6: cancel of an armed task must say True"
-    assert log.entries == [1] * 20, "TK-11: a task armed for in an hour ran"
-    assert later.pending, "TK-11: a task armed for in an hour is not armed any more"
+            holds("TK-6", late.cancel() is True, "cancel of an armed task must say True")
+    holds("TK-11", log.entries == [1] * 20, "a task armed for in an hour ran")
+    holds("TK-11", later.pending, "a task armed for in an hour is not armed any more")
     later.cancel()
 
 
@@ -106,17 +115,17 @@ def test_zero_means_now_without_a_timer(adapter: TaskAdapter, stage: Stage) -> N
     """Delay 0 is put on the queue by the call itself: it runs before what is scheduled after."""
     queue, gate, seen = a_queue(adapter, stage), stage.gate(), Log()
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     for number in range(10):
         if number % 2:
             queue.schedule(adapter.task(lambda task, number=number: seen.add(number)))
         else:
             task = adapter.delayed(lambda task, number=number: seen.add(number))
-            assert queue.schedule_delayed(task, 0) is True, "TK-11: a new task was not newly queued"
-            assert queue.schedule_delayed(task, 0) is False, "TK-1: a pending task was newly queued"
+            holds("TK-11", queue.schedule_delayed(task, 0) is True, "a new task was not newly queued")
+            holds("TK-1", queue.schedule_delayed(task, 0) is False, "a pending task was newly queued")
     gate.go.set()
     queue.drain(timing.limit)
-    assert seen.entries == list(range(10)), f"TK-11: with delay 0 tasks ran in the order {seen.entries}"
+    holds("TK-11", seen.entries == list(range(10)), f"with delay 0 tasks ran in the order {seen.entries}")
 
 
 @pytest.mark.clause("TK-11")
@@ -124,18 +133,18 @@ def test_schedule_leaves_the_time_of_a_pending_one_alone(adapter: TaskAdapter, s
     """Armed for in an hour, scheduled for soon and for now: False, and it still waits when later timers have fired."""
     queue, tally, log = a_queue(adapter, stage), Tally(), Log()
     task = adapter.delayed(tally)
-    assert queue.schedule_delayed(task, FAR) is True, "TK-11: a new task was not newly armed"
-    assert queue.schedule_delayed(task, 0.001) is False, "TK-11: schedule of an armed task must say False"
-    assert queue.schedule_delayed(task, 0) is False, "TK-11: schedule of an armed task must say False"
-    assert queue.schedule(task) is False, "TK-11: schedule of an armed task must say False"
+    holds("TK-11", queue.schedule_delayed(task, FAR) is True, "a new task was not newly armed")
+    holds("TK-11", queue.schedule_delayed(task, 0.001) is False, "schedule of an armed task must say False")
+    holds("TK-11", queue.schedule_delayed(task, 0) is False, "schedule of an armed task must say False")
+    holds("TK-11", queue.schedule(task) is False, "schedule of an armed task must say False")
     witness = adapter.delayed(log.add)
     queue.schedule_delayed(witness, 0.03)
-    assert log.reached(1), "TK-11: a delayed task did not run"
+    holds("TK-11", log.reached(1), "a delayed task did not run")
     queue.drain(timing.limit)
-    assert tally.runs == 0, "TK-11: schedule has moved the time of an armed task"
-    assert task.pending and not task.timed_out, "TK-11: schedule has fired the timer of an armed task"  # noqa: PT018
-    assert task.cancel() is True, "TK-6: cancel of an armed task must say True"
-    assert not task.pending, "TK-6: cancelled, and yet pending"
+    holds("TK-11", tally.runs == 0, "schedule has moved the time of an armed task")
+    holds("TK-11", task.pending and not task.timed_out, "schedule has fired the timer of an armed task")
+    holds("TK-6", task.cancel() is True, "cancel of an armed task must say True")
+    holds("TK-6", not task.pending, "cancelled, and yet pending")
 
 
 @pytest.mark.clause("TK-11")
@@ -143,24 +152,23 @@ def test_reschedule_moves_the_time_and_tells(adapter: TaskAdapter, stage: Stage)
     """Of an armed task: True, earlier or later; of an idle one: False, and it is armed."""
     queue, log = a_queue(adapter, stage), Log()
     task = adapter.delayed(lambda task: log.add(time.monotonic()))
-    assert queue.schedule_delayed(task, FAR) is True, "TK-11: a new task was not newly armed"
+    holds("TK-11", queue.schedule_delayed(task, FAR) is True, "a new task was not newly armed")
     due = time.monotonic() + 0.01
-    assert task.reschedule(0.01) is True, "TK-11: reschedule of an armed task must say True"
-    assert log.reached(1), "TK-11: a task that was moved to an earlier time did not run"
-    assert log.entries[0] >= due, "TK-11: a task that was moved ran before its new time"
+    holds("TK-11", task.reschedule(0.01) is True, "reschedule of an armed task must say True")
+    holds("TK-11", log.reached(1), "a task that was moved to an earlier time did not run")
+    holds("TK-11", log.entries[0] >= due, "a task that was moved ran before its new time")
     queue.drain(timing.limit)
-    assert task.reschedule(0.001, queue=queue) is False, "TK-11: reschedule of an idle task must say False"
-    assert log.reached(2), "TK-11: reschedule of an idle task did not arm it"
+    holds("TK-11", task.reschedule(0.001, queue=queue) is False, "reschedule of an idle task must say False")
+    holds("TK-11", log.reached(2), "reschedule of an idle task did not arm it")
     queue.drain(timing.limit)
-    assert task.reschedule(0, queue=queue) is False, "TK-11: reschedule of an idle task must say False"
-    assert log.reached(3), "TK-11: reschedule of an idle task to now did not schedule it"
+    holds("TK-11", task.reschedule(0, queue=queue) is False, "reschedule of an idle task must say False")
+    holds("TK-11", log.reached(3), "reschedule of an idle task to now did not schedule it")
     queue.drain(timing.limit)
     queue.schedule_delayed(task, FAR)
-    assert task.reschedule(0) is True, "TK-11: reschedule of an armed task must say True"
-    assert log.reached(4), "TK-11: a task that was moved to now did not run"
+    holds("TK-11", task.reschedule(0) is True, "reschedule of an armed task must say True")
+    holds("TK-11", log.reached(4), "a task that was moved to now did not run")
     queue.drain(timing.limit)
-    assert len(log.entries) == 4, f"TK-11: 4 armings were {len(log.entries)} runs"
-    witnesses = 0
+    holds("TK-11", len(log.entries) == 4, f"4 armings were {len(log.entries)} runs")
     for _ in range(20):  # until the machine is fast enough to move it in time
         before = len(log.entries)
         queue.schedule_delayed(task, 0.05)
@@ -169,10 +177,9 @@ def test_reschedule_moves_the_time_and_tells(adapter: TaskAdapter, stage: Stage)
         queue.schedule_delayed(witness, 0.1)
         await_state("TK-11", "a timer fires", lambda witness=witness: witness.timed_out)
         queue.drain(timing.limit)
-        witnesses += 1
         ran = len(log.entries) - before - 1
-        assert ran == (0 if moved else 1), f"TK-11: reschedule to later said {moved}, and the old time was {ran} runs"
-        assert task.cancel() is True, "TK-6: cancel of an armed task must say True"
+        holds("TK-11", ran == (0 if moved else 1), f"reschedule to later said {moved}, and the old time was {ran} runs")
+        holds("TK-6", task.cancel() is True, "cancel of an armed task must say True")
         if moved:
             break
 
@@ -182,22 +189,22 @@ def test_reschedule_takes_back_what_has_fired_and_not_begun(adapter: TaskAdapter
     """The timer has fired, the task waits on its queue: it is pending, and is moved back into the timer."""
     queue, gate, tally = a_queue(adapter, stage), stage.gate(), Tally()
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     task = adapter.delayed(tally)
     queue.schedule_delayed(task, 0.001)
     _fired("TK-11", task)
-    assert task.pending, "TK-11: fired, not begun, and yet not pending"
-    assert queue.schedule_delayed(task, 0.001) is False, "TK-11: schedule of a pending task must say False"
-    assert task.reschedule(FAR) is True, "TK-11: reschedule of a task that waits on its queue must say True"
-    assert not task.timed_out, "TK-11: armed anew, and yet timed_out"
+    holds("TK-11", task.pending, "fired, not begun, and yet not pending")
+    holds("TK-11", queue.schedule_delayed(task, 0.001) is False, "schedule of a pending task must say False")
+    holds("TK-11", task.reschedule(FAR) is True, "reschedule of a task that waits on its queue must say True")
+    holds("TK-11", not task.timed_out, "armed anew, and yet timed_out")
     gate.go.set()
     queue.drain(timing.limit)
-    assert tally.runs == 0, "TK-11: a task that was moved to a later time ran at the old one"
-    assert task.reschedule(0.001) is True, "TK-11: reschedule of an armed task must say True"
+    holds("TK-11", tally.runs == 0, "a task that was moved to a later time ran at the old one")
+    holds("TK-11", task.reschedule(0.001) is True, "reschedule of an armed task must say True")
     _fired("TK-11", task)
     await_state("TK-11", "a task that was moved runs", lambda: tally.runs)
     queue.drain(timing.limit)
-    assert tally.runs == 1, f"TK-11: moved twice, it ran {tally.runs} times"
+    holds("TK-11", tally.runs == 1, f"moved twice, it ran {tally.runs} times")
 
 
 @pytest.mark.clause("TK-11")
@@ -206,14 +213,14 @@ def test_reschedule_during_the_run_is_another_run(adapter: TaskAdapter, stage: S
     queue, gate = a_queue(adapter, stage), stage.gate()
     task = adapter.delayed(gate)
     queue.schedule_delayed(task, 0.001)
-    assert gate.entered(), "TK-11: a delayed task did not run"
-    assert task.reschedule(0.001, queue=queue) is False, "TK-11: a running task is not pending: reschedule says False"
-    assert task.reschedule(0.002, queue=queue) is True, "TK-11: reschedule of a pending task must say True"
+    holds("TK-11", gate.entered(), "a delayed task did not run")
+    holds("TK-11", task.reschedule(0.001, queue=queue) is False, "a running task is not pending: reschedule says False")
+    holds("TK-11", task.reschedule(0.002, queue=queue) is True, "reschedule of a pending task must say True")
     gate.go.set()
     await_state("TK-11", "the second run", lambda: gate.runs >= 2)
     await_state("TK-11", "the end", lambda: not task.pending)
     queue.drain(timing.limit)
-    assert gate.runs == 2, f"TK-11: armed before and moved during a run, it ran {gate.runs} times"
+    holds("TK-11", gate.runs == 2, f"armed before and moved during a run, it ran {gate.runs} times")
     left, log = [5], Log()
 
     def again(task: Any) -> None:
@@ -224,7 +231,7 @@ def test_reschedule_during_the_run_is_another_run(adapter: TaskAdapter, stage: S
             log.add(1)
 
     queue.schedule_delayed(adapter.delayed(again), 0.001)
-    assert log.reached(1), f"TK-11: a task that arms itself stopped with {left[0]} runs to go"
+    holds("TK-11", log.reached(1), f"a task that arms itself stopped with {left[0]} runs to go")
 
 
 @pytest.mark.clause("TK-11", "TK-6")
@@ -234,19 +241,19 @@ def test_between_expiry_and_run_cancel_withdraws(adapter: TaskAdapter, stage: St
     queue, gate, tally = a_queue(adapter, stage), stage.gate(), Tally()
     armed, fired = adapter.delayed(tally), adapter.delayed(tally)
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     queue.schedule_delayed(armed, FAR)
     queue.schedule_delayed(fired, 0.001)
     _fired("TK-11", fired)
     for what, task in (("armed", armed), ("fired", fired)):
         result = task.cancel(timeout=timing.limit) if how == "cancel" else task.cancel_async()
-        assert result is True, f"TK-11: {how} of a task that has {what} and not begun said {result}, not True"
-        assert not task.pending, "TK-6: cancelled, and yet pending"
+        holds("TK-11", result is True, f"{how} of a task that has {what} and not begun said {result}, not True")
+        holds("TK-6", not task.pending, "cancelled, and yet pending")
     gate.go.set()
     queue.drain(timing.limit)
-    assert tally.runs == 0, "TK-11: cancelled, and yet it ran"
+    holds("TK-11", tally.runs == 0, "cancelled, and yet it ran")
     for task in (armed, fired):
-        assert queue.schedule_delayed(task, 0.001) is True, "TK-11: a task that was cancelled can't be armed again"
+        holds("TK-11", queue.schedule_delayed(task, 0.001) is True, "a task that was cancelled can't be armed again")
     await_state("TK-11", "tasks armed after a cancel run", lambda: tally.runs == 2)
 
 
@@ -265,7 +272,7 @@ def test_expiry_cancel_and_reschedule_lose_and_double_nothing(adapter: TaskAdapt
 
     timers = [Counted() for _ in range(2000)]
     for each in timers:
-        assert queue.schedule_delayed(each.task, draw.uniform(0.0005, 0.02)), "TK-11: not newly armed"
+        holds("TK-11", queue.schedule_delayed(each.task, draw.uniform(0.0005, 0.02)), "not newly armed")
 
     def move() -> None:
         for each in timers[::3]:
@@ -285,11 +292,15 @@ def test_expiry_cancel_and_reschedule_lose_and_double_nothing(adapter: TaskAdapt
     await_state("TK-11", "all timers fire", lambda: not any(each.task.pending for each in timers))
     queue.drain(timing.limit)
     for each in timers:
-        assert each.runs <= each.allowed, f"TK-11: {each.allowed} armings of one task were {each.runs} runs"
+        holds("TK-11", each.runs <= each.allowed, f"{each.allowed} armings of one task were {each.runs} runs")
         if each.final >= 0:
-            assert each.runs == each.final, "TK-6: it ran after the cancel had said that it is neither pending nor running"
+            holds(
+                "TK-6",
+                each.runs == each.final,
+                "it ran after the cancel had said that it is neither pending nor running",
+            )
         else:
-            assert each.runs == each.allowed, f"TK-11: {each.allowed} armings of one task were {each.runs} runs"
+            holds("TK-11", each.runs == each.allowed, f"{each.allowed} armings of one task were {each.runs} runs")
 
 
 @pytest.mark.clause("TK-11")
@@ -307,18 +318,16 @@ def test_jitter_coalesces_wake_ups(adapter: TaskAdapter, stage: Stage) -> None:
         delay = 0.1 * timing.scale + number * spacing
         dues[number] = time.monotonic() + delay
         queue.schedule_delayed(task, delay, 100 * spacing)
-    assert log.reached(count), f"TK-11: of {count} armed tasks {len(log.entries)} ran"
+    holds("TK-11", log.reached(count), f"of {count} armed tasks {len(log.entries)} ran")
     own = sum(ran - dues[number] < spacing for number, ran in log.entries)
-    assert own <= 10, f"TK-11: {own} of {count} timers with much jitter fired each at its own time"
+    holds("TK-11", own <= 10, f"{own} of {count} timers with much jitter fired each at its own time")
 
 
 @pytest.mark.clause("TK-11")
 @pytest.mark.capability("any context")
 @pytest.mark.parametrize("inner", ["schedule", "reschedule", "cancel_async", "other"])
 @pytest.mark.parametrize("outer", ["schedule", "reschedule", "cancel_async"])
-def test_timer_operations_may_interrupt_themselves(
-    adapter: TaskAdapter, stage: Stage, outer: str, inner: str
-) -> None:
+def test_timer_operations_may_interrupt_themselves(adapter: TaskAdapter, stage: Stage, outer: str, inner: str) -> None:
     """Arming, moving and cancelling, interrupted between any two bytecodes by each other: no hang, nothing lost."""
     queue, tally = a_queue(adapter, stage), Tally()
     task, other = adapter.delayed(tally), adapter.delayed(tally)
@@ -333,13 +342,13 @@ def test_timer_operations_may_interrupt_themselves(
         queue.schedule_delayed(task, FAR)
         operations[outer]()
 
-    assert interrupted_everywhere(operation, operations[inner]), "TK-11: the operation could not be interrupted"
+    holds("TK-11", interrupted_everywhere(operation, operations[inner]), "the operation could not be interrupted")
     for each in (task, other):
         each.reschedule(0.001, queue=queue)
     await_state("TK-11", "moved after the storm, both run", lambda: tally.runs >= 2)
     await_state("TK-11", "after the storm nothing is pending", lambda: not (task.pending or other.pending))
     queue.drain(timing.limit)
-    assert tally.runs == 2, f"TK-11: two tasks, armed for in an hour and moved to now once, ran {tally.runs} times"
+    holds("TK-11", tally.runs == 2, f"two tasks, armed for in an hour and moved to now once, ran {tally.runs} times")
 
 
 @pytest.mark.clause("TK-12")
@@ -350,14 +359,14 @@ def test_nothing_armed_no_thread(adapter: TaskAdapter, stage: Stage) -> None:
     for task in tasks:
         queue.schedule_delayed(task, FAR)
     for task in tasks:
-        assert task.cancel() is True, "TK-6: cancel of an armed task must say True"
+        holds("TK-6", task.cancel() is True, "cancel of an armed task must say True")
     after = retire_threads(adapter, before)
-    assert after <= before, f"TK-12: all timers are cancelled, {after - before} threads are left"
+    holds("TK-12", after <= before, f"all timers are cancelled, {after - before} threads are left")
     for task in tasks:
         queue.schedule_delayed(task, 0.001)
     await_state("TK-11", "timers fire", lambda: tally.runs == 10)
     after = retire_threads(adapter, before)
-    assert after <= before, f"TK-12: all timers have fired, {after - before} threads are left"
+    holds("TK-12", after <= before, f"all timers have fired, {after - before} threads are left")
 
 
 def _armed_at_once(adapter: TaskAdapter, stage: Stage, count: int) -> None:
@@ -367,19 +376,19 @@ def _armed_at_once(adapter: TaskAdapter, stage: Stage, count: int) -> None:
     for number, task in enumerate(tasks):
         queue.schedule_delayed(task, FAR + number * 0.001)
     # One for the timer, and helpers that come and go; not one for each.
-    assert os_threads() <= threads + 8, f"TK-12: {count} armed tasks own {os_threads() - threads} threads"
+    holds("TK-12", os_threads() <= threads + 8, f"{count} armed tasks own {os_threads() - threads} threads")
     soon, log = adapter.delayed(lambda task: None), Log()
     queue.schedule_delayed(soon, 0.001)
     queue.schedule_delayed(adapter.delayed(log.add), 0.002)
-    assert log.reached(1), f"TK-12: beside {count} armed tasks one that is due did not run"
+    holds("TK-12", log.reached(1), f"beside {count} armed tasks one that is due did not run")
     for task in tasks[:: max(1, count // 1000)]:
-        assert task.reschedule(0.001) is True, "TK-11: reschedule of an armed task must say True"
+        holds("TK-11", task.reschedule(0.001) is True, "reschedule of an armed task must say True")
     moved = len(tasks[:: max(1, count // 1000)])
     await_state("TK-12", f"{moved} of {count} armed tasks, moved to now, run", lambda: tally.runs == moved)
     cancelled = sum(task.pending and task.cancel_async() for task in tasks)
-    assert cancelled == count - moved, f"TK-12: of {count} armed tasks {moved} ran and {cancelled} were cancelled"
+    holds("TK-12", cancelled == count - moved, f"of {count} armed tasks {moved} ran and {cancelled} were cancelled")
     queue.drain(timing.limit)
-    assert tally.runs == moved, "TK-12: cancelled, and yet they ran"
+    holds("TK-12", tally.runs == moved, "cancelled, and yet they ran")
 
 
 @pytest.mark.clause("TK-12")
@@ -422,4 +431,4 @@ def test_arming_does_not_get_slow(adapter: TaskAdapter, stage: Stage) -> None:
     for task in armed:
         task.cancel_async()
     ratio = measured[1] / measured[0]
-    assert ratio < 15, f"TK-12: with 40 times as many armed, arming and cancelling takes {ratio:.0f} times as long"
+    holds("TK-12", ratio < 15, f"with 40 times as many armed, arming and cancelling takes {ratio:.0f} times as long")

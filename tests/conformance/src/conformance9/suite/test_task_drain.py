@@ -1,4 +1,4 @@
-"""TK-7, TK-16: drain waits for all that was before and for nothing else; close ends a queue and says what it cut off."""
+"""TK-7, TK-16: drain waits for all that was before and nothing else; close ends a queue, says what it cut off."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ..adapters_task import TaskAdapter
-from .kit import Lingering, Tally, some_cpus, together
-from .tasks import KINDS, a_queue, a_queue_of, a_shared
-from .tools import Log, Stage, pinned, refuses, timing
+from conformance9.adapters_task import TaskAdapter
+from conformance9.suite.kit import Lingering, Tally, some_cpus, together
+from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
+from conformance9.suite.tools import Log, Stage, holds, pinned, refuses, timing
 
 # --- TK-7: drain
 
@@ -25,9 +25,9 @@ def test_drain_waits_for_the_one_that_runs(adapter: TaskAdapter, stage: Stage, k
     for _ in range(3):
         function = Lingering()
         queue.schedule(adapter.task(function))
-        assert function.entered(), "TK-5: a scheduled task did not run"
+        holds("TK-5", function.entered(), "a scheduled task did not run")
         queue.drain(timing.limit)
-        assert function.ended, "TK-7: drain returned while a task that was scheduled before was running"
+        holds("TK-7", function.ended, "drain returned while a task that was scheduled before was running")
 
 
 @pytest.mark.clause("TK-7")
@@ -41,7 +41,7 @@ def test_drain_waits_for_all_that_wait(adapter: TaskAdapter, stage: Stage, kind:
             queue.schedule(adapter.task(function))
         queue.drain(timing.limit)
         left = [number for number, function in enumerate(functions) if not function.ended]
-        assert not left, f"TK-7: drain returned before tasks {left} of 6 scheduled before were over"
+        holds("TK-7", not left, f"drain returned before tasks {left} of 6 scheduled before were over")
 
 
 @pytest.mark.clause("TK-7")
@@ -56,7 +56,7 @@ def test_drain_waits_on_every_cpu(adapter: TaskAdapter, stage: Stage) -> None:
                 queue.schedule(adapter.task(functions[-1]))
     queue.drain(timing.limit)
     left = sum(not function.ended for function in functions)
-    assert not left, f"TK-7: drain returned before {left} of {len(functions)} tasks on all CPUs were over"
+    holds("TK-7", not left, f"drain returned before {left} of {len(functions)} tasks on all CPUs were over")
 
 
 @pytest.mark.clause("TK-7")
@@ -70,7 +70,7 @@ def test_drain_of_a_shared_queue_waits_on_every_cpu(adapter: TaskAdapter, stage:
             queue.schedule(adapter.task(functions[-1]))
     queue.drain(timing.limit)
     left = sum(not function.ended for function in functions)
-    assert not left, f"TK-7: drain returned before {left} of {len(functions)} tasks on all CPUs were over"
+    holds("TK-7", not left, f"drain returned before {left} of {len(functions)} tasks on all CPUs were over")
 
 
 @pytest.mark.clause("TK-7")
@@ -92,20 +92,20 @@ def test_drain_waits_for_the_run_after_the_run(adapter: TaskAdapter, stage: Stag
         if cpus:
             with pinned(cpus[0]):
                 queue.schedule(task)
-                assert gate.entered(), "TK-5: a scheduled task did not run"
+                holds("TK-5", gate.entered(), "a scheduled task did not run")
             with pinned(cpus[1]):
                 queue.schedule(task)
                 queue.schedule(adapter.task(lambda task, passed=passed: passed.set()))
         else:
             queue.schedule(task)
-            assert gate.entered(), "TK-5: a scheduled task did not run"
+            holds("TK-5", gate.entered(), "a scheduled task did not run")
             queue.schedule(task)
             queue.schedule(adapter.task(lambda task, passed=passed: passed.set()))
         if kind != "serial":
-            assert passed.wait(timing.limit), "TK-5: a task that blocks held up the rest of the queue"
+            holds("TK-5", passed.wait(timing.limit), "a task that blocks held up the rest of the queue")
         gate.go.set()
         queue.drain(timing.limit)
-        assert lingering.ended, "TK-7: drain returned before the second run, scheduled before, was over"
+        holds("TK-7", lingering.ended, "drain returned before the second run, scheduled before, was over")
 
 
 @pytest.mark.clause("TK-7")
@@ -127,7 +127,7 @@ def test_drain_does_not_wait_for_what_comes_later(adapter: TaskAdapter, stage: S
                 queue.schedule(adapter.task(tally))
             queue.drain(timing.limit)
             ran = sum(tally.runs for tally in tallies)
-            assert ran == 3, f"TK-7: drain returned when {ran} of 3 tasks scheduled before had run"
+            holds("TK-7", ran == 3, f"drain returned when {ran} of 3 tasks scheduled before had run")
 
     for _ in range(3):
         queue.schedule(adapter.task(again))
@@ -140,13 +140,13 @@ def test_drain_may_give_up_waiting(adapter: TaskAdapter, stage: Stage) -> None:
     """With a timeout: the error says so, nothing is lost, and a later drain works."""
     queue, gate, seen = a_queue(adapter, stage), stage.gate(), Log()
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     for number in range(5):
         queue.schedule(adapter.task(lambda task, number=number: seen.add(number)))
         refuses("TK-7", "drain with a timeout", adapter.timeout_error, lambda: queue.drain(0.005))
     gate.go.set()
     queue.drain(timing.limit)
-    assert seen.entries == [0, 1, 2, 3, 4], f"TK-5: after drains that gave up, 0 to 4 ran as {seen.entries}"
+    holds("TK-5", seen.entries == [0, 1, 2, 3, 4], f"after drains that gave up, 0 to 4 ran as {seen.entries}")
 
 
 @pytest.mark.clause("TK-7")
@@ -156,7 +156,7 @@ def test_drain_of_an_idle_queue_returns(adapter: TaskAdapter, stage: Stage, kind
     queue, tally = a_queue_of(kind, adapter, stage), Tally()
     for runs in range(3):
         together(stage, lambda: queue.drain(timing.limit))
-        assert tally.runs == runs, f"TK-7: drained, {tally.runs} of {runs} runs"
+        holds("TK-7", tally.runs == runs, f"drained, {tally.runs} of {runs} runs")
         queue.schedule(adapter.task(tally))
         queue.drain(timing.limit)
 
@@ -182,10 +182,10 @@ def test_a_task_cannot_wait_for_its_own_queue(adapter: TaskAdapter, stage: Stage
         verdicts.add("other drained")
 
     queue.schedule(adapter.task(fn))
-    assert verdicts.reached(4), f"TK-7: waiting for queues from a task hangs after {verdicts.entries}"
+    holds("TK-7", verdicts.reached(4), f"waiting for queues from a task hangs after {verdicts.entries}")
     expected = ["refused", "refused", "other ran", "other drained"]
-    assert verdicts.entries == expected, f"TK-7, TK-16: own drain, own close, drain of another: {verdicts.entries}"
-    assert queue.schedule(adapter.task(print)) is True, "TK-16: a refused close has closed the queue"
+    holds("TK-7", verdicts.entries == expected, f"own drain, own close, drain of another: {verdicts.entries}")
+    holds("TK-16", queue.schedule(adapter.task(print)) is True, "a refused close has closed the queue")
 
 
 @pytest.mark.clause("TK-7")
@@ -196,7 +196,7 @@ def test_drain_does_not_wait_for_timers(adapter: TaskAdapter, stage: Stage) -> N
     task = adapter.delayed(print)
     queue.schedule_delayed(task, 3600)
     together(stage, lambda: queue.drain(timing.limit))
-    assert task.pending, "TK-7: drain has disarmed a task"
+    holds("TK-7", task.pending, "drain has disarmed a task")
 
 
 # --- TK-16: close
@@ -212,14 +212,14 @@ def test_close_completes_and_then_refuses(adapter: TaskAdapter, stage: Stage, ki
         queue.schedule(adapter.task(function))
     cancelled = queue.close(timing.limit)
     left = sum(not function.ended for function in functions)
-    assert not left, f"TK-16: close returned before {left} of 3 tasks were over"
-    assert cancelled == (), f"TK-16: close says that it cancelled {cancelled}, but nothing was armed"
+    holds("TK-16", not left, f"close returned before {left} of 3 tasks were over")
+    holds("TK-16", cancelled == (), f"close says that it cancelled {cancelled}, but nothing was armed")
     task = adapter.task(print)
     refuses("TK-16", "schedule on a closed queue", adapter.closed_error, lambda: queue.schedule(task))
-    assert not task.pending, "TK-16: a refused schedule left the task pending"
-    assert queue.close(timing.limit) == (), "TK-16: a second close must do nothing"
+    holds("TK-16", not task.pending, "a refused schedule left the task pending")
+    holds("TK-16", queue.close(timing.limit) == (), "a second close must do nothing")
     other = a_queue(adapter, stage, "other")
-    assert other.schedule(task) is True, "TK-16: a task that a closed queue refused can't go to another"
+    holds("TK-16", other.schedule(task) is True, "a task that a closed queue refused can't go to another")
 
 
 @pytest.mark.clause("TK-16")
@@ -227,13 +227,13 @@ def test_close_refuses_while_it_waits(adapter: TaskAdapter, stage: Stage) -> Non
     """From its beginning on, close refuses new tasks; with a timeout it may give up, and goes on when called again."""
     queue, gate, tally = a_queue(adapter, stage), stage.gate(), Tally()
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     queue.schedule(adapter.task(tally))
     refuses("TK-16", "close with a timeout", adapter.timeout_error, lambda: queue.close(0.01))
     refuses("TK-16", "schedule after a close", adapter.closed_error, lambda: queue.schedule(adapter.task(print)))
     gate.go.set()
     queue.close(timing.limit)
-    assert tally.runs == 1, "TK-16: close lost a task that was scheduled before"
+    holds("TK-16", tally.runs == 1, "close lost a task that was scheduled before")
 
 
 @pytest.mark.clause("TK-16")
@@ -246,14 +246,14 @@ def test_close_cancels_what_is_armed_and_says_which(adapter: TaskAdapter, stage:
         queue.schedule_delayed(task, 3600)
     queue.schedule(adapter.task(tally))
     cancelled = queue.close(timing.limit)
-    assert tally.runs == 1, f"TK-16: 1 task scheduled and 3 armed, {tally.runs} ran"
-    assert set(map(id, cancelled)) == set(map(id, armed)), f"TK-16: 3 were armed, close says {len(cancelled)} others"
-    assert not any(task.pending for task in armed), "TK-16: cancelled by close, and yet pending"
+    holds("TK-16", tally.runs == 1, f"1 task scheduled and 3 armed, {tally.runs} ran")
+    holds("TK-16", set(map(id, cancelled)) == set(map(id, armed)), f"3 were armed, close says {len(cancelled)} others")
+    holds("TK-16", not any(task.pending for task in armed), "cancelled by close, and yet pending")
     refuses("TK-16", "arming for a closed queue", adapter.closed_error, lambda: queue.schedule_delayed(armed[0], 1))
     other, log = a_queue(adapter, stage, "other"), Log()
-    assert other.schedule_delayed(adapter.delayed(log.add), 0.001), "TK-11: a new task was not newly armed"
-    assert log.reached(1), "TK-11: a delayed task did not run"
-    assert other.schedule_delayed(armed[0], 0) is True, "TK-16: a task that close cancelled can't be used again"
+    holds("TK-11", other.schedule_delayed(adapter.delayed(log.add), 0.001), "a new task was not newly armed")
+    holds("TK-11", log.reached(1), "a delayed task did not run")
+    holds("TK-16", other.schedule_delayed(armed[0], 0) is True, "a task that close cancelled can't be used again")
 
 
 @pytest.mark.clause("TK-16")
@@ -262,7 +262,7 @@ def test_a_dropped_queue_finishes_its_tasks_and_says_so(adapter: TaskAdapter, st
     """Dropped without close: ResourceWarning, and what is scheduled runs."""
     queue, gate, seen = adapter.queue("forgotten"), stage.gate(), Log()
     queue.schedule(adapter.task(gate))
-    assert gate.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
     for number in range(5):
         queue.schedule(adapter.task(lambda task, number=number: seen.add(number)))
     with warnings.catch_warnings(record=True) as caught:
@@ -270,7 +270,7 @@ def test_a_dropped_queue_finishes_its_tasks_and_says_so(adapter: TaskAdapter, st
         del queue
         gc.collect()
     told = [str(warning.message) for warning in caught if issubclass(warning.category, ResourceWarning)]
-    assert any("forgotten" in text for text in told), f"TK-16: a dropped queue must say so by its name, said {told}"
+    holds("TK-16", any("forgotten" in text for text in told), f"a dropped queue must say so by its name, said {told}")
     gate.go.set()
-    assert seen.reached(5), f"TK-16: of 5 tasks of a dropped queue {len(seen.entries)} ran"
-    assert seen.entries == [0, 1, 2, 3, 4], f"TK-5: tasks of a dropped queue ran in the order {seen.entries}"
+    holds("TK-16", seen.reached(5), f"of 5 tasks of a dropped queue {len(seen.entries)} ran")
+    holds("TK-5", seen.entries == [0, 1, 2, 3, 4], f"tasks of a dropped queue ran in the order {seen.entries}")

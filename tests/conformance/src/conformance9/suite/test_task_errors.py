@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ..adapters_task import TaskAdapter
-from .tasks import KINDS, a_queue, a_queue_of, a_shared
-from .tools import Log, Stage, reported, timing
+from conformance9.adapters_task import TaskAdapter
+from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
+from conformance9.suite.tools import Log, Stage, holds, reported, timing
 
 
 class Unusual(BaseException):
@@ -21,7 +21,7 @@ class Unusual(BaseException):
 @pytest.mark.parametrize("kind", [*KINDS, "shared"])
 def test_exceptions_are_reported_and_the_queue_goes_on(adapter: TaskAdapter, stage: Stage, kind: str) -> None:
     """Of ten tasks every other one raises: each exception reaches threading.excepthook, and all ten run."""
-    from .tools import need
+    from conformance9.suite.tools import need
 
     if kind == "shared":
         need(adapter, "shared")
@@ -38,16 +38,16 @@ def test_exceptions_are_reported_and_the_queue_goes_on(adapter: TaskAdapter, sta
         for task in tasks:
             queue.schedule(task)
         queue.drain(timing.limit)
-        assert sorted(ran.entries) == list(range(10)), f"TK-14: of ten tasks, half of which raise, ran {ran.entries}"
-        assert reports.reached(5), f"TK-14: 5 tasks raised, {len(reports.entries)} exceptions were reported"
-        assert len(reports.entries) == 5, f"TK-14: 5 tasks raised, {len(reports.entries)} exceptions were reported"
+        holds("TK-14", sorted(ran.entries) == list(range(10)), f"of ten tasks, half of which raise, ran {ran.entries}")
+        holds("TK-14", reports.reached(5), f"5 tasks raised, {len(reports.entries)} exceptions were reported")
+        holds("TK-14", len(reports.entries) == 5, f"5 tasks raised, {len(reports.entries)} exceptions were reported")
         told = sorted(error.args[0] for error in reports.entries)
-        assert told == [1, 3, 5, 7, 9], f"TK-14: tasks 1 3 5 7 9 raised, reported were {told}"
-        assert not tasks[1].running and not tasks[1].pending, "TK-14: a task that raised does not end"  # noqa: PT018
-        assert queue.schedule(tasks[1]) is True, "TK-14: a task that raised can't be scheduled again"
+        holds("TK-14", told == [1, 3, 5, 7, 9], f"tasks 1 3 5 7 9 raised, reported were {told}")
+        holds("TK-14", not tasks[1].running and not tasks[1].pending, "a task that raised does not end")
+        holds("TK-14", queue.schedule(tasks[1]) is True, "a task that raised can't be scheduled again")
         queue.drain(timing.limit)
-        assert len(ran.entries) == 11, "TK-14: a task that raised did not run again"
-        assert reports.reached(6), "TK-14: the second exception of a task was not reported"
+        holds("TK-14", len(ran.entries) == 11, "a task that raised did not run again")
+        holds("TK-14", reports.reached(6), "the second exception of a task was not reported")
 
 
 @pytest.mark.clause("TK-14", "TK-6")
@@ -62,14 +62,17 @@ def test_who_waits_for_a_task_that_raises_gets_on(adapter: TaskAdapter, stage: S
     task = adapter.task(fn)
     with reported() as reports:
         queue.schedule(task)
-        assert gate.entered(), "TK-5: a scheduled task did not run"
-        waiting = [stage.thread(lambda: task.cancel(timeout=timing.limit)), stage.thread(lambda: queue.drain(timing.limit))]
+        holds("TK-5", gate.entered(), "a scheduled task did not run")
+        waiting = [
+            stage.thread(lambda: task.cancel(timeout=timing.limit)),
+            stage.thread(lambda: queue.drain(timing.limit)),
+        ]
         gate.go.set()
         for thread in waiting:
             thread.join(timing.limit)
-            assert not thread.is_alive(), "TK-14: who waits for a run that raises waits for ever"
-            assert thread.failure is None, f"TK-14: who waits for a run that raises got {thread.failure!r}"  # type: ignore[attr-defined]
-        assert reports.reached(1), "TK-14: the exception was not reported"
+            holds("TK-14", not thread.is_alive(), "who waits for a run that raises waits for ever")
+            holds("TK-14", thread.failure is None, f"who waits for a run that raises got {thread.failure!r}")
+        holds("TK-14", reports.reached(1), "the exception was not reported")
 
 
 @pytest.mark.clause("TK-14", "TK-11")
@@ -84,8 +87,8 @@ def test_a_delayed_task_that_raises_disturbs_no_other(adapter: TaskAdapter, stag
     with reported() as reports:
         queue.schedule_delayed(adapter.delayed(fn), 0.001)
         queue.schedule_delayed(adapter.delayed(log.add), 0.002)
-        assert log.reached(1), "TK-14: after a delayed task that raised, the timer stands still"
-        assert reports.reached(1), "TK-14: an exception of a delayed task was not reported"
+        holds("TK-14", log.reached(1), "after a delayed task that raised, the timer stands still")
+        holds("TK-14", reports.reached(1), "an exception of a delayed task was not reported")
 
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="default")
@@ -116,10 +119,10 @@ def test_a_task_runs_in_its_context(adapter: TaskAdapter, stage: Stage) -> None:
         variable.reset(variable_token)
     ours = [value for value in seen.entries if value.startswith("context")]
     expected = ["context 0", "context 1", "context 0+", "context 1+"]
-    assert ours == expected, f"TK-15: runs in two contexts saw {ours}, not {expected}"
-    assert contexts[0][variable] == "context 0++", "TK-15: what a run set is not in its context"
+    holds("TK-15", ours == expected, f"runs in two contexts saw {ours}, not {expected}")
+    holds("TK-15", contexts[0][variable] == "context 0++", "what a run set is not in its context")
     others = [value for value in seen.entries if not value.startswith("context")]
-    assert others[:1] == ["default"], f"TK-15: a task without a context saw {others[:1]}: that of who scheduled"
+    holds("TK-15", others[:1] == ["default"], f"a task without a context saw {others[:1]}: that of who scheduled")
 
 
 @pytest.mark.clause("TK-15")
@@ -136,5 +139,5 @@ def test_a_context_does_not_get_in_the_way_of_another_task(adapter: TaskAdapter,
         context = contextvars.copy_context()
         context.run(variable.set, f"context {number}")
         a_queue(adapter, stage, f"queue {number}").schedule(adapter.task(meet, context))
-    assert met.reached(2), "TK-15: tasks in two contexts hold up each other"
-    assert sorted(met.entries) == ["context 0", "context 1"], f"TK-15: tasks in two contexts saw {met.entries}"
+    holds("TK-15", met.reached(2), "tasks in two contexts hold up each other")
+    holds("TK-15", sorted(met.entries) == ["context 0", "context 1"], f"tasks in two contexts saw {met.entries}")

@@ -8,34 +8,35 @@ from typing import Any
 
 import pytest
 
-from ..adapters_task import QueueLike, TaskAdapter
-from .kit import Overlaps, Tally, interrupted_workers, some_cpus, together
-from .tasks import KINDS, a_queue, a_queue_of
-from .tools import Log, Stage, interrupted_everywhere, pinned, refuses, timing
+from conformance9.adapters_task import QueueLike, TaskAdapter
+from conformance9.suite.kit import Overlaps, Tally, interrupted_workers, some_cpus, together
+from conformance9.suite.tasks import KINDS, a_queue, a_queue_of
+from conformance9.suite.tools import Log, Stage, holds, interrupted_everywhere, pinned, refuses, timing
+
 
 @pytest.mark.clause("TK-1", "TK-2")
 def test_schedules_before_the_start_are_one_run_and_later_ones_one_more(adapter: TaskAdapter, stage: Stage) -> None:
     """k schedules before a run begins are one run, k during it are exactly one more; True iff newly queued."""
     queue, blocker, gate = a_queue(adapter, stage), stage.gate(), stage.gate()
     task = adapter.task(gate)
-    assert queue.schedule(adapter.task(blocker)) is True, "TK-1: schedule of an idle task must say True"
-    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    holds("TK-1", queue.schedule(adapter.task(blocker)) is True, "schedule of an idle task must say True")
+    holds("TK-1", blocker.entered(), "a scheduled task did not run")
     told = [queue.schedule(task) for _ in range(5)]
-    assert told == [True, False, False, False, False], f"TK-1: 5 schedules before the start told {told}"
-    assert task.pending, "TK-2: a task that waits for its run must be pending"
+    holds("TK-1", told == [True, False, False, False, False], f"5 schedules before the start told {told}")
+    holds("TK-2", task.pending, "a task that waits for its run must be pending")
     blocker.go.set()
-    assert gate.entered(), "TK-2: the task did not run"
-    assert task.running, "TK-2: a task whose function runs must be running"
-    assert not task.pending, "TK-2: nothing was scheduled since the start, but the task is pending"
+    holds("TK-2", gate.entered(), "the task did not run")
+    holds("TK-2", task.running, "a task whose function runs must be running")
+    holds("TK-2", not task.pending, "nothing was scheduled since the start, but the task is pending")
     told = [queue.schedule(task) for _ in range(5)]
-    assert told == [True, False, False, False, False], f"TK-1: 5 schedules during a run told {told}"
+    holds("TK-1", told == [True, False, False, False, False], f"5 schedules during a run told {told}")
     gate.go.set()
     queue.drain(timing.limit)
-    assert gate.runs == 2, f"TK-2: 5 schedules before the start and 5 after it must be 2 runs, were {gate.runs}"
-    assert not task.pending and not task.running, "TK-2: all runs are over, but the task is pending or running"  # noqa: PT018
-    assert queue.schedule(task) is True, "TK-1: schedule after all runs must say True again"
+    holds("TK-2", gate.runs == 2, f"5 schedules before the start and 5 after it must be 2 runs, were {gate.runs}")
+    holds("TK-2", not task.pending and not task.running, "all runs are over, but the task is pending or running")
+    holds("TK-1", queue.schedule(task) is True, "schedule after all runs must say True again")
     queue.drain(timing.limit)
-    assert gate.runs == 3, f"TK-2: one schedule more must be one run more, were {gate.runs - 2}"
+    holds("TK-2", gate.runs == 3, f"one schedule more must be one run more, were {gate.runs - 2}")
 
 
 @pytest.mark.clause("TK-1")
@@ -44,13 +45,13 @@ def test_a_coalesced_schedule_publishes_what_was_written_before(adapter: TaskAda
     queue, blocker, seen, box = a_queue(adapter, stage), stage.gate(), Log(), [0]
     task = adapter.task(lambda task: seen.add(box[0]))
     queue.schedule(adapter.task(blocker))
-    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    holds("TK-1", blocker.entered(), "a scheduled task did not run")
     for value in (1, 2, 3):
         box[0] = value
         queue.schedule(task)
     blocker.go.set()
     queue.drain(timing.limit)
-    assert seen.entries == [3], f"TK-1: written 1, 2, 3 with a schedule after each, the one run saw {seen.entries}"
+    holds("TK-1", seen.entries == [3], f"written 1, 2, 3 with a schedule after each, the one run saw {seen.entries}")
 
 
 @pytest.mark.clause("TK-1")
@@ -59,17 +60,19 @@ def test_schedule_does_not_block_while_the_queue_is_busy(adapter: TaskAdapter, s
     queue, blocker, tally = a_queue(adapter, stage), stage.gate(), Tally()
     task = adapter.task(blocker)
     queue.schedule(task)
-    assert blocker.entered(), "TK-1: a scheduled task did not run"
+    holds("TK-1", blocker.entered(), "a scheduled task did not run")
     others = [adapter.task(tally) for _ in range(500)]
 
     def body() -> list[bool]:
         return [queue.schedule(each) for each in (task, *others, task, *others)]
 
     (told,) = together(stage, body)
-    assert told == [True] * 501 + [False] * 501, "TK-1: schedules on a busy queue told otherwise than True, then False"
+    holds(
+        "TK-1", told == [True] * 501 + [False] * 501, "schedules on a busy queue told otherwise than True, then False"
+    )
     blocker.go.set()
     queue.drain(timing.limit)
-    assert tally.runs == 500, f"TK-2: 500 tasks scheduled twice each before their start ran {tally.runs} times"
+    holds("TK-2", tally.runs == 500, f"500 tasks scheduled twice each before their start ran {tally.runs} times")
 
 
 @pytest.mark.clause("TK-1", "TK-2", "TK-3")
@@ -105,12 +108,12 @@ def test_storm_of_schedules_loses_nothing_and_overlaps_nothing(adapter: TaskAdap
 
     told = together(stage, *[produce] * threads)
     queue.drain(timing.limit)
-    assert not (beside := [each.beside for each in watched if each.beside]), f"TK-3: ran beside themselves: {beside}"
+    holds("TK-3", not (beside := [each.beside for each in watched if each.beside]), f"ran beside themselves: {beside}")
     for each in watched:
-        assert each.seen == each.produced, f"TK-1: {each.produced} were produced, the last run saw {each.seen}"
-        assert not each.task.pending, "TK-2: drained, and yet the task is pending"
-    runs, new = sum(each.runs for each in watched), sum(map(int, told))  # type: ignore[call-overload]
-    assert runs == new, f"TK-1: schedule said True {new} times, but there were {runs} runs"
+        holds("TK-1", each.seen == each.produced, f"{each.produced} were produced, the last run saw {each.seen}")
+        holds("TK-2", not each.task.pending, "drained, and yet the task is pending")
+    runs, new = sum(each.runs for each in watched), sum(told)
+    holds("TK-1", runs == new, f"schedule said True {new} times, but there were {runs} runs")
 
 
 @pytest.mark.clause("TK-2", "TK-3")
@@ -120,15 +123,15 @@ def test_a_rerun_waits_for_the_run_where_another_executor_is_free(adapter: TaskA
     queue, gate, passed = a_queue(adapter, stage, concurrency=2), stage.gate(), threading.Event()
     task = adapter.task(gate)
     queue.schedule(task)
-    assert gate.entered(), "TK-5: a scheduled task did not run"
-    assert queue.schedule(task) is True, "TK-2: a schedule during the run must be another run"
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
+    holds("TK-2", queue.schedule(task) is True, "a schedule during the run must be another run")
     # Started in order: where this one has begun, the one before it has been dealt with.
     queue.schedule(adapter.task(lambda task: passed.set()))
-    assert passed.wait(timing.limit), "TK-5: one task that blocks held up a queue for two at once"
-    assert gate.runs == 1, "TK-3: the task ran beside itself"
+    holds("TK-5", passed.wait(timing.limit), "one task that blocks held up a queue for two at once")
+    holds("TK-3", gate.runs == 1, "the task ran beside itself")
     gate.go.set()
     queue.drain(timing.limit)
-    assert gate.runs == 2, f"TK-2: a schedule during the run must be exactly one more run, were {gate.runs - 1}"
+    holds("TK-2", gate.runs == 2, f"a schedule during the run must be exactly one more run, were {gate.runs - 1}")
 
 
 @pytest.mark.clause("TK-2", "TK-3")
@@ -146,16 +149,16 @@ def test_a_rerun_on_another_cpu_waits_for_the_run(adapter: TaskAdapter, stage: S
     task = adapter.task(fn)
     with pinned(here):
         queue.schedule(task)
-    assert gate.entered(), "TK-7: a scheduled task did not run"
+    holds("TK-7", gate.entered(), "a scheduled task did not run")
     with pinned(there):
-        assert queue.schedule(task) is True, "TK-2: a schedule during the run must be another run"
+        holds("TK-2", queue.schedule(task) is True, "a schedule during the run must be another run")
         queue.schedule(adapter.task(lambda task: passed.set()))
-    assert passed.wait(timing.limit), "TK-4: a task that blocks on one CPU held up another CPU"
-    assert gate.runs == 1, "TK-3: the task ran beside itself on two CPUs"
+    holds("TK-4", passed.wait(timing.limit), "a task that blocks on one CPU held up another CPU")
+    holds("TK-3", gate.runs == 1, "the task ran beside itself on two CPUs")
     gate.go.set()
-    assert second.reached(1), "TK-2: what was scheduled on another CPU during the run never ran"
+    holds("TK-2", second.reached(1), "what was scheduled on another CPU during the run never ran")
     queue.drain(timing.limit)
-    assert gate.runs == 2, f"TK-2: a schedule during the run must be exactly one more run, were {gate.runs - 1}"
+    holds("TK-2", gate.runs == 2, f"a schedule during the run must be exactly one more run, were {gate.runs - 1}")
 
 
 @pytest.mark.clause("TK-2", "TK-6")
@@ -175,21 +178,26 @@ def test_done_ends_the_run_for_who_cancels(adapter: TaskAdapter, stage: Stage) -
 
     task = adapter.task(fn)
     queue.schedule(task)
-    assert over.wait(timing.limit), "TK-2: done() did not return"
-    assert not task.running, "TK-2: after done() the task must not be running"
+    holds("TK-2", over.wait(timing.limit), "done() did not return")
+    holds("TK-2", not task.running, "after done() the task must not be running")
     together(stage, lambda: task.cancel(timeout=timing.limit))
-    assert not gate.ended.is_set(), "TK-6: the test's own gate opened too early"
+    holds("TK-6", not gate.ended.is_set(), "the test's own gate opened too early")
     gate.go.set()
     queue.drain(timing.limit)
     queue.schedule(adapter.task(self_destroying))
-    assert destroyed.wait(timing.limit), "TK-2: after done() the task may be destroyed"
+    holds("TK-2", destroyed.wait(timing.limit), "after done() the task may be destroyed")
 
 
 @pytest.mark.clause("TK-2")
 @pytest.mark.capability("concurrency")
 def test_after_done_the_next_run_may_begin_before_the_function_returned(adapter: TaskAdapter, stage: Stage) -> None:
     """Scheduled after done(), with another executor free: the new run begins though the old function lingers."""
-    queue, over, gate, second = a_queue(adapter, stage, concurrency=2), threading.Event(), stage.gate(), threading.Event()
+    queue, over, gate, second = (
+        a_queue(adapter, stage, concurrency=2),
+        threading.Event(),
+        stage.gate(),
+        threading.Event(),
+    )
     runs: list[int] = []
 
     def fn(task: Any) -> None:
@@ -203,12 +211,12 @@ def test_after_done_the_next_run_may_begin_before_the_function_returned(adapter:
 
     task = adapter.task(fn)
     queue.schedule(task)
-    assert over.wait(timing.limit), "TK-2: done() did not return"
-    assert queue.schedule(task) is True, "TK-2: a schedule after done() must be another run"
-    assert second.wait(timing.limit), "TK-2: the run after done() waits for the function to return"
+    holds("TK-2", over.wait(timing.limit), "done() did not return")
+    holds("TK-2", queue.schedule(task) is True, "a schedule after done() must be another run")
+    holds("TK-2", second.wait(timing.limit), "the run after done() waits for the function to return")
     gate.go.set()
     queue.drain(timing.limit)
-    assert len(runs) == 2, f"TK-2: two schedules, {len(runs)} runs"
+    holds("TK-2", len(runs) == 2, f"two schedules, {len(runs)} runs")
 
 
 @pytest.mark.clause("TK-2")
@@ -230,16 +238,16 @@ def test_done_lets_go_of_what_was_scheduled_before_it(adapter: TaskAdapter, stag
 
     task = adapter.task(fn)
     queue.schedule(task)
-    assert first.entered(), "TK-5: a scheduled task did not run"
+    holds("TK-5", first.entered(), "a scheduled task did not run")
     queue.schedule(task)
     queue.schedule(adapter.task(lambda task: set_aside.set()))
-    assert set_aside.wait(timing.limit), "TK-5: one task that blocks held up a queue for two at once"
-    assert len(runs) == 1, "TK-3: the task ran beside itself"
+    holds("TK-5", set_aside.wait(timing.limit), "one task that blocks held up a queue for two at once")
+    holds("TK-3", len(runs) == 1, "the task ran beside itself")
     first.go.set()
-    assert second.wait(timing.limit), "TK-2: the run that was waiting for done() did not begin"
+    holds("TK-2", second.wait(timing.limit), "the run that was waiting for done() did not begin")
     gate.go.set()
     queue.drain(timing.limit)
-    assert len(runs) == 2, f"TK-2: two schedules, {len(runs)} runs"
+    holds("TK-2", len(runs) == 2, f"two schedules, {len(runs)} runs")
 
 
 @pytest.mark.clause("TK-2")
@@ -249,9 +257,9 @@ def test_done_is_for_the_function_once(adapter: TaskAdapter, stage: Stage) -> No
     refuses("TK-2", "done() of a task that never ran", adapter.usage_error, adapter.task(print).done)
     task = adapter.task(gate)
     queue.schedule(task)
-    assert gate.entered(), "TK-2: a scheduled task did not run"
+    holds("TK-2", gate.entered(), "a scheduled task did not run")
     refuses("TK-2", "done() from another thread", adapter.usage_error, task.done)
-    assert task.running, "TK-2: a refused done() has ended the run"
+    holds("TK-2", task.running, "a refused done() has ended the run")
     gate.go.set()
     queue.drain(timing.limit)
     refuses("TK-2", "done() after the run", adapter.usage_error, task.done)
@@ -267,18 +275,18 @@ def test_done_is_for_the_function_once(adapter: TaskAdapter, stage: Stage) -> No
 
     queue.schedule(adapter.task(twice))
     queue.drain(timing.limit)
-    assert verdicts.entries == ["refused"], f"TK-2: a second done() in one run was {verdicts.entries}"
+    holds("TK-2", verdicts.entries == ["refused"], f"a second done() in one run was {verdicts.entries}")
 
 
 def _settled(adapter: TaskAdapter, queue: QueueLike, task: Any, tally: Tally) -> None:
     """After a storm: nothing is pending, and the task still works."""
     queue.drain(timing.limit)
     queue.drain(timing.limit)
-    assert not task.pending, "TK-1: drained, and yet the task is pending"
+    holds("TK-1", not task.pending, "drained, and yet the task is pending")
     before = tally.runs
-    assert queue.schedule(task) is True, "TK-1: the task can't be scheduled any more"
+    holds("TK-1", queue.schedule(task) is True, "the task can't be scheduled any more")
     queue.drain(timing.limit)
-    assert tally.runs == before + 1, f"TK-1: one schedule was {tally.runs - before} runs"
+    holds("TK-1", tally.runs == before + 1, f"one schedule was {tally.runs - before} runs")
 
 
 @pytest.mark.clause("TK-1", "TK-6")
@@ -305,11 +313,11 @@ def test_operations_may_interrupt_themselves(
             operations[outer]()
 
     calls = interrupted_everywhere(operation, operations[inner])
-    assert calls, "TK-1: the operations could not be interrupted"
+    holds("TK-1", calls, "the operations could not be interrupted")
     _settled(adapter, queue, task, tallies[0])
     _settled(adapter, queue, other, tallies[1])
     if inner == "schedule other":
-        assert tallies[1].runs >= 2, "TK-1: what the interruption scheduled did not run"
+        holds("TK-1", tallies[1].runs >= 2, "what the interruption scheduled did not run")
 
 
 @pytest.mark.clause("TK-1")
@@ -330,12 +338,16 @@ def test_schedule_on_the_system_queue_may_interrupt_itself(adapter: TaskAdapter,
         wanted[which] += 1
         tasks[which].schedule()
 
-    calls = interrupted_everywhere(lambda: [schedule(0) for _ in range(4)], lambda: schedule(1))
-    assert calls, "TK-1: the operation could not be interrupted"
+    def four() -> None:
+        for _ in range(4):
+            schedule(0)
+
+    calls = interrupted_everywhere(four, lambda: schedule(1))
+    holds("TK-1", calls, "the operation could not be interrupted")
     over.clear()
     schedule(0)
     schedule(1)
-    assert over.wait(timing.limit), f"TK-1: scheduled {wanted} times, the last runs saw {seen}"
+    holds("TK-1", over.wait(timing.limit), f"scheduled {wanted} times, the last runs saw {seen}")
 
 
 @pytest.mark.clause("TK-1")
@@ -368,9 +380,9 @@ def test_schedule_may_interrupt_the_queue_s_own_threads(adapter: TaskAdapter, st
     for _ in range(2):
         interrupt()
         queue.drain(timing.limit)
-    assert not errors.entries, f"TK-1: schedule in an interrupted thread of the queue raised {errors.entries[0]!r}"
-    assert seen == wanted, f"TK-1: scheduled {wanted[0]} times, the last run saw {seen[0]}"
-    assert not task.pending, "TK-1: drained, and yet the task is pending"
+    holds("TK-1", not errors.entries, f"schedule in an interrupted thread of the queue raised {errors.entries[:1]}")
+    holds("TK-1", seen == wanted, f"scheduled {wanted[0]} times, the last run saw {seen[0]}")
+    holds("TK-1", not task.pending, "drained, and yet the task is pending")
     adapter.settle()
 
 
@@ -390,4 +402,4 @@ def test_tasks_run_beside_each_other_but_never_beside_themselves(adapter: TaskAd
     together(stage, body, body)
     queue.drain(timing.limit)
     most = [each.most for each in functions]
-    assert most == [1] * 8, f"TK-3: so many runs of one task were under way at once: {most}"
+    holds("TK-3", most == [1] * 8, f"so many runs of one task were under way at once: {most}")

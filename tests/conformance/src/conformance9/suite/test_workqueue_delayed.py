@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ..adapters_workqueue import WorkQueueAdapter
-from .kit import Tally, await_state, together
-from .tools import Log, Stage, interrupted_everywhere, refuses, timing
-from .works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
+from conformance9.adapters_workqueue import WorkQueueAdapter
+from conformance9.suite.kit import Tally, await_state, together
+from conformance9.suite.tools import Log, Stage, holds, interrupted_everywhere, refuses, timing
+from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
 pytestmark = [pytest.mark.clause("WQ-7"), pytest.mark.capability("delayed")]
 
@@ -29,13 +29,13 @@ def test_never_early(adapter: WorkQueueAdapter, stage: Stage, seed: int, kind: s
     for number in range(80):
         delay = draw.choice([0.0, 1e-6, 0.0005, 0.003, 0.02, 0.05]) * draw.uniform(1, 2)
         dues.append(time.monotonic() + delay)
-        assert queue.enqueue_delayed(adapter.work(number), delay, jitter) is True, "WQ-7: must say True"
-    assert log.reached(80), f"WQ-7: of 80 delayed works {len(log.entries)} were called"
+        holds("WQ-7", queue.enqueue_delayed(adapter.work(number), delay, jitter) is True, "must say True")
+    holds("WQ-7", log.reached(80), f"of 80 delayed works {len(log.entries)} were called")
     queue.flush(timing.limit)
     for number, moment in log.entries:
         early = dues[number] - moment
-        assert early <= 0, f"WQ-7: a work with jitter {jitter} was called {early * 1000:.3f} ms before its time"
-    assert len(log.entries) == 80, f"WQ-7: 80 delayed works were {len(log.entries)} calls"
+        holds("WQ-7", early <= 0, f"a work with jitter {jitter} was called {early * 1000:.3f} ms before its time")
+    holds("WQ-7", len(log.entries) == 80, f"80 delayed works were {len(log.entries)} calls")
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan")])
@@ -45,12 +45,12 @@ def test_bad_delays_are_refused(adapter: WorkQueueAdapter, stage: Stage, seconds
     queue, work = a_queue(adapter, stage, tally), adapter.work()
     refuses("WQ-7", f"a delay of {seconds}", ValueError, lambda: queue.enqueue_delayed(work, seconds))
     refuses("WQ-7", f"modify to {seconds}", ValueError, lambda: queue.modify(work, seconds))
-    assert not work.pending, "WQ-7: a refused delay left the work pending"
+    holds("WQ-7", not work.pending, "a refused delay left the work pending")
     queue.enqueue_delayed(work, FAR)
     refuses("WQ-7", f"modify to {seconds}", ValueError, lambda: queue.modify(work, seconds))
-    assert work.pending, "WQ-7: a refused modify has withdrawn the work"
-    assert queue.cancel(work) is True, "WQ-5: cancel of a delayed work must say True"
-    assert tally.runs == 0, "WQ-7: a work delayed for an hour was called"
+    holds("WQ-7", work.pending, "a refused modify has withdrawn the work")
+    holds("WQ-5", queue.cancel(work) is True, "cancel of a delayed work must say True")
+    holds("WQ-7", tally.runs == 0, "a work delayed for an hour was called")
 
 
 def test_zero_is_enqueue(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -63,7 +63,7 @@ def test_zero_is_enqueue(adapter: WorkQueueAdapter, stage: Stage) -> None:
             queue.enqueue_delayed(adapter.work(number), 0)
     gate.go.set()
     queue.flush(timing.limit)
-    assert payloads.plain() == list(range(10)), f"WQ-7: with delay 0 works ran in the order {payloads.plain()}"
+    holds("WQ-7", payloads.plain() == list(range(10)), f"with delay 0 works ran in the order {payloads.plain()}")
 
 
 def test_flush_and_drain_do_not_wait_for_timers(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -73,10 +73,10 @@ def test_flush_and_drain_do_not_wait_for_timers(adapter: WorkQueueAdapter, stage
     queue.enqueue_delayed(work, FAR)
     queue.enqueue(adapter.work())
     together(stage, lambda: queue.flush(timing.limit))
-    assert tally.runs == 1, f"WQ-7: one work enqueued and one delayed for an hour: {tally.runs} calls"
-    assert work.pending, "WQ-7: flush has disarmed a work"
-    assert queue.cancel(work) is True, "WQ-5: cancel of a delayed work must say True"
-    assert not work.pending, "WQ-5: cancelled, and yet pending"
+    holds("WQ-7", tally.runs == 1, f"one work enqueued and one delayed for an hour: {tally.runs} calls")
+    holds("WQ-7", work.pending, "flush has disarmed a work")
+    holds("WQ-5", queue.cancel(work) is True, "cancel of a delayed work must say True")
+    holds("WQ-5", not work.pending, "cancelled, and yet pending")
 
 
 def test_a_delayed_work_is_pending(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -94,15 +94,15 @@ def test_a_delayed_work_is_pending(adapter: WorkQueueAdapter, stage: Stage) -> N
     }
     for what, call in calls.items():
         refuses("WQ-3", f"{what} of a delayed work", adapter.pending_error, call)
-        assert work.pending, f"WQ-7: a refused {what} has withdrawn the work"
+        holds("WQ-7", work.pending, f"a refused {what} has withdrawn the work")
     log = Log()
     witness = a_queue(adapter, stage, lambda work, arg: log.add(1), "witness")
     witness.enqueue_delayed(adapter.work(), 0.02)
-    assert log.reached(1), "WQ-7: a delayed work was not called"
+    holds("WQ-7", log.reached(1), "a delayed work was not called")
     queue.flush(timing.limit)
     other.flush(timing.limit)
-    assert tally.runs == 0, "WQ-7: a refused enqueue of a delayed work made a call"
-    assert queue.cancel(work) is True, "WQ-5: cancel of a delayed work must say True"
+    holds("WQ-7", tally.runs == 0, "a refused enqueue of a delayed work made a call")
+    holds("WQ-5", queue.cancel(work) is True, "cancel of a delayed work must say True")
 
 
 def test_modify_moves_and_tells(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -111,17 +111,17 @@ def test_modify_moves_and_tells(adapter: WorkQueueAdapter, stage: Stage) -> None
     queue, work = a_queue(adapter, stage, lambda work, arg: log.add(time.monotonic())), adapter.work()
     queue.enqueue_delayed(work, FAR)
     due = time.monotonic() + 0.01
-    assert queue.modify(work, 0.01) is True, "WQ-7: modify of a delayed work must say True"
+    holds("WQ-7", queue.modify(work, 0.01) is True, "modify of a delayed work must say True")
     queue.wait(work, timing.limit)
-    assert len(log.entries) == 1, f"WQ-7: moved to an earlier time and waited for, it was {len(log.entries)} calls"
-    assert log.entries[0] >= due, "WQ-7: a work that was moved was called before its new time"
-    assert queue.modify(work, 0.001) is False, "WQ-7: modify of an idle work must say False"
+    holds("WQ-7", len(log.entries) == 1, f"moved to an earlier time and waited for, it was {len(log.entries)} calls")
+    holds("WQ-7", log.entries[0] >= due, "a work that was moved was called before its new time")
+    holds("WQ-7", queue.modify(work, 0.001) is False, "modify of an idle work must say False")
     queue.wait(work, timing.limit)
-    assert len(log.entries) == 2, "WQ-7: modify of an idle work did not enqueue it"
+    holds("WQ-7", len(log.entries) == 2, "modify of an idle work did not enqueue it")
     queue.enqueue_delayed(work, FAR)
-    assert queue.modify(work, 0) is True, "WQ-7: modify of a delayed work must say True"
+    holds("WQ-7", queue.modify(work, 0) is True, "modify of a delayed work must say True")
     queue.wait(work, timing.limit)
-    assert len(log.entries) == 3, "WQ-7: modify to now did not enqueue it"
+    holds("WQ-7", len(log.entries) == 3, "modify to now did not enqueue it")
 
 
 def test_modify_takes_back_what_has_not_been_called(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -130,15 +130,17 @@ def test_modify_takes_back_what_has_not_been_called(adapter: WorkQueueAdapter, s
     works = [adapter.work(number) for number in range(3)]
     for work in works:
         queue.enqueue(work)
-    assert queue.modify(works[0], FAR) is True, "WQ-7: modify of a pending work must say True"
-    assert queue.modify(works[1], 0) is True, "WQ-7: modify of a pending work must say True"
+    holds("WQ-7", queue.modify(works[0], FAR) is True, "modify of a pending work must say True")
+    holds("WQ-7", queue.modify(works[1], 0) is True, "modify of a pending work must say True")
     gate.go.set()
     queue.flush(timing.limit)
-    assert payloads.plain() == [2, 1], f"WQ-7: 0 moved to later, 1 to now, 2 left alone: called were {payloads.plain()}"
-    assert works[0].pending, "WQ-7: a work that was moved to later is not pending"
-    assert queue.modify(works[0], 0.001) is True, "WQ-7: modify of a delayed work must say True"
+    holds(
+        "WQ-7", payloads.plain() == [2, 1], f"0 moved to later, 1 to now, 2 left alone: called were {payloads.plain()}"
+    )
+    holds("WQ-7", works[0].pending, "a work that was moved to later is not pending")
+    holds("WQ-7", queue.modify(works[0], 0.001) is True, "modify of a delayed work must say True")
     queue.wait(works[0], timing.limit)
-    assert payloads.plain() == [2, 1, 0], f"WQ-7: moved to later and back, called were {payloads.plain()}"
+    holds("WQ-7", payloads.plain() == [2, 1, 0], f"moved to later and back, called were {payloads.plain()}")
 
 
 def test_destroy_cancels_what_is_delayed_and_says_which(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -148,15 +150,15 @@ def test_destroy_cancels_what_is_delayed_and_says_which(adapter: WorkQueueAdapte
     for work in works:
         queue.enqueue_delayed(work, FAR)
     cancelled = queue.destroy()
-    assert {id(work) for work in cancelled} == {id(work) for work in works}, f"WQ-7: destroy of 3 says {cancelled}"
-    assert len(cancelled) == 3, f"WQ-7: destroy of 3 says {cancelled}"
-    assert not any(work.pending for work in works), "WQ-7: cancelled by destroy, and yet pending"
+    holds("WQ-7", {id(work) for work in cancelled} == {id(work) for work in works}, f"destroy of 3 says {cancelled}")
+    holds("WQ-7", len(cancelled) == 3, f"destroy of 3 says {cancelled}")
+    holds("WQ-7", not any(work.pending for work in works), "cancelled by destroy, and yet pending")
     refuses("WQ-6", "enqueue_delayed after destroy", adapter.usage_error, lambda: queue.enqueue_delayed(works[0], 1))
     other = a_queue(adapter, stage, tally, "other")
     for work in works:
-        assert other.enqueue(work) is True, "WQ-7: a work that destroy cancelled can't be used again"
+        holds("WQ-7", other.enqueue(work) is True, "a work that destroy cancelled can't be used again")
     other.flush(timing.limit)
-    assert tally.runs == 3, f"WQ-7: after destroy, three enqueues elsewhere were {tally.runs} calls"
+    holds("WQ-7", tally.runs == 3, f"after destroy, three enqueues elsewhere were {tally.runs} calls")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -189,8 +191,10 @@ def test_each_delayed_work_is_called_or_cancelled_once(
     queue.flush(timing.limit)
     for number in range(1000):
         came = calls[number] + withdrawn[number]
-        assert came == allowed[number], (
-            f"WQ-7: {allowed[number]} enqueues of a work were {calls[number]} calls and {withdrawn[number]} cancels"
+        holds(
+            "WQ-7",
+            came == allowed[number],
+            f"{allowed[number]} enqueues of a work were {calls[number]} calls and {withdrawn[number]} cancels",
         )
 
 
@@ -207,12 +211,12 @@ def test_delaying_may_interrupt_itself(adapter: WorkQueueAdapter, stage: Stage, 
         else:
             queue.modify(works[0], FAR)
 
-    assert interrupted_everywhere(operation, lambda: queue.modify(works[1], FAR)), "WQ-7: could not be interrupted"
-    assert all(work.pending for work in works), "WQ-7: a work delayed for an hour is not pending"
+    holds("WQ-7", interrupted_everywhere(operation, lambda: queue.modify(works[1], FAR)), "could not be interrupted")
+    holds("WQ-7", all(work.pending for work in works), "a work delayed for an hour is not pending")
     for work in works:
-        assert queue.modify(work, 0) is True, "WQ-7: modify of a delayed work must say True"
+        holds("WQ-7", queue.modify(work, 0) is True, "modify of a delayed work must say True")
     queue.flush(timing.limit)
-    assert payloads.seen == [0, 1], f"WQ-7: two delayed works, moved to now, were called as {payloads.seen}"
+    holds("WQ-7", payloads.seen == [0, 1], f"two delayed works, moved to now, were called as {payloads.seen}")
 
 
 def test_cancel_withdraws_what_has_fired_and_not_begun(adapter: WorkQueueAdapter, stage: Stage) -> None:
@@ -222,10 +226,12 @@ def test_cancel_withdraws_what_has_fired_and_not_begun(adapter: WorkQueueAdapter
     queue.enqueue_delayed(fired, 0.001)
     other, log = a_queue(adapter, stage, lambda work, arg: log.add(1), "other"), Log()
     other.enqueue_delayed(adapter.work(), 0.02)
-    assert log.reached(1), "WQ-7: a delayed work was not called"
+    holds("WQ-7", log.reached(1), "a delayed work was not called")
     queue.enqueue(later)
-    assert queue.cancel(fired, timing.limit) is True, "WQ-5: cancel of a work that has not been called must say True"
+    holds("WQ-5", queue.cancel(fired, timing.limit) is True, "cancel of a work that has not been called must say True")
     gate.go.set()
     queue.flush(timing.limit)
-    assert payloads.plain() == ["later"], f"WQ-5: cancelled after its time, before its call; called: {payloads.plain()}"
+    holds(
+        "WQ-5", payloads.plain() == ["later"], f"cancelled after its time, before its call; called: {payloads.plain()}"
+    )
     await_state("WQ-5", "nothing is pending", lambda: not fired.pending)

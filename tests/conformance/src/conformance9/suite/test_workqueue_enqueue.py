@@ -8,10 +8,20 @@ from typing import Any
 
 import pytest
 
-from ..adapters_workqueue import WorkQueueAdapter
-from .kit import Overlaps, Tally, idle_threads, interrupted_workers, never, some_cpus, together
-from .tools import Log, Stage, interrupted_everywhere, os_threads, pinned, refuses, retire_threads, timing
-from .works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of, seen_by
+from conformance9.adapters_workqueue import WorkQueueAdapter
+from conformance9.suite.kit import Overlaps, Tally, idle_threads, interrupted_workers, never, some_cpus, together
+from conformance9.suite.tools import (
+    Log,
+    Stage,
+    holds,
+    interrupted_everywhere,
+    os_threads,
+    pinned,
+    refuses,
+    retire_threads,
+    timing,
+)
+from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of, seen_by
 
 # --- WQ-1: order
 
@@ -24,13 +34,13 @@ def test_first_in_first_out_with_the_queue_s_function_and_argument(adapter: Work
     queue = a_queue(adapter, stage, lambda work, arg: seen.append((work, arg)), arg=arg)
     works = [adapter.work(number) for number in range(1000)]
     for number, work in enumerate(works):
-        assert work.payload == number, "WQ-1: a work lost its payload"
-        assert queue.enqueue(work) is True, "WQ-3: enqueue of an idle work must say True"
+        holds("WQ-1", work.payload == number, "a work lost its payload")
+        holds("WQ-3", queue.enqueue(work) is True, "enqueue of an idle work must say True")
     queue.flush(timing.limit)
-    assert len(seen) == 1000, f"WQ-1: 1000 enqueues were {len(seen)} calls"
-    assert all(got is arg for _, got in seen), "WQ-1: the function was not given the queue's argument"
+    holds("WQ-1", len(seen) == 1000, f"1000 enqueues were {len(seen)} calls")
+    holds("WQ-1", all(got is arg for _, got in seen), "the function was not given the queue's argument")
     wrong = next((at for at in range(1000) if seen[at][0] is not works[at]), 1000)
-    assert wrong == 1000, f"WQ-1: call {wrong} is not for work {wrong}"
+    holds("WQ-1", wrong == 1000, f"call {wrong} is not for work {wrong}")
 
 
 @pytest.mark.clause("WQ-1")
@@ -48,7 +58,7 @@ def test_order_is_kept_for_what_comes_while_the_function_runs(adapter: WorkQueue
     queue.flush(timing.limit)
     for which in range(4):
         order = [number for thread, number in payloads.plain() if thread == which]
-        assert order == list(range(250)), f"WQ-1: what one thread enqueued in order ran as {order[:20]} ..."
+        holds("WQ-1", order == list(range(250)), f"what one thread enqueued in order ran as {order[:20]} ...")
 
 
 @pytest.mark.clause("WQ-1")
@@ -59,7 +69,7 @@ def test_by_default_one_at_a_time(adapter: WorkQueueAdapter, stage: Stage) -> No
     for _ in range(6):
         queue.enqueue(adapter.work())
     queue.flush(timing.limit)
-    assert (function.runs, function.most) == (6, 1), f"WQ-1: 6 works: {function.runs} calls, {function.most} at once"
+    holds("WQ-1", (function.runs, function.most) == (6, 1), f"6 works: {function.runs} calls, {function.most} at once")
 
 
 @pytest.mark.clause("WQ-1")
@@ -70,8 +80,8 @@ def test_max_active_is_that_many_and_no_more(adapter: WorkQueueAdapter, stage: S
     queue = a_queue(adapter, stage, Payloads(), max_active=3)
     for gate in gates:
         queue.enqueue(adapter.work(gate))
-    assert all(gate.entered() for gate in gates[:3]), "WQ-1: a queue with max_active=3 does not run 3 at once"
-    assert never(gates[3].began), "WQ-1: a queue with max_active=3 runs 4 at once"
+    holds("WQ-1", all(gate.entered() for gate in gates[:3]), "a queue with max_active=3 does not run 3 at once")
+    holds("WQ-1", never(gates[3].began), "a queue with max_active=3 runs 4 at once")
     for gate in gates:
         gate.go.set()
     queue.flush(timing.limit)
@@ -80,7 +90,7 @@ def test_max_active_is_that_many_and_no_more(adapter: WorkQueueAdapter, stage: S
     for _ in range(60):
         queue.enqueue(adapter.work())
     queue.flush(timing.limit)
-    assert function.most <= 3, f"WQ-1: a queue with max_active=3 ran {function.most} at once"
+    holds("WQ-1", function.most <= 3, f"a queue with max_active=3 ran {function.most} at once")
 
 
 @pytest.mark.clause("WQ-1")
@@ -92,9 +102,9 @@ def test_with_max_active_works_start_in_order(adapter: WorkQueueAdapter, stage: 
     for gate in gates:
         queue.enqueue(adapter.work(gate))
     for number in range(6):
-        assert gates[number + 1].entered(), f"WQ-1: a place was free, but work {number + 1} did not start"
+        holds("WQ-1", gates[number + 1].entered(), f"a place was free, but work {number + 1} did not start")
         started = [later for later in range(number + 2, 8) if gates[later].began.is_set()]
-        assert not started, f"WQ-1: work {started[0]} started before its turn"
+        holds("WQ-1", not started, f"work {started[:1]} started before its turn")
         gates[number].go.set()
 
 
@@ -116,12 +126,12 @@ def test_works_are_bound_to_the_cpu_and_ordered(adapter: WorkQueueAdapter, stage
                 with pinned(cpu):
                     queue.enqueue(adapter.work((cpu, number)))
     queue.flush(timing.limit)
-    assert len(seen) == 30 * len(adapter.cpus()), f"WQ-6: flushed, but {len(seen)} works had run"
+    holds("WQ-6", len(seen) == 30 * len(adapter.cpus()), f"flushed, but {len(seen)} works had run")
     for (cpu, number), bound in seen:
-        assert bound == {cpu}, f"WQ-2: work {number} for CPU {cpu} ran on a thread bound to {bound}"
+        holds("WQ-2", bound == {cpu}, f"work {number} for CPU {cpu} ran on a thread bound to {bound}")
     for cpu in adapter.cpus():
         order = [number for (on, number), _ in seen if on == cpu]
-        assert order == list(range(30)), f"WQ-2: works of CPU {cpu} ran in the order {order}"
+        holds("WQ-2", order == list(range(30)), f"works of CPU {cpu} ran in the order {order}")
 
 
 @pytest.mark.clause("WQ-2")
@@ -133,7 +143,7 @@ def test_a_cpu_s_queue_runs_one_at_a_time_and_cpus_in_parallel(adapter: WorkQueu
     for _ in range(6):
         queue.enqueue(adapter.work(), cpu=adapter.cpus()[-1])
     queue.flush(timing.limit)
-    assert (function.runs, function.most) == (6, 1), f"WQ-2: 6 works: {function.runs} calls, {function.most} at once"
+    holds("WQ-2", (function.runs, function.most) == (6, 1), f"6 works: {function.runs} calls, {function.most} at once")
     cpus, both, met = some_cpus(adapter.cpus(), 2), threading.Barrier(2), Log()
 
     def meet(work: Any, arg: Any) -> None:
@@ -143,7 +153,7 @@ def test_a_cpu_s_queue_runs_one_at_a_time_and_cpus_in_parallel(adapter: WorkQueu
     parallel = a_queue(adapter, stage, meet, percpu=True)
     for cpu in cpus:
         parallel.enqueue(adapter.work(), cpu=cpu)
-    assert met.reached(2), "WQ-2: works on two CPUs did not run in parallel"
+    holds("WQ-2", met.reached(2), "works on two CPUs did not run in parallel")
 
 
 @pytest.mark.clause("WQ-2")
@@ -152,10 +162,10 @@ def test_a_cpu_is_for_percpu_queues(adapter: WorkQueueAdapter, stage: Stage) -> 
     tally = Tally()
     queue, work = a_queue(adapter, stage, tally), adapter.work()
     refuses("WQ-2", "a cpu without WQ_PERCPU", adapter.usage_error, lambda: queue.enqueue(work, cpu=0))
-    assert not work.pending, "WQ-2: a refused enqueue left the work pending"
+    holds("WQ-2", not work.pending, "a refused enqueue left the work pending")
     queue.flush(timing.limit)
-    assert tally.runs == 0, "WQ-2: a refused enqueue made a call"
-    assert queue.enqueue(work) is True, "WQ-2: a refused enqueue has changed the work"
+    holds("WQ-2", tally.runs == 0, "a refused enqueue made a call")
+    holds("WQ-2", queue.enqueue(work) is True, "a refused enqueue has changed the work")
 
 
 @pytest.mark.clause("WQ-2")
@@ -166,10 +176,10 @@ def test_a_cpu_that_may_not_be_used_is_refused(adapter: WorkQueueAdapter, stage:
     queue, work = a_queue(adapter, stage, tally, percpu=True), adapter.work()
     for cpu in (99_999, -1):
         refuses("WQ-2", f"CPU {cpu}", adapter.cpu_error, lambda cpu=cpu: queue.enqueue(work, cpu=cpu))  # type: ignore[misc]
-        assert not work.pending, "WQ-2: a refused enqueue left the work pending"
-    assert queue.enqueue(work, cpu=adapter.cpus()[0]) is True, "WQ-2: a refused enqueue has changed the work"
+        holds("WQ-2", not work.pending, "a refused enqueue left the work pending")
+    holds("WQ-2", queue.enqueue(work, cpu=adapter.cpus()[0]) is True, "a refused enqueue has changed the work")
     queue.flush(timing.limit)
-    assert tally.runs == 1, f"WQ-2: one enqueue was {tally.runs} calls"
+    holds("WQ-2", tally.runs == 1, f"one enqueue was {tally.runs} calls")
 
 
 # --- WQ-3: enqueue
@@ -182,32 +192,31 @@ def test_the_function_may_enqueue_its_work_again(adapter: WorkQueueAdapter, stag
     told: list[bool] = []
 
     def again(work: Any, arg: Any) -> None:
+        tally()
         if len(told) < 20:
             told.append(queue.enqueue(work))
 
     tally = Tally()
-    queue = a_queue_of(kind, adapter, stage, lambda work, arg: (tally(), again(work, arg)))
+    queue = a_queue_of(kind, adapter, stage, again)
     queue.enqueue(adapter.work())
     queue.drain(timing.limit)
-    assert told == [True] * 20, f"WQ-3: enqueue of a work by its own function said {told}"
-    assert tally.runs == 21, f"WQ-3: 21 enqueues of one work were {tally.runs} calls"
+    holds("WQ-3", told == [True] * 20, f"enqueue of a work by its own function said {told}")
+    holds("WQ-3", tally.runs == 21, f"21 enqueues of one work were {tally.runs} calls")
 
 
 @pytest.mark.clause("WQ-3")
 def test_a_work_may_be_enqueued_again_once_its_function_was_called(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """From outside, while the function is in its call: it is not pending any more, True, and another call."""
-    queue, payloads, _ = a_blocked_queue(adapter, stage, "first")
-    gate = stage.gate()
+    gate, other = stage.gate(), a_queue(adapter, stage, Payloads())
     work = adapter.work(gate)
-    other = a_queue(adapter, stage, payloads, "other")
     other.enqueue(work)
-    assert gate.entered(), "WQ-3: an enqueued work did not run"
-    assert not work.pending, "WQ-3: its function was called, and the work is pending"
-    assert other.enqueue(work) is True, "WQ-3: enqueue of a work whose function was called must say True"
-    assert work.pending, "WQ-3: enqueued again, and not pending"
+    holds("WQ-3", gate.entered(), "an enqueued work did not run")
+    holds("WQ-3", not work.pending, "its function was called, and the work is pending")
+    holds("WQ-3", other.enqueue(work) is True, "enqueue of a work whose function was called must say True")
+    holds("WQ-3", work.pending, "enqueued again, and not pending")
     gate.go.set()
     other.flush(timing.limit)
-    assert gate.runs == 2, f"WQ-3: two enqueues were {gate.runs} calls"
+    holds("WQ-3", gate.runs == 2, f"two enqueues were {gate.runs} calls")
 
 
 @pytest.mark.clause("WQ-3")
@@ -222,8 +231,8 @@ def test_the_function_may_hand_its_work_to_another_queue(adapter: WorkQueueAdapt
     queue = a_queue(adapter, stage, hand_on, "first")
     other = a_queue(adapter, stage, lambda work, arg: passed.set(), "other")
     queue.enqueue(adapter.work())
-    assert verdict.reached(1), "WQ-3: a work that its function handed on did not run"
-    assert verdict.entries == [True], "WQ-3: handed to another queue, the work waits for its first call to return"
+    holds("WQ-3", verdict.reached(1), "a work that its function handed on did not run")
+    holds("WQ-3", verdict.entries == [True], "handed to another queue, the work waits for its first call to return")
 
 
 @pytest.mark.clause("WQ-3")
@@ -236,21 +245,23 @@ def test_a_pending_work_is_refused_here_and_elsewhere(adapter: WorkQueueAdapter,
     with pinned(adapter.cpus()[0]):
         for gate in gates:
             queue.enqueue(adapter.work(gate))
-        assert all(gate.entered() for gate in gates), "WQ-3: an enqueued work did not run"
+        holds("WQ-3", all(gate.entered() for gate in gates), "an enqueued work did not run")
         works = [adapter.work(number) for number in range(3)]
         for work in works:
             queue.enqueue(work)
         for _ in range(3):
             refuses("WQ-3", "enqueue of a pending work", adapter.pending_error, lambda: queue.enqueue(works[1]))
-            refuses("WQ-3", "enqueue of a pending work elsewhere", adapter.pending_error, lambda: other.enqueue(works[1]))
-    assert works[1].pending, "WQ-3: a refused enqueue has withdrawn the work"
+            refuses(
+                "WQ-3", "enqueue of a pending work elsewhere", adapter.pending_error, lambda: other.enqueue(works[1])
+            )
+    holds("WQ-3", works[1].pending, "a refused enqueue has withdrawn the work")
     for gate in gates:
         gate.go.set()
     queue.flush(timing.limit)
     other.flush(timing.limit)
     expected = sorted(payloads.plain()) if kind == "max_active" else payloads.plain()
-    assert expected == [0, 1, 2], f"WQ-3: after refused enqueues 0, 1, 2 were called as {payloads.plain()}"
-    assert seen == [], "WQ-3: a refused enqueue was called on the other queue"
+    holds("WQ-3", expected == [0, 1, 2], f"after refused enqueues 0, 1, 2 were called as {payloads.plain()}")
+    holds("WQ-3", seen == [], "a refused enqueue was called on the other queue")
 
 
 @pytest.mark.clause("WQ-3")
@@ -261,7 +272,7 @@ def test_what_is_no_work_is_refused(adapter: WorkQueueAdapter, stage: Stage) -> 
     refuses("WQ-3", "enqueue of a string", (TypeError, adapter.usage_error), lambda: queue.enqueue("work"))
     queue.enqueue(adapter.work())
     queue.flush(timing.limit)
-    assert tally.runs == 1, f"WQ-3: one enqueue was {tally.runs} calls"
+    holds("WQ-3", tally.runs == 1, f"one enqueue was {tally.runs} calls")
 
 
 @pytest.mark.clause("WQ-3")
@@ -270,10 +281,12 @@ def test_enqueue_does_not_block_while_the_function_runs(adapter: WorkQueueAdapte
     queue, payloads, gate = a_blocked_queue(adapter, stage)
     works = [adapter.work(number) for number in range(1000)]
     together(stage, lambda: [queue.enqueue(work) for work in works])
-    assert not gate.ended.is_set(), "WQ-3: enqueue waits for the function"
+    holds("WQ-3", not gate.ended.is_set(), "enqueue waits for the function")
     gate.go.set()
     queue.flush(timing.limit)
-    assert payloads.plain() == list(range(1000)), "WQ-1: a thousand works enqueued on a blocked queue ran out of order"
+    holds(
+        "WQ-1", payloads.plain() == list(range(1000)), "a thousand works enqueued on a blocked queue ran out of order"
+    )
 
 
 @pytest.mark.clause("WQ-3")
@@ -291,9 +304,9 @@ def test_12435_enqueues_of_one_work(adapter: WorkQueueAdapter, stage: Stage) -> 
         for number in range(12_435):
             queue.enqueue(work)
             in_time = condition.wait_for(lambda number=number: count[0] > number, 2 * max(1.0, timing.scale))  # type: ignore[misc]
-            assert in_time, f"WQ-3: enqueue {number} was not followed by a call within 2 s"
+            holds("WQ-3", in_time, f"enqueue {number} was not followed by a call within 2 s")
     queue.flush(timing.limit)
-    assert count == [12_435], f"WQ-3: 12 435 enqueues were {count[0]} calls"
+    holds("WQ-3", count == [12_435], f"12 435 enqueues were {count[0]} calls")
 
 
 @pytest.mark.clause("WQ-3")
@@ -305,12 +318,14 @@ def test_enqueue_may_interrupt_itself(adapter: WorkQueueAdapter, stage: Stage, k
     queue = a_queue_of(kind, adapter, stage, payloads)
 
     def enqueue() -> None:
-        assert queue.enqueue(adapter.work(next(numbers))) is True, "WQ-3: enqueue of an idle work must say True"
+        holds("WQ-3", queue.enqueue(adapter.work(next(numbers))) is True, "enqueue of an idle work must say True")
 
-    assert interrupted_everywhere(lambda: [enqueue() for _ in range(3)], enqueue), "WQ-3: enqueue can't be interrupted"
+    holds(
+        "WQ-3", interrupted_everywhere(three, enqueue), "enqueue can't be interrupted"
+    )
     queue.flush(timing.limit)
     count = next(numbers)
-    assert sorted(payloads.seen) == list(range(count)), f"WQ-3: of {count} works {len(payloads.seen)} calls were made"
+    holds("WQ-3", sorted(payloads.seen) == list(range(count)), f"of {count} works {len(payloads.seen)} calls were made")
 
 
 @pytest.mark.clause("WQ-3")
@@ -319,7 +334,7 @@ def test_enqueue_may_interrupt_itself(adapter: WorkQueueAdapter, stage: Stage, k
 def test_enqueue_may_interrupt_the_queue_s_own_threads(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
     """enqueue between any two bytecodes of the threads that call the function: each work is called once."""
     payloads, numbers, errors = Payloads(), iter(range(10**9)), Log()
-    queue, lock = a_queue_of(kind, adapter, stage, payloads), threading.Lock()
+    queue = a_queue_of(kind, adapter, stage, payloads)
     made: list[int] = []
 
     def enqueue() -> None:
@@ -330,7 +345,6 @@ def test_enqueue_may_interrupt_the_queue_s_own_threads(adapter: WorkQueueAdapter
         except BaseException as error:
             errors.add(error)
 
-    del lock
     adapter.settle()
     with interrupted_workers(enqueue, 2000) as calls:
         for _ in range(50):
@@ -341,8 +355,8 @@ def test_enqueue_may_interrupt_the_queue_s_own_threads(adapter: WorkQueueAdapter
     for _ in range(2):
         enqueue()
         queue.drain(timing.limit)
-    assert not errors.entries, f"WQ-3: enqueue in an interrupted thread of the queue raised {errors.entries[0]!r}"
-    assert sorted(payloads.seen) == sorted(made), f"WQ-3: of {len(made)} works {len(payloads.seen)} calls were made"
+    holds("WQ-3", not errors.entries, f"enqueue in an interrupted thread of the queue raised {errors.entries[:1]}")
+    holds("WQ-3", sorted(payloads.seen) == sorted(made), f"of {len(made)} works {len(payloads.seen)} calls were made")
     adapter.settle()
 
 
@@ -355,14 +369,14 @@ def test_idle_queues_own_no_thread(adapter: WorkQueueAdapter, stage: Stage) -> N
     before, tally = idle_threads(adapter), Tally()
     queues = [a_queue(adapter, stage, tally, f"idle {number}") for number in range(1000)]
     made = os_threads()
-    assert made <= before, f"WQ-8: a thousand idle queues own {made - before} threads"
+    holds("WQ-8", made <= before, f"a thousand idle queues own {made - before} threads")
     for queue in queues:
         queue.enqueue(adapter.work())
     for queue in queues:
         queue.flush(timing.limit)
-    assert tally.runs == 1000, f"WQ-6: flushed, but of 1000 works {tally.runs} had run"
+    holds("WQ-6", tally.runs == 1000, f"flushed, but of 1000 works {tally.runs} had run")
     after = retire_threads(adapter, before)
-    assert after <= before, f"WQ-8: a thousand queues that are idle again own {after - before} threads"
+    holds("WQ-8", after <= before, f"a thousand queues that are idle again own {after - before} threads")
 
 
 @pytest.mark.clause("WQ-13")
@@ -376,7 +390,7 @@ def test_queues_run_in_parallel(adapter: WorkQueueAdapter, stage: Stage) -> None
 
     for number in range(32):
         a_queue(adapter, stage, meet, f"serial {number}").enqueue(adapter.work())
-    assert met.reached(32), f"WQ-13: of 32 queues that wait for each other only {len(met.entries)} got on"
+    holds("WQ-13", met.reached(32), f"of 32 queues that wait for each other only {len(met.entries)} got on")
 
 
 @pytest.mark.clause("WQ-13")
@@ -390,16 +404,16 @@ def test_giant_queues_exclude_each_other(adapter: WorkQueueAdapter, stage: Stage
             queue.enqueue(adapter.work())
     for queue in queues:
         queue.flush(timing.limit)
-    assert function.runs == 20, f"WQ-6: flushed, but of 20 works {function.runs} had run"
-    assert function.most == 1, f"WQ-13: {function.most} functions of queues under the giant lock overlapped"
+    holds("WQ-6", function.runs == 20, f"flushed, but of 20 works {function.runs} had run")
+    holds("WQ-13", function.most == 1, f"{function.most} functions of queues under the giant lock overlapped")
     gate, tally = stage.gate(), Tally()
     giant = a_queue(adapter, stage, lambda work, arg: gate(), "giant", giant=True)
     giant.enqueue(adapter.work())
-    assert gate.entered(), "WQ-13: a work of a queue under the giant lock did not run"
+    holds("WQ-13", gate.entered(), "a work of a queue under the giant lock did not run")
     ordinary = a_queue(adapter, stage, tally, "ordinary")
     ordinary.enqueue(adapter.work())
     ordinary.flush(timing.limit)
-    assert tally.runs == 1, "WQ-13: a queue under the giant lock holds up one that is not"
+    holds("WQ-13", tally.runs == 1, "a queue under the giant lock holds up one that is not")
 
 
 def _pingpong(adapter: WorkQueueAdapter, stage: Stage, bounces: int) -> None:
@@ -414,16 +428,16 @@ def _pingpong(adapter: WorkQueueAdapter, stage: Stage, bounces: int) -> None:
 
     pair = [a_queue(adapter, stage, bounce, "ping", arg=1), a_queue(adapter, stage, bounce, "pong", arg=0)]
     pair[0].enqueue(adapter.work())
-    assert over.wait(timing.limit + bounces / 500), f"WQ-3: a ball between two queues is lost with {left[0]} to go"
+    holds("WQ-3", over.wait(timing.limit + bounces / 200), f"a ball between two queues is lost with {left[0]} to go")
     for queue in pair:
         queue.drain(timing.limit)
-    assert left == [0], f"WQ-3: {-left[0]} calls more than enqueues"
+    holds("WQ-3", left == [0], f"{-left[0]} calls more than enqueues")
 
 
 @pytest.mark.clause("WQ-3", "WQ-13")
 def test_pingpong(adapter: WorkQueueAdapter, stage: Stage) -> None:
-    """GCD's pingpong: one work bounces between two queues, 20 000 times."""
-    _pingpong(adapter, stage, 20_000)
+    """GCD's pingpong: one work bounces between two queues, ten thousand times."""
+    _pingpong(adapter, stage, 10_000)
 
 
 @pytest.mark.thorough
@@ -446,8 +460,8 @@ def _cascade(adapter: WorkQueueAdapter, stage: Stage, steps: int, works: int) ->
     for number in range(works):
         queues[0].enqueue(adapter.work(number))
     got = arrived.reached(works, timing.limit + steps * works / 2000)
-    assert got, f"WQ-3: of {works} works that fall through {steps} queues {len(arrived.entries)} arrived"
-    assert arrived.entries == list(range(works)), f"WQ-1: works fell through {steps} ordered queues out of order"
+    holds("WQ-3", got, f"of {works} works that fall through {steps} queues {len(arrived.entries)} arrived")
+    holds("WQ-1", arrived.entries == list(range(works)), f"works fell through {steps} ordered queues out of order")
 
 
 @pytest.mark.clause("WQ-1", "WQ-3")
@@ -482,7 +496,11 @@ def test_starfish(adapter: WorkQueueAdapter, stage: Stage) -> None:
 
     middle = a_queue(adapter, stage, centre, "centre")
     works = [adapter.work(number) for number in range(arms)]
-    queues = [a_queue(adapter, stage, lambda work, arg: middle.enqueue(work), f"arm {number}") for number in range(arms)]
+    queues = [
+        a_queue(adapter, stage, lambda work, arg: middle.enqueue(work), f"arm {number}") for number in range(arms)
+    ]
     for queue, ray in zip(queues, works, strict=True):
         queue.enqueue(ray)
-    assert over.wait(3 * timing.limit), f"WQ-3: the starfish stands still in lap {lap[0]} with {home[0]} of {arms} home"
+    holds(
+        "WQ-3", over.wait(3 * timing.limit), f"the starfish stands still in lap {lap[0]} with {home[0]} of {arms} home"
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ..adapters_workqueue import WorkQueueAdapter, WorkQueueLike
-from .kit import Lingering, Tally, never, together
-from .tools import Log, Stage, refuses, timing
-from .works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
+from conformance9.adapters_workqueue import WorkQueueAdapter, WorkQueueLike
+from conformance9.suite.kit import Lingering, Tally, never, together
+from conformance9.suite.tools import Log, Stage, holds, refuses, timing
+from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
 # --- WQ-9: back-pressure
 
@@ -34,16 +35,20 @@ def test_a_full_queue_says_so_and_drops_nothing(adapter: WorkQueueAdapter, stage
     """Exactly max_pending works wait; one more: Full at once, or after the timeout, and nothing was changed."""
     queue, payloads, gate = a_blocked_queue(adapter, stage, max_pending=3)
     taken = _room(adapter, queue, 10)
-    assert len(taken) == 3, f"WQ-9: a queue with max_pending=3 took {len(taken)} works"
+    holds("WQ-9", len(taken) == 3, f"a queue with max_pending=3 took {len(taken)} works")
     work = adapter.work("too many")
-    refuses("WQ-9", "enqueue on a full queue, not blocking", adapter.full_error, lambda: queue.enqueue(work, block=False))
-    refuses("WQ-9", "enqueue on a full queue with a timeout", adapter.full_error, lambda: queue.enqueue(work, timeout=0.01))
+    refuses(
+        "WQ-9", "enqueue on a full queue, not blocking", adapter.full_error, lambda: queue.enqueue(work, block=False)
+    )
+    refuses(
+        "WQ-9", "enqueue on a full queue with a timeout", adapter.full_error, lambda: queue.enqueue(work, timeout=0.01)
+    )
     refuses("WQ-9", "enqueue with timeout 0", adapter.full_error, lambda: queue.enqueue(work, timeout=0))
-    assert not work.pending, "WQ-9: a refused enqueue left the work pending"
+    holds("WQ-9", not work.pending, "a refused enqueue left the work pending")
     gate.go.set()
     queue.flush(timing.limit)
-    assert payloads.plain() == [("room", 0), ("room", 1), ("room", 2)], f"WQ-9: called were {payloads.plain()}"
-    assert queue.enqueue(work, block=False) is True, "WQ-9: an empty queue is not full"
+    holds("WQ-9", payloads.plain() == [("room", 0), ("room", 1), ("room", 2)], f"called were {payloads.plain()}")
+    holds("WQ-9", queue.enqueue(work, block=False) is True, "an empty queue is not full")
 
 
 @pytest.mark.clause("WQ-9")
@@ -51,46 +56,49 @@ def test_a_full_queue_says_so_and_drops_nothing(adapter: WorkQueueAdapter, stage
 def test_who_blocks_on_a_full_queue_goes_on_when_there_is_room(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """Five threads block on a full queue: none gets in before there is room, all of them after, nothing is lost."""
     queue, payloads, gate = a_blocked_queue(adapter, stage, max_pending=2)
-    assert len(_room(adapter, queue, 10)) == 2, "WQ-9: a queue with max_pending=2 must take 2 works"
+    holds("WQ-9", len(_room(adapter, queue, 10)) == 2, "a queue with max_pending=2 must take 2 works")
     works, inside = [adapter.work(number) for number in range(5)], Log()
     threads = [
         stage.thread(lambda work=work: inside.add(queue.enqueue(work, timeout=timing.limit)))  # type: ignore[misc]
         for work in works
     ]
     assert never(gate.ended), "the test's own gate opened too early"
-    assert not inside.entries, "WQ-9: enqueue on a full queue returned though there was no room"
-    assert not any(work.pending for work in works), "WQ-9: a work whose enqueue blocks is pending"
+    holds("WQ-9", not inside.entries, "enqueue on a full queue returned though there was no room")
+    holds("WQ-9", not any(work.pending for work in works), "a work whose enqueue blocks is pending")
     gate.go.set()
     for thread in threads:
         thread.join(timing.limit)
-        assert not thread.is_alive(), "WQ-9: there is room, and an enqueue blocks"
-        assert thread.failure is None, f"WQ-9: there was room in time, but enqueue raised {thread.failure!r}"  # type: ignore[attr-defined]
+        holds("WQ-9", not thread.is_alive(), "there is room, and an enqueue blocks")
+        holds("WQ-9", thread.failure is None, f"there was room in time, but enqueue raised {thread.failure!r}")
     queue.flush(timing.limit)
     called = sorted(payload for payload in payloads.plain() if isinstance(payload, int))
-    assert called == [0, 1, 2, 3, 4], f"WQ-9: five enqueues that blocked were the calls {called}"
+    holds("WQ-9", called == [0, 1, 2, 3, 4], f"five enqueues that blocked were the calls {called}")
 
 
 @pytest.mark.clause("WQ-9", "WQ-5")
 @pytest.mark.capability("max_pending")
 def test_cancel_makes_room_once(adapter: WorkQueueAdapter, stage: Stage) -> None:
-    """A cancelled work gives its place back, to one who blocks too; cancels and refusals neither lose nor make places."""
+    """A cancelled work gives its place back, to one who blocks too; no place is lost or made."""
     queue, _, gate = a_blocked_queue(adapter, stage, max_pending=3)
     for number in range(10):
         taken = _room(adapter, queue, 10)
-        assert len(taken) == 3, f"WQ-9: after {number} rounds of fill and cancel, 3 places are {len(taken)}"
-        refuses("WQ-3", "enqueue of a pending work", adapter.pending_error, lambda: queue.enqueue(taken[0], block=False))  # noqa: B023
-        refuses("WQ-9", "enqueue on a full queue", adapter.full_error, lambda: queue.enqueue(adapter.work(), timeout=0.001))
+        holds("WQ-9", len(taken) == 3, f"after {number} rounds of fill and cancel, 3 places are {len(taken)}")
+        again = partial(queue.enqueue, taken[0], block=False)
+        refuses("WQ-3", "enqueue of a pending work", adapter.pending_error, again)
+        refuses(
+            "WQ-9", "enqueue on a full queue", adapter.full_error, lambda: queue.enqueue(adapter.work(), timeout=0.001)
+        )
         for work in taken:
-            assert queue.cancel(work, timing.limit) is True, "WQ-5: cancel of a pending work must say True"
-            assert queue.cancel(work, timing.limit) is False, "WQ-5: cancel of an idle work must say False"
+            holds("WQ-5", queue.cancel(work, timing.limit) is True, "cancel of a pending work must say True")
+            holds("WQ-5", queue.cancel(work, timing.limit) is False, "cancel of an idle work must say False")
     taken = _room(adapter, queue, 10)
     blocked = adapter.work("blocked")
     thread = stage.thread(lambda: queue.enqueue(blocked, timeout=timing.limit))
     queue.cancel(taken[1], timing.limit)
     thread.join(timing.limit)
-    assert not thread.is_alive(), "WQ-9: a cancel made room, and an enqueue blocks"
-    assert blocked.pending, "WQ-9: an enqueue that got the place of a cancelled work is not pending"
-    assert not _room(adapter, queue, 10), "WQ-9: one cancel made more than one place"
+    holds("WQ-9", not thread.is_alive(), "a cancel made room, and an enqueue blocks")
+    holds("WQ-9", blocked.pending, "an enqueue that got the place of a cancelled work is not pending")
+    holds("WQ-9", not _room(adapter, queue, 10), "one cancel made more than one place")
     gate.go.set()
 
 
@@ -105,7 +113,7 @@ def test_a_refused_enqueue_takes_no_place(adapter: WorkQueueAdapter, stage: Stag
         refuses("WQ-3", "enqueue of a pending work", adapter.pending_error, lambda: queue.enqueue(work, block=False))
         refuses("WQ-3", "enqueue of a pending work", adapter.pending_error, lambda: queue.enqueue(work, timeout=1))
     left = len(_room(adapter, queue, 10))
-    assert left == 3, f"WQ-9: of 4 places 1 is taken; after refused enqueues {left} are left"
+    holds("WQ-9", left == 3, f"of 4 places 1 is taken; after refused enqueues {left} are left")
     gate.go.set()
 
 
@@ -113,7 +121,7 @@ def test_a_refused_enqueue_takes_no_place(adapter: WorkQueueAdapter, stage: Stag
 @pytest.mark.capability("max_pending")
 @pytest.mark.parametrize("kind", KINDS)
 def test_places_are_never_lost_or_made(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
-    """A storm of enqueues that block, give up or are refused, and of cancels: then there is room for as many as at first."""
+    """A storm of enqueues that block, give up or are refused, and of cancels: then there is room as at first."""
     payloads = Payloads()
     queue = a_queue_of(kind, adapter, stage, payloads, max_pending=3)
     accepted, withdrawn = Log(), Log()
@@ -132,15 +140,17 @@ def test_places_are_never_lost_or_made(adapter: WorkQueueAdapter, stage: Stage, 
     together(stage, *[lambda which=which: storm(which) for which in range(3)])  # type: ignore[misc]
     queue.flush(timing.limit)
     expected = sorted(set(accepted.entries) - set(withdrawn.entries))
-    assert sorted(payloads.seen) == expected, (
-        f"WQ-9: {len(accepted.entries)} were taken, {len(withdrawn.entries)} withdrawn, {len(payloads.seen)} called"
+    holds(
+        "WQ-9",
+        sorted(payloads.seen) == expected,
+        f"{len(accepted.entries)} were taken, {len(withdrawn.entries)} withdrawn, {len(payloads.seen)} called",
     )
     gates = [stage.gate() for _ in range({"ordered": 1, "percpu": len(adapter.cpus()), "max_active": 3}[kind])]
     for gate, cpu in zip(gates, adapter.cpus() if kind == "percpu" else [None] * 3, strict=False):
         queue.enqueue(adapter.work(gate), cpu=cpu, timeout=timing.limit)
-        assert gate.entered(), "WQ-9: after the storm a work was not called"
+        holds("WQ-9", gate.entered(), "after the storm a work was not called")
     room = len(_room(adapter, queue, 10))
-    assert room == 3, f"WQ-9: after the storm a queue with max_pending=3 takes {room} works"
+    holds("WQ-9", room == 3, f"after the storm a queue with max_pending=3 takes {room} works")
     for gate in gates:
         gate.go.set()
 
@@ -152,11 +162,11 @@ def test_a_work_that_is_moved_to_later_keeps_the_account(adapter: WorkQueueAdapt
     queue, _, gate = a_blocked_queue(adapter, stage, max_pending=3)
     for number in range(5):
         taken = _room(adapter, queue, 10)
-        assert len(taken) == 3, f"WQ-9: after {number} rounds of fill and modify, 3 places are {len(taken)}"
+        holds("WQ-9", len(taken) == 3, f"after {number} rounds of fill and modify, 3 places are {len(taken)}")
         for work in taken:
-            assert queue.modify(work, 3600) is True, "WQ-7: modify of a pending work must say True"
+            holds("WQ-7", queue.modify(work, 3600) is True, "modify of a pending work must say True")
         for work in taken[:2]:
-            assert queue.cancel(work, timing.limit) is True, "WQ-5: cancel of a delayed work must say True"
+            holds("WQ-5", queue.cancel(work, timing.limit) is True, "cancel of a delayed work must say True")
         queue.cancel(taken[2], timing.limit)
     gate.go.set()
 
@@ -183,20 +193,20 @@ def test_a_frozen_queue_accepts_and_holds(adapter: WorkQueueAdapter, stage: Stag
         works = [adapter.work(number) for number in range(20)]
         for number, work in enumerate(works):
             cpu = adapter.cpus()[number % len(adapter.cpus())] if kind == "percpu" else None
-            assert queue.enqueue(work, cpu=cpu) is True, "WQ-10: a frozen queue must accept works"
-        assert never(called), "WQ-10: a frozen queue called its function"
-        assert all(work.pending for work in works), "WQ-10: a work on a frozen queue is not pending"
+            holds("WQ-10", queue.enqueue(work, cpu=cpu) is True, "a frozen queue must accept works")
+        holds("WQ-10", never(called), "a frozen queue called its function")
+        holds("WQ-10", all(work.pending for work in works), "a work on a frozen queue is not pending")
         queue.thaw()
-        assert payloads.reached(20), f"WQ-10: after thaw {len(payloads.seen)} of 20 works were called"
+        holds("WQ-10", payloads.reached(20), f"after thaw {len(payloads.seen)} of 20 works were called")
         queue.flush(timing.limit)
         if kind == "ordered":
-            assert payloads.seen == list(range(20)), f"WQ-10: after thaw the order was {payloads.seen}"
+            holds("WQ-10", payloads.seen == list(range(20)), f"after thaw the order was {payloads.seen}")
         elif kind == "percpu":
             count = len(adapter.cpus())
             for first in range(count):
                 order = [number for number in payloads.seen if number % count == first]
-                assert order == sorted(order), f"WQ-10: after thaw the order of one CPU was {order}"
-        assert sorted(payloads.seen) == list(range(20)), f"WQ-10: after thaw 0 to 19 were called as {payloads.seen}"
+                holds("WQ-10", order == sorted(order), f"after thaw the order of one CPU was {order}")
+        holds("WQ-10", sorted(payloads.seen) == list(range(20)), f"after thaw 0 to 19 were called as {payloads.seen}")
 
 
 @pytest.mark.clause("WQ-10")
@@ -210,18 +220,18 @@ def test_freeze_holds_what_waits_and_lets_go_on_what_runs(adapter: WorkQueueAdap
     for number in range(3, 6):
         queue.enqueue(adapter.work(number))
     gate.go.set()
-    assert payloads.reached(1), "WQ-10: freeze stopped the work that was in its function"
+    holds("WQ-10", payloads.reached(1), "freeze stopped the work that was in its function")
     queue.freeze()  # a second freeze is no more frozen than one
-    assert not payloads.reached(2) if timing.limit <= 1 else never(threading.Event()), "frozen"
-    assert payloads.plain() == [], f"WQ-10: a frozen queue called {payloads.plain()}"
-    assert queue.cancel(_pending_of(adapter, queue), timing.limit) is True, "WQ-5: cancel on a frozen queue: True"
+    assert never(threading.Event())  # only a moment for what must not happen
+    holds("WQ-10", payloads.plain() == [], f"a frozen queue called {payloads.plain()}")
+    holds("WQ-5", queue.cancel(_pending_of(adapter, queue), timing.limit) is True, "cancel on a frozen queue: True")
     queue.thaw()
     queue.flush(timing.limit)
-    assert payloads.plain() == list(range(6)), f"WQ-10: after thaw the order was {payloads.plain()}"
+    holds("WQ-10", payloads.plain() == list(range(6)), f"after thaw the order was {payloads.plain()}")
     queue.thaw()
     queue.enqueue(adapter.work(6))
     queue.flush(timing.limit)
-    assert payloads.plain()[-1] == 6, "WQ-10: after thaw a queue must call what is enqueued"
+    holds("WQ-10", payloads.plain()[-1] == 6, "after thaw a queue must call what is enqueued")
 
 
 def _pending_of(adapter: WorkQueueAdapter, queue: WorkQueueLike) -> Any:
@@ -254,34 +264,34 @@ def test_nothing_is_lost_between_freeze_and_thaw(adapter: WorkQueueAdapter, stag
 
     together(stage, flicker, feed)
     queue.flush(timing.limit)
-    assert len(payloads.seen) == 3000, f"WQ-10: of 3000 works {len(payloads.seen)} were called"
+    holds("WQ-10", len(payloads.seen) == 3000, f"of 3000 works {len(payloads.seen)} were called")
     if kind != "max_active":
-        assert payloads.seen == list(range(3000)), "WQ-10: freezing and thawing broke the order"
+        holds("WQ-10", payloads.seen == list(range(3000)), "freezing and thawing broke the order")
 
 
 @pytest.mark.clause("WQ-10")
 @pytest.mark.capability("freeze")
 def test_disable_is_counted(adapter: WorkQueueAdapter, stage: Stage) -> None:
-    """Disabled twice: enqueue says False until it was enabled twice; then it is called; one enable too many is an error."""
+    """Disabled twice: enqueue says False until it was enabled twice; one enable too many is an error."""
     tally = Tally()
     queue, work, other = a_queue(adapter, stage, tally), adapter.work(), adapter.work()
     for _ in range(2):
         queue.disable(work, timing.limit)
-        assert queue.enqueue(work) is False, "WQ-10: enqueue of a disabled work must say False"
-        assert not work.pending, "WQ-10: a disabled work is pending"
-    assert queue.enqueue(other) is True, "WQ-10: disable of one work has disabled another"
+        holds("WQ-10", queue.enqueue(work) is False, "enqueue of a disabled work must say False")
+        holds("WQ-10", not work.pending, "a disabled work is pending")
+    holds("WQ-10", queue.enqueue(other) is True, "disable of one work has disabled another")
     queue.flush(timing.limit)
-    assert tally.runs == 1, "WQ-10: a disabled work was called"
-    assert queue.enable(work) is False, "WQ-10: disabled twice and enabled once, enable must say False"
-    assert queue.enqueue(work) is False, "WQ-10: enqueue of a work that is disabled once more must say False"
-    assert queue.enable(work) is True, "WQ-10: enabled as often as disabled, enable must say True"
+    holds("WQ-10", tally.runs == 1, "a disabled work was called")
+    holds("WQ-10", queue.enable(work) is False, "disabled twice and enabled once, enable must say False")
+    holds("WQ-10", queue.enqueue(work) is False, "enqueue of a work that is disabled once more must say False")
+    holds("WQ-10", queue.enable(work) is True, "enabled as often as disabled, enable must say True")
     queue.flush(timing.limit)
-    assert tally.runs == 1, "WQ-10: enable has called a work"
-    assert queue.enqueue(work) is True, "WQ-10: enqueue of a work that is enabled again must say True"
+    holds("WQ-10", tally.runs == 1, "enable has called a work")
+    holds("WQ-10", queue.enqueue(work) is True, "enqueue of a work that is enabled again must say True")
     queue.flush(timing.limit)
-    assert tally.runs == 2, f"WQ-10: enabled and enqueued once, it was called {tally.runs - 1} times"
+    holds("WQ-10", tally.runs == 2, f"enabled and enqueued once, it was called {tally.runs - 1} times")
     refuses("WQ-10", "one enable too many", adapter.usage_error, lambda: queue.enable(work))
-    assert queue.enqueue(work) is True, "WQ-10: a refused enable has changed the work"
+    holds("WQ-10", queue.enqueue(work) is True, "a refused enable has changed the work")
 
 
 @pytest.mark.clause("WQ-10", "WQ-5")
@@ -291,16 +301,16 @@ def test_disable_withdraws_and_waits(adapter: WorkQueueAdapter, stage: Stage) ->
     queue, payloads, gate = a_blocked_queue(adapter, stage)
     work, function = adapter.work("pending"), Lingering()
     queue.enqueue(work)
-    assert queue.disable(work, timing.limit) is True, "WQ-10: disable of a pending work must say True"
+    holds("WQ-10", queue.disable(work, timing.limit) is True, "disable of a pending work must say True")
     gate.go.set()
     running = adapter.work(function)
     queue.enqueue(running)
-    assert function.entered(), "WQ-3: an enqueued work did not run"
+    holds("WQ-3", function.entered(), "an enqueued work did not run")
     result = queue.disable(running, timing.limit)
-    assert function.ended, "WQ-10: disable returned before the call was over"
-    assert result is False, f"WQ-10: disable that had to wait said {result}, not False"
+    holds("WQ-10", function.ended, "disable returned before the call was over")
+    holds("WQ-10", result is False, f"disable that had to wait said {result}, not False")
     queue.flush(timing.limit)
-    assert payloads.plain() == [], f"WQ-10: disabled while pending, and called: {payloads.plain()}"
+    holds("WQ-10", payloads.plain() == [], f"disabled while pending, and called: {payloads.plain()}")
     queue.enable(work)
     queue.enable(running)
 
@@ -312,10 +322,10 @@ def test_a_disabled_work_takes_no_place(adapter: WorkQueueAdapter, stage: Stage)
     queue, _, gate = a_blocked_queue(adapter, stage, max_pending=3)
     work = adapter.work("disabled")
     queue.enqueue(work)
-    assert queue.disable(work, timing.limit) is True, "WQ-10: disable of a pending work must say True"
+    holds("WQ-10", queue.disable(work, timing.limit) is True, "disable of a pending work must say True")
     for _ in range(20):
-        assert queue.enqueue(work, block=False) is False, "WQ-10: enqueue of a disabled work must say False"
+        holds("WQ-10", queue.enqueue(work, block=False) is False, "enqueue of a disabled work must say False")
     room = len(_room(adapter, queue, 10))
-    assert room == 3, f"WQ-9: of 3 places none is taken, but {room} are left"
+    holds("WQ-9", room == 3, f"of 3 places none is taken, but {room} are left")
     queue.enable(work)
     gate.go.set()

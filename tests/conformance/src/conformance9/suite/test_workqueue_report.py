@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ..adapters_workqueue import WorkQueueAdapter, WorkQueueLike
-from .kit import Tally, together
-from .tools import Log, Stage, reported, timing
-from .works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
+from conformance9.adapters_workqueue import WorkQueueAdapter, WorkQueueLike
+from conformance9.suite.kit import Tally, together
+from conformance9.suite.tools import Log, Stage, holds, reported, timing
+from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
 
 class Unusual(BaseException):
@@ -42,17 +42,17 @@ def test_exceptions_are_reported_by_name_and_the_queue_goes_on(
         for work in works:
             queue.enqueue(work)
         queue.flush(timing.limit)
-        assert tally.runs == 10, f"WQ-11: of ten works, half of which raise, {tally.runs} were called"
-        assert reports.reached(5), f"WQ-11: 5 works raised, {len(reports.entries)} exceptions were reported"
-        assert len(reports.entries) == 5, f"WQ-11: 5 works raised, {len(reports.entries)} exceptions were reported"
+        holds("WQ-11", tally.runs == 10, f"of ten works, half of which raise, {tally.runs} were called")
+        holds("WQ-11", reports.reached(5), f"5 works raised, {len(reports.entries)} exceptions were reported")
+        holds("WQ-11", len(reports.entries) == 5, f"5 works raised, {len(reports.entries)} exceptions were reported")
         for error in reports.entries:
             text = "".join(traceback.format_exception(error))
-            assert "brittle queue" in text, f"WQ-11: the report does not name the queue: {text}"
-            assert f"piece {error.args[0]}" in text, f"WQ-11: the report does not name the work: {text}"
-        assert queue.enqueue(works[1]) is True, "WQ-11: a work that raised can't be enqueued again"
+            holds("WQ-11", "brittle queue" in text, f"the report does not name the queue: {text}")
+            holds("WQ-11", f"piece {error.args[0]}" in text, f"the report does not name the work: {text}")
+        holds("WQ-11", queue.enqueue(works[1]) is True, "a work that raised can't be enqueued again")
         queue.wait(works[1], timing.limit)
-        assert tally.runs == 11, "WQ-11: a work that raised was not called again"
-        assert reports.reached(6), "WQ-11: the second exception of a work was not reported"
+        holds("WQ-11", tally.runs == 11, "a work that raised was not called again")
+        holds("WQ-11", reports.reached(6), "the second exception of a work was not reported")
 
 
 @pytest.mark.clause("WQ-11", "WQ-4")
@@ -67,7 +67,7 @@ def test_who_waits_for_a_work_that_raises_gets_on(adapter: WorkQueueAdapter, sta
     queue, work = a_queue(adapter, stage, func), adapter.work()
     with reported() as reports:
         queue.enqueue(work)
-        assert gate.entered(), "WQ-3: an enqueued work did not run"
+        holds("WQ-3", gate.entered(), "an enqueued work did not run")
         threads = [
             stage.thread(lambda: queue.wait(work, timing.limit)),
             stage.thread(lambda: queue.cancel(work, timing.limit)),
@@ -76,15 +76,15 @@ def test_who_waits_for_a_work_that_raises_gets_on(adapter: WorkQueueAdapter, sta
         gate.go.set()
         for thread in threads:
             thread.join(timing.limit)
-            assert not thread.is_alive(), "WQ-11: who waits for a call that raises waits for ever"
-            assert thread.failure is None, f"WQ-11: who waits for a call that raises got {thread.failure!r}"  # type: ignore[attr-defined]
-        assert reports.reached(1), "WQ-11: the exception was not reported"
+            holds("WQ-11", not thread.is_alive(), "who waits for a call that raises waits for ever")
+            holds("WQ-11", thread.failure is None, f"who waits for a call that raises got {thread.failure!r}")
+        holds("WQ-11", reports.reached(1), "the exception was not reported")
 
 
 @pytest.mark.clause("WQ-11")
 @pytest.mark.capability("on_error")
 def test_on_error_takes_the_place_of_the_hook(adapter: WorkQueueAdapter, stage: Stage) -> None:
-    """on_error(exception, work) for this queue only; when it raises itself, both exceptions are not lost and the queue goes on."""
+    """on_error(exception, work) for this queue only; if it raises itself, that is reported and the queue goes on."""
     handled, tally = Log(), Tally()
 
     def func(work: Any, arg: Any) -> None:
@@ -103,17 +103,17 @@ def test_on_error_takes_the_place_of_the_hook(adapter: WorkQueueAdapter, stage: 
         for work in works:
             queue.enqueue(work)
         queue.flush(timing.limit)
-        assert handled.reached(2), f"WQ-11: 2 works raised, on_error was called {len(handled.entries)} times"
+        holds("WQ-11", handled.reached(2), f"2 works raised, on_error was called {len(handled.entries)} times")
         told = [(type(error), error.args, work) for error, work in handled.entries]
-        assert told == [(LookupError, (work.payload,), work) for work in works], f"WQ-11: on_error was given {told}"
-        assert not reports.entries, f"WQ-11: with on_error the hook was called too: {reports.entries}"
+        holds("WQ-11", told == [(LookupError, (work.payload,), work) for work in works], f"on_error was given {told}")
+        holds("WQ-11", not reports.entries, f"with on_error the hook was called too: {reports.entries}")
         other.enqueue(adapter.work("elsewhere"))
-        assert reports.reached(1), "WQ-11: on_error of one queue has taken the exception of another"
+        holds("WQ-11", reports.reached(1), "on_error of one queue has taken the exception of another")
         queue.enqueue(adapter.work("again"))
-        assert reports.reached(2), "WQ-11: an exception of on_error itself was not reported"
+        holds("WQ-11", reports.reached(2), "an exception of on_error itself was not reported")
         queue.enqueue(adapter.work("last"))
         queue.flush(timing.limit)
-        assert len(handled.entries) == 4, "WQ-11: after an exception of on_error the queue does not go on"
+        holds("WQ-11", len(handled.entries) == 4, "after an exception of on_error the queue does not go on")
         other.flush(timing.limit)
 
 
@@ -143,12 +143,12 @@ def test_counters_follow_each_work(adapter: WorkQueueAdapter, stage: Stage) -> N
         expected = dict.fromkeys(names, 0) | expected
         got = _counts(queue)
         wrong = {name: (got[name], expected[name]) for name in names if got[name] != expected[name]}
-        assert not wrong, f"WQ-12: {when}, counters are (got, expected): {wrong}"
+        holds("WQ-12", not wrong, f"{when}, counters are (got, expected): {wrong}")
 
     queue = a_queue(adapter, stage, func)
     expect("fresh")
     queue.enqueue(adapter.work("gate"))
-    assert gate.entered(), "WQ-3: an enqueued work did not run"
+    holds("WQ-3", gate.entered(), "an enqueued work did not run")
     expect("one in the function", enqueued=1, started=1, running=1)
     works = [adapter.work(number) for number in range(4)]
     for work in [*works, adapter.work("raise")]:
@@ -174,22 +174,24 @@ def test_counters_show_what_is_in_flight(adapter: WorkQueueAdapter, stage: Stage
     queue = a_queue(adapter, stage, Payloads(), max_active=3)
     for gate in gates:
         queue.enqueue(adapter.work(gate))
-    assert all(gate.entered() for gate in gates[:3]), "WQ-1: a queue with max_active=3 does not run 3 at once"
+    holds("WQ-1", all(gate.entered() for gate in gates[:3]), "a queue with max_active=3 does not run 3 at once")
     got = _counts(queue)
-    assert (got["running"], got["pending"]) == (3, 3), f"WQ-12: 3 of 6 works are in the function: {got}"
-    assert got["started"] - got["completed"] == 3, f"WQ-12: started - completed is not what is in flight: {got}"
+    holds("WQ-12", (got["running"], got["pending"]) == (3, 3), f"3 of 6 works are in the function: {got}")
+    holds("WQ-12", got["started"] - got["completed"] == 3, f"started - completed is not what is in flight: {got}")
     for gate in gates:
         gate.go.set()
     queue.drain(timing.limit)
     got = _counts(queue)
-    assert (got["started"], got["completed"], got["running"], got["pending"]) == (6, 6, 0, 0), f"WQ-12: drained: {got}"
+    holds(
+        "WQ-12", (got["started"], got["completed"], got["running"], got["pending"]) == (6, 6, 0, 0), f"drained: {got}"
+    )
 
 
 @pytest.mark.clause("WQ-12")
 @pytest.mark.capability("stats")
 @pytest.mark.parametrize("kind", KINDS)
 def test_counters_add_up_after_a_storm(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
-    """Threads that enqueue, cancel and wait: enqueued is started + cancelled; started is completed; none is in flight."""
+    """Threads that enqueue, cancel and wait: enqueued is started + cancelled, started is completed."""
     tally = Tally()
     queue = a_queue_of(kind, adapter, stage, tally)
     over, odd = threading.Event(), Log()
@@ -216,15 +218,15 @@ def test_counters_add_up_after_a_storm(adapter: WorkQueueAdapter, stage: Stage, 
     over.set()
     watcher.join(timing.limit)
     queue.drain(timing.limit)
-    assert not odd.entries, f"WQ-12: counters that can't be: {odd.entries[:1]}"
+    holds("WQ-12", not odd.entries, f"counters that can't be: {odd.entries[:1]}")
     enqueued = sum(pair[0] for pair in told)  # type: ignore[index]
     cancelled = sum(pair[1] for pair in told)  # type: ignore[index]
     expected = {"enqueued": enqueued, "started": tally.runs, "completed": tally.runs, "cancelled": cancelled}
     expected |= {"errors": 0, "pending": 0, "running": 0}
     got = _counts(queue)
-    assert got == expected, f"WQ-12: counters are {got}, but the threads count {expected}"
+    holds("WQ-12", got == expected, f"counters are {got}, but the threads count {expected}")
     counted = sum(queue.stats().wait_histogram)
-    assert counted == tally.runs, f"WQ-12: {tally.runs} works were started, the histogram of waits has {counted}"
+    holds("WQ-12", counted == tally.runs, f"{tally.runs} works were started, the histogram of waits has {counted}")
 
 
 @pytest.mark.clause("WQ-12")
@@ -234,7 +236,7 @@ def test_run_time_and_waits_are_measured(adapter: WorkQueueAdapter, stage: Stage
     queue, payloads, gate = a_blocked_queue(adapter, stage)
     inside = time.monotonic()
     before = list(queue.stats().wait_histogram)
-    assert sum(before) == 1, f"WQ-12: one work was started, the histogram of waits has {sum(before)}"
+    holds("WQ-12", sum(before) == 1, f"one work was started, the histogram of waits has {sum(before)}")
     earliest = time.monotonic()
     queue.enqueue(adapter.work("waits"))
     latest = time.monotonic()
@@ -244,15 +246,25 @@ def test_run_time_and_waits_are_measured(adapter: WorkQueueAdapter, stage: Stage
     queue.drain(timing.limit)
     end = time.monotonic()
     stats = queue.stats()
-    assert stats.run_seconds >= released - inside, (
-        f"WQ-12: a function took {released - inside:.4f} s at least, the run time is {stats.run_seconds:.4f} s"
+    holds(
+        "WQ-12",
+        stats.run_seconds >= released - inside,
+        f"a function took {released - inside:.4f} s at least, the run time is {stats.run_seconds:.4f} s",
     )
-    assert stats.run_seconds <= end - inside + timing.limit, "WQ-12: the run time is longer than the test took"
+    holds("WQ-12", stats.run_seconds <= end - inside + timing.limit, "the run time is longer than the test took")
     new = [bucket for bucket, count in enumerate(stats.wait_histogram) if count != before[bucket]]
-    assert len(new) == 1, f"WQ-12: one work more was started, the buckets that changed are {new}"
-    assert sum(stats.wait_histogram) == 2, f"WQ-12: two works were started, the histogram has {sum(stats.wait_histogram)}"
+    holds("WQ-12", len(new) == 1, f"one work more was started, the buckets that changed are {new}")
+    holds(
+        "WQ-12",
+        sum(stats.wait_histogram) == 2,
+        f"two works were started, the histogram has {sum(stats.wait_histogram)}",
+    )
     bounds = [0.0, *adapter.wait_bounds()]
     low, high = bounds[new[0]], bounds[new[0] + 1]
-    assert high >= released - latest, f"WQ-12: a wait of {released - latest:.4f} s at least is in the bucket {low}..{high} s"
-    assert low <= end - earliest, f"WQ-12: a wait of {end - earliest:.4f} s at most is in the bucket {low}..{high} s"
-    assert payloads.plain() == ["waits"], "WQ-1: the work was not called"
+    holds(
+        "WQ-12",
+        high >= released - latest,
+        f"a wait of {released - latest:.4f} s at least is in the bucket {low}..{high} s",
+    )
+    holds("WQ-12", low <= end - earliest, f"a wait of {end - earliest:.4f} s at most is in the bucket {low}..{high} s")
+    holds("WQ-1", payloads.plain() == ["waits"], "the work was not called")

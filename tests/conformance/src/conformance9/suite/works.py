@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..adapters_workqueue import WorkQueueAdapter, WorkQueueLike
-from .tools import Gate, Stage, need, timing
+from conformance9.adapters_workqueue import WorkQueueAdapter, WorkQueueLike
+from conformance9.suite.tools import Gate, Stage, need, timing
 
 __all__ = ["KINDS", "Payloads", "a_blocked_queue", "a_queue", "a_queue_of", "seen_by"]
 
