@@ -22,6 +22,8 @@ TASK_CAPABILITIES: dict[str, str] = {
     "jitter": "jitter coalesces wake-ups (TK-11)",
     "periodic": "periodic tasks (TK-13)",
     "context": "tasks with a contextvars.Context (TK-15)",
+    "fork": "usable in a fork child, where everything is unscheduled (TK-14)",
+    "exit": "what is scheduled runs at exit, armed timers do not fire (TK-14)",
     "drop": "a queue dropped without close finishes its tasks with a ResourceWarning (TK-16)",
 }
 

@@ -197,5 +197,5 @@ def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> 
     try:
         yield lambda: calls
     finally:
-        threading.settrace(before)  # type: ignore[arg-type]  # None is what it takes too
+        threading.settrace(before)  # None is what it takes too
         calls = budget

@@ -197,7 +197,7 @@ def test_a_task_that_reschedules_itself_cannot_outrun_cancels(adapter: TaskAdapt
         task = adapter.task(fn)
         queue.schedule(task)
         if number % 3:
-            together(stage, *[lambda task=task: task.cancel(timeout=timing.limit)] * (1 + number % 4))  # type: ignore[misc]
+            together(stage, *[lambda task=task: task.cancel(timeout=timing.limit)] * (1 + number % 4))
         else:
             task.cancel(timeout=timing.limit)
         runs = tally.runs

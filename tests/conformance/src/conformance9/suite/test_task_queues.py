@@ -7,6 +7,7 @@ import gc
 import os
 import threading
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -187,7 +188,7 @@ def test_a_private_queue_keeps_each_scheduler_s_order(adapter: TaskAdapter, stag
 
             queue.schedule(adapter.task(fn))
 
-    together(stage, *[lambda which=which: body(which) for which in range(4)])  # type: ignore[misc]
+    together(stage, *[lambda which=which: body(which) for which in range(4)])
     queue.drain(timing.limit)
     holds("TK-5", function.most == 1, f"{function.most} tasks of a serial queue ran at once")
     for which in range(4):
@@ -490,7 +491,7 @@ def test_destroy_is_for_idle_tasks_and_final(adapter: TaskAdapter, stage: Stage)
     queue.drain(timing.limit)
     for task in (running, pending):
         task.destroy()
-        refuses("TK-10", "schedule of a destroyed task", adapter.usage_error, lambda task=task: queue.schedule(task))
+        refuses("TK-10", "schedule of a destroyed task", adapter.usage_error, partial(queue.schedule, task))
         refuses("TK-10", "destroy of a destroyed task", adapter.usage_error, task.destroy)
         holds("TK-10", not task.pending, "a destroyed task is pending")
     queue.drain(timing.limit)

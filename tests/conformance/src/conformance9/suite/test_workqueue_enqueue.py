@@ -49,10 +49,7 @@ def test_order_is_kept_for_what_comes_while_the_function_runs(adapter: WorkQueue
     queue, payloads, gate = a_blocked_queue(adapter, stage)
     together(
         stage,
-        *[
-            lambda which=which: [queue.enqueue(adapter.work((which, n))) for n in range(250)]  # type: ignore[misc]
-            for which in range(4)
-        ],
+        *[lambda which=which: [queue.enqueue(adapter.work((which, n))) for n in range(250)] for which in range(4)],
     )
     gate.go.set()
     queue.flush(timing.limit)
@@ -320,9 +317,11 @@ def test_enqueue_may_interrupt_itself(adapter: WorkQueueAdapter, stage: Stage, k
     def enqueue() -> None:
         holds("WQ-3", queue.enqueue(adapter.work(next(numbers))) is True, "enqueue of an idle work must say True")
 
-    holds(
-        "WQ-3", interrupted_everywhere(three, enqueue), "enqueue can't be interrupted"
-    )
+    def three() -> None:
+        for _ in range(3):
+            enqueue()
+
+    holds("WQ-3", interrupted_everywhere(three, enqueue), "enqueue can't be interrupted")
     queue.flush(timing.limit)
     count = next(numbers)
     holds("WQ-3", sorted(payloads.seen) == list(range(count)), f"of {count} works {len(payloads.seen)} calls were made")

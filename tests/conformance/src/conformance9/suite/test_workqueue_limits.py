@@ -137,7 +137,7 @@ def test_places_are_never_lost_or_made(adapter: WorkQueueAdapter, stage: Stage, 
             if number % 7 == 0 and queue.cancel(work, timing.limit):
                 withdrawn.add(work.payload)
 
-    together(stage, *[lambda which=which: storm(which) for which in range(3)])  # type: ignore[misc]
+    together(stage, *[lambda which=which: storm(which) for which in range(3)])
     queue.flush(timing.limit)
     expected = sorted(set(accepted.entries) - set(withdrawn.entries))
     holds(

@@ -219,8 +219,8 @@ def test_counters_add_up_after_a_storm(adapter: WorkQueueAdapter, stage: Stage, 
     watcher.join(timing.limit)
     queue.drain(timing.limit)
     holds("WQ-12", not odd.entries, f"counters that can't be: {odd.entries[:1]}")
-    enqueued = sum(pair[0] for pair in told)  # type: ignore[index]
-    cancelled = sum(pair[1] for pair in told)  # type: ignore[index]
+    enqueued = sum(pair[0] for pair in told)
+    cancelled = sum(pair[1] for pair in told)
     expected = {"enqueued": enqueued, "started": tally.runs, "completed": tally.runs, "cancelled": cancelled}
     expected |= {"errors": 0, "pending": 0, "running": 0}
     got = _counts(queue)

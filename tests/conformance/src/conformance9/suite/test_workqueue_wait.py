@@ -101,7 +101,7 @@ def test_wait_is_bounded_though_the_work_comes_again_and_again(
     stage.at_end(stop.set)
     work = adapter.work()
     queue.enqueue(work)
-    
+
     def wait() -> None:
         for _ in range(30):
             queue.wait(work, timing.limit)
