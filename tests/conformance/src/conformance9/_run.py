@@ -32,9 +32,10 @@ class Run:
         options = config.option
         self.config = config
         self.thorough = bool(options.conformance_thorough)
-        if options.conformance_seed is None:
-            options.conformance_seed = time.time_ns() % 2**32  # xdist hands options on to the workers
-        self.seed = int(options.conformance_seed)
+        seed = options.conformance_seed
+        if seed is None:  # an xdist worker is told the controller's, see below
+            seed = getattr(config, "workerinput", {}).get(PROPERTY, time.time_ns() % 2**32)
+        self.seed = int(seed)
         self.only = {name.strip() for text in options.conformance_clause or () for name in text.split(",")}
         if unknown := self.only - CLAUSES.keys():
             raise pytest.UsageError(f"no such clause: {', '.join(sorted(unknown))}")
@@ -55,6 +56,11 @@ class Run:
         """The implementations that the tests of a file of the suite are for."""
         layer = file_name.removeprefix("test_").removesuffix(".py").partition("_")[0]
         return [each for each in self.implementations if each.layer == layer]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist's: every worker draws from the same seed."""
+        node.workerinput[PROPERTY] = self.seed
 
     # --- which tests
 
@@ -143,6 +149,13 @@ class Run:
             *(["--conformance-thorough"] if self.thorough else []),
         ]
         return " ".join(words)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """What is not claimed is neither passed nor skipped: a category of its own."""
+        properties = dict(getattr(report, "user_properties", ()))
+        if report.skipped and properties.get(PROPERTY, {}).get("missing"):
+            return "not claimed", "-", "NOT CLAIMED"
+        return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect; under xdist the controller sees the reports of all workers."""
