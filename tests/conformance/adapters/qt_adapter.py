@@ -1,4 +1,4 @@
-"""The adapter of Qt's QThreadPool (PySide6): runnables that can be taken back, idle threads that expire."""
+"""The adapter of Qt's QThreadPool (PySide6): functions on threads that are made on demand and expire."""
 
 from __future__ import annotations
 
@@ -6,51 +6,29 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QRunnable, QThreadPool
-
-
-class Runnable(QRunnable):
-    """One schedule of a job."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__()
-        self.setAutoDelete(False)  # Python owns it
-        self.job = job
-
-    def run(self) -> None:
-        """On a thread of the pool; the runnable is of no use any more when the function has begun."""
-        self.job.fn(self.job)
-        self.job.runnables.discard(self)
+from PySide6.QtCore import QThreadPool
 
 
 class Job:
-    """A function, and the runnables of its schedules."""
+    """A function."""
 
     def __init__(self, fn: Callable[[Any], object], interlock: Any = None, name: str | None = None) -> None:
         self.fn, self.interlock = fn, interlock or threading.RLock()
-        self.runnables: set[Runnable] = set()
 
     def done(self) -> None:
-        """A runnable is done when it returns."""
+        """Qt knows no other end than the function's return."""
 
 
 class Pool:
     """A QThreadPool of its own."""
 
-    def __init__(self, expiry: float) -> None:
+    def __init__(self) -> None:
         self.qt = QThreadPool()
         self.qt.setMaxThreadCount(10_000)
-        self.set_expiry(expiry)
-
-    def set_expiry(self, seconds: float) -> None:
-        """The idle time of its threads."""
-        self.qt.setExpiryTimeout(max(1, round(seconds * 1000)))
 
     def schedule(self, job: Job) -> bool:
         """Each start is a run."""
-        runnable = Runnable(job)
-        job.runnables.add(runnable)
-        self.qt.start(runnable)
+        self.qt.start(lambda: job.fn(job))
         return True
 
     def put(self, timeout: float | None = None) -> None:
@@ -59,7 +37,7 @@ class Pool:
 
 
 class Qt:
-    """Claims threads on demand, as many as are asked for, that expire when idle; the end of a pool waits."""
+    """Claims threads on demand, as many as need be (its limit is a setting), in order; the end of a pool waits."""
 
     implementation = "Qt QThreadPool"
     capabilities = frozenset({"lazy", "unlimited", "put waits", "order"})
@@ -67,7 +45,7 @@ class Qt:
 
     def get(self, pri: int = -1) -> Pool:
         """A pool of its own."""
-        return Pool(30)
+        return Pool()
 
     def settle(self) -> None:
         """Threads expire by themselves."""

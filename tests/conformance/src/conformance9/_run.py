@@ -22,6 +22,7 @@ from .clauses import CLAUSES
 from .plugin import LAYERS, SUITE
 
 PROPERTY = "conformance9"
+SUITE_WORD = "conformance9/suite/"
 _EXIT_LIMIT = 15.0
 
 
@@ -159,6 +160,9 @@ class Run:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect; under xdist the controller sees the reports of all workers."""
+        if report.failed and PROPERTY not in dict(report.user_properties) and SUITE_WORD in report.nodeid:
+            self.failed = True
+            self.report.crashes.append(report.nodeid.rpartition("::")[2])  # a worker of xdist died of it
         for name, value in report.user_properties:
             if name == PROPERTY:
                 self.failed |= report.failed
