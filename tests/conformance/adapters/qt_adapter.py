@@ -6,7 +6,20 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QThreadPool
+from PySide6.QtCore import QRunnable, QThreadPool
+
+
+class Runnable(QRunnable):
+    """One schedule of a job."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.setAutoDelete(False)  # Python owns it, and keeps it until the pool has ended
+        self.job = job
+
+    def run(self) -> None:
+        """On a thread of the pool."""
+        self.job.fn(self.job)
 
 
 class Job:
@@ -25,15 +38,18 @@ class Pool:
     def __init__(self) -> None:
         self.qt = QThreadPool()
         self.qt.setMaxThreadCount(10_000)
+        self.kept: list[Runnable] = []
 
     def schedule(self, job: Job) -> bool:
         """Each start is a run."""
-        self.qt.start(lambda: job.fn(job))
+        self.kept.append(Runnable(job))
+        self.qt.start(self.kept[-1])
         return True
 
     def put(self, timeout: float | None = None) -> None:
         """Waits for all jobs and threads."""
         self.qt.waitForDone()
+        self.kept.clear()
 
 
 class Qt:
