@@ -8,6 +8,10 @@ from typing import Any
 
 from PySide6.QtCore import QRunnable, QThreadPool
 
+# PySide6 6.10 gives back one reference too many to the None that run() returns. Before Python 3.12, where None became
+# immortal, that ends in "deallocating None"; so here are some to spare.
+_spare = [None] * 2_000_000
+
 
 class Runnable(QRunnable):
     """One schedule of a job."""
