@@ -8,8 +8,8 @@ from typing import Any
 
 from PySide6.QtCore import QRunnable, QThreadPool
 
-# PySide6 6.10 gives back one reference too many to the None that run() returns. Before Python 3.12, where None became
-# immortal, that ends in "deallocating None"; so here are some to spare.
+# PySide6 (6.12, say) gives back one reference too many to the None that run() returns. Before Python 3.12, where
+# None became immortal, that ends in "deallocating None"; so here are some to spare.
 _spare = [None] * 2_000_000
 
 

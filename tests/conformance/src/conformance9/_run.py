@@ -40,16 +40,21 @@ class Run:
         self.only = {name.strip() for text in options.conformance_clause or () for name in text.split(",")}
         if unknown := self.only - CLAUSES.keys():
             raise pytest.UsageError(f"no such clause: {', '.join(sorted(unknown))}")
+        lines: list[tuple[str, str, list[str]]]
         #: True for a run about one implementation, False where several are tested among other tests.
         self.single = bool(options.conformance_adapter)
         if self.single:
-            pairs = [(options.conformance_layer, options.conformance_adapter)]
+            lines = [(options.conformance_layer, options.conformance_adapter, [])]
             directory = config.invocation_params.dir
         else:
-            lines = config.getini("conformance_adapters")
-            pairs = [_pair(line) for line in lines]
+            lines = [_parse(line) for line in config.getini("conformance_adapters")]
             directory = config.rootpath
-        self.implementations = [Implementation(layer, spec, directory) for layer, spec in pairs]
+        self.implementations = [Implementation(layer, spec, directory) for layer, spec, _ in lines]
+        #: Markers that the tests of an implementation get, by the ini option.
+        self.marks = {
+            tested: [getattr(pytest.mark, name) for name in names]
+            for tested, (_, _, names) in zip(self.implementations, lines, strict=True)
+        }
         self.report = Report(self.implementations, self.seed, self.thorough, complete=not self.only)
         self.failed = False
 
@@ -82,7 +87,8 @@ class Run:
         if "adapter" in metafunc.fixturenames and _of_the_suite(metafunc.definition):
             found = self.adapters_for(metafunc.definition.path.name)
             if not self.single:
-                metafunc.parametrize("adapter", found, indirect=True, ids=[each.id for each in found])
+                values = [pytest.param(each, id=each.id, marks=self.marks[each]) for each in found]
+                metafunc.parametrize("adapter", values, indirect=True)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out the long ones and those of other clauses, as asked."""
@@ -193,11 +199,12 @@ def _stderr() -> int:
     return os.dup(2)
 
 
-def _pair(line: str) -> tuple[str, str]:
-    layer, _, spec = line.partition(" ")
-    if layer not in LAYERS or not spec.strip():
-        raise pytest.UsageError(f"conformance_adapters: a line is LAYER MODULE:CLASS, not {line!r}")
-    return layer, spec.strip()
+def _parse(line: str) -> tuple[str, str, list[str]]:
+    """A line of the ini option: LAYER ADAPTER [MARKER ...]."""
+    layer, *rest = line.split()
+    if layer not in LAYERS or not rest:
+        raise pytest.UsageError(f"conformance_adapters: a line is LAYER MODULE:CLASS [MARKER ...], not {line!r}")
+    return layer, rest[0], rest[1:]
 
 
 def _of_the_suite(item: pytest.Item | Any) -> bool:
