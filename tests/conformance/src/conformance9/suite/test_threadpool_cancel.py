@@ -128,7 +128,7 @@ def test_true_means_never_and_false_means_entered(crew: Crew, worker: str, thoro
     job = crew.adapter.job(fn, lock)
     if worker == "busy":
         crew.threads("TP-25", pool, 2)
-    for number in range(20_000 if thorough else (60 if worker == "cold" else 3_000)):
+    for number in range(20_000 if thorough else (30 if worker == "cold" else 3_000)):
         if worker == "cold":
             crew.adapter.settle()
         before = runs
