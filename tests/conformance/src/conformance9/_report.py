@@ -62,6 +62,8 @@ class Report:
         self.thorough = thorough
         self.complete = complete
         self.results: list[Result] = []
+        #: Tests that took the process down; it is not known for which implementation.
+        self.crashes: list[str] = []
 
     @property
     def empty(self) -> bool:
@@ -87,7 +89,9 @@ class Report:
         """The badge of implementation `number`, in the form that badge services take (an endpoint badge)."""
         counts = self.counts(number)
         message = f"{counts['pass']} pass, {counts['fail']} fail, {counts['not claimed']} not claimed"
-        colour = "red" if counts["fail"] else "brightgreen" if not counts["not claimed"] else "green"
+        if self.crashes:
+            message += f", {len(self.crashes)} crashed"
+        colour = "red" if counts["fail"] or self.crashes else "brightgreen" if not counts["not claimed"] else "green"
         label = f"conformance9 {self.implementations[number].layer}"
         return {"schemaVersion": 1, "label": label, "message": message, "color": colour}
 
@@ -106,6 +110,8 @@ class Report:
                     out.write(line, **{colour: True})
                     out.write_line(f"{_count(row.tests):9} {row.note or CLAUSES[row.clause].text}".rstrip())
             badge = self.badge(number)
+            for name in self.crashes:
+                out.write_line(f"the process died in {name}", red=True)
             out.write_line(f"{badge['label']}: {badge['message']} ({tested.name}, seed {self.seed})")
 
     def as_dict(self) -> dict[str, Any]:
@@ -162,6 +168,7 @@ class Report:
             "seed": self.seed,
             "thorough": self.thorough,
             "complete": self.complete,
+            "crashes": self.crashes,
         }
 
 

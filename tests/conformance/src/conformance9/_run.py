@@ -22,6 +22,7 @@ from .clauses import CLAUSES
 from .plugin import LAYERS, SUITE
 
 PROPERTY = "conformance9"
+SUITE_WORD = "conformance9/suite/"
 _EXIT_LIMIT = 15.0
 
 
@@ -32,22 +33,28 @@ class Run:
         options = config.option
         self.config = config
         self.thorough = bool(options.conformance_thorough)
-        if options.conformance_seed is None:
-            options.conformance_seed = time.time_ns() % 2**32  # xdist hands options on to the workers
-        self.seed = int(options.conformance_seed)
+        seed = options.conformance_seed
+        if seed is None:  # an xdist worker is told the controller's, see below
+            seed = getattr(config, "workerinput", {}).get(PROPERTY, time.time_ns() % 2**32)
+        self.seed = int(seed)
         self.only = {name.strip() for text in options.conformance_clause or () for name in text.split(",")}
         if unknown := self.only - CLAUSES.keys():
             raise pytest.UsageError(f"no such clause: {', '.join(sorted(unknown))}")
+        lines: list[tuple[str, str, list[str]]]
         #: True for a run about one implementation, False where several are tested among other tests.
         self.single = bool(options.conformance_adapter)
         if self.single:
-            pairs = [(options.conformance_layer, options.conformance_adapter)]
+            lines = [(options.conformance_layer, options.conformance_adapter, [])]
             directory = config.invocation_params.dir
         else:
-            lines = config.getini("conformance_adapters")
-            pairs = [_pair(line) for line in lines]
+            lines = [_parse(line) for line in config.getini("conformance_adapters")]
             directory = config.rootpath
-        self.implementations = [Implementation(layer, spec, directory) for layer, spec in pairs]
+        self.implementations = [Implementation(layer, spec, directory) for layer, spec, _ in lines]
+        #: Markers that the tests of an implementation get, by the ini option.
+        self.marks = {
+            tested: [getattr(pytest.mark, name) for name in names]
+            for tested, (_, _, names) in zip(self.implementations, lines, strict=True)
+        }
         self.report = Report(self.implementations, self.seed, self.thorough, complete=not self.only)
         self.failed = False
 
@@ -55,6 +62,11 @@ class Run:
         """The implementations that the tests of a file of the suite are for."""
         layer = file_name.removeprefix("test_").removesuffix(".py").partition("_")[0]
         return [each for each in self.implementations if each.layer == layer]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist's: every worker draws from the same seed."""
+        node.workerinput[PROPERTY] = self.seed
 
     # --- which tests
 
@@ -75,7 +87,8 @@ class Run:
         if "adapter" in metafunc.fixturenames and _of_the_suite(metafunc.definition):
             found = self.adapters_for(metafunc.definition.path.name)
             if not self.single:
-                metafunc.parametrize("adapter", found, indirect=True, ids=[each.id for each in found])
+                values = [pytest.param(each, id=each.id, marks=self.marks[each]) for each in found]
+                metafunc.parametrize("adapter", values, indirect=True)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out the long ones and those of other clauses, as asked."""
@@ -144,8 +157,18 @@ class Run:
         ]
         return " ".join(words)
 
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """What is not claimed is neither passed nor skipped: a category of its own."""
+        properties = dict(getattr(report, "user_properties", ()))
+        if report.skipped and properties.get(PROPERTY, {}).get("missing"):
+            return "not claimed", "-", "NOT CLAIMED"
+        return None
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect; under xdist the controller sees the reports of all workers."""
+        if report.failed and PROPERTY not in dict(report.user_properties) and SUITE_WORD in report.nodeid:
+            self.failed = True
+            self.report.crashes.append(report.nodeid.rpartition("::")[2])  # a worker of xdist died of it
         for name, value in report.user_properties:
             if name == PROPERTY:
                 self.failed |= report.failed
@@ -176,11 +199,12 @@ def _stderr() -> int:
     return os.dup(2)
 
 
-def _pair(line: str) -> tuple[str, str]:
-    layer, _, spec = line.partition(" ")
-    if layer not in LAYERS or not spec.strip():
-        raise pytest.UsageError(f"conformance_adapters: a line is LAYER MODULE:CLASS, not {line!r}")
-    return layer, spec.strip()
+def _parse(line: str) -> tuple[str, str, list[str]]:
+    """A line of the ini option: LAYER ADAPTER [MARKER ...]."""
+    layer, *rest = line.split()
+    if layer not in LAYERS or not rest:
+        raise pytest.UsageError(f"conformance_adapters: a line is LAYER MODULE:CLASS [MARKER ...], not {line!r}")
+    return layer, rest[0], rest[1:]
 
 
 def _of_the_suite(item: pytest.Item | Any) -> bool:

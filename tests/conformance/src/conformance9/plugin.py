@@ -2,7 +2,7 @@
 
 What a conformance run needs is in `_run`, which is loaded only if there is an implementation to test. It is told by
 ``--conformance-adapter`` and ``--conformance-layer``, or, for a project that tests several implementations in its
-ordinary test run, by the ini option ``conformance_adapters``: lines of the form ``LAYER MODULE:CLASS``.
+ordinary test run, by the ini option ``conformance_adapters``: lines of the form ``LAYER MODULE:CLASS [MARKER ...]``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--conformance-report-html", metavar="FILE", help="write the report as one self-contained page")
     parser.addini(
         "conformance_adapters",
-        "implementations to test where no adapter is given: lines of LAYER MODULE:CLASS",
+        "implementations to test where no adapter is given: lines of LAYER MODULE:CLASS [MARKER ...]",
         type="linelist",
     )
 

@@ -53,7 +53,7 @@ class Crew:
         return percpu
 
     def job(
-        self, body: Callable[[Any], object] = lambda job: None, interlock: Any = None, name: str | None = None
+        self, body: Callable[..., object] = lambda job: None, interlock: Any = None, name: str | None = None
     ) -> Any:
         """A job that runs ``body(job)`` and then calls done(); what the body raises fails the test."""
 
@@ -71,7 +71,7 @@ class Crew:
         with job.interlock:
             return pool.schedule(job)
 
-    def run(self, clause: str, pool: Any, body: Callable[[], Any]) -> Any:
+    def run(self, clause: str, pool: Any, body: Callable[..., Any]) -> Any:
         """Run `body` as a job of `pool`; what it returns or raises."""
         over = threading.Event()
         outcome: list[Any] = []

@@ -226,11 +226,16 @@ def test_an_item_for_each_run_is_never_lost(crew: Crew, thorough: bool) -> None:
                 condition.notify_all()
 
     job = crew.adapter.job(consume, condition)
-    for number in range(20_000 if thorough else 2_000):
+    number = 0
+
+    def more() -> bool:
+        return seen > number
+
+    for number in range(20_000 if thorough else 2_000):  # `more` reads it
         with condition:
             items += 1
             pool.schedule(job)
-            arrived = condition.wait_for(lambda number=number: seen > number, timing.limit)
+            arrived = condition.wait_for(more, timing.limit)
         holds("TP-22", arrived, f"item {number} was lost")
 
 
@@ -358,11 +363,18 @@ class Odd(BaseException):
     """Not an Exception."""
 
 
-ENDINGS = {
-    "returns": lambda: None,
-    "raises": lambda: (_ for _ in ()).throw(ValueError("on purpose")),
-    "raises-odd": lambda: (_ for _ in ()).throw(Odd("on purpose")),
+ENDINGS: dict[str, BaseException | None] = {
+    "returns": None,
+    "raises": ValueError("on purpose"),
+    "raises-odd": Odd("on purpose"),
 }
+
+
+def end(ending: str) -> None:
+    """Return, or raise."""
+    error = ENDINGS[ending]
+    if error is not None:
+        raise error
 
 
 @pytest.mark.clause("TP-24")
@@ -375,7 +387,7 @@ def test_a_function_that_ends_without_done(crew: Crew, ending: str) -> None:
 
     def fn(job: Any) -> None:
         ran.add(threading.get_native_id())
-        ENDINGS[ending]()
+        end(ending)
 
     job = crew.adapter.job(fn, None, "forgetful")
     with reported() as log:
@@ -419,7 +431,7 @@ def test_who_waits_for_a_job_that_forgets_done_is_released(crew: Crew, ending: s
 
     def fn(job: Any) -> None:
         gate()
-        ENDINGS[ending]()
+        end(ending)
 
     job = crew.adapter.job(fn)
 

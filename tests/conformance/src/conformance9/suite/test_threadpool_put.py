@@ -169,7 +169,7 @@ def test_a_put_with_a_time_limit_ends_in_time(crew: Crew) -> None:
     holds("TP-9", wait_until(lambda: not crew.fresh()), "the pool did not go when its job was over")
 
 
-@pytest.mark.capability("put waits")
+@pytest.mark.capability("put waits", "shared")
 def test_a_job_that_schedules_another_while_put_waits(crew: Crew) -> None:
     """TP-9: put waits for what its jobs schedule meanwhile, too."""
     for _ in range(20):

@@ -51,11 +51,16 @@ def test_schedule_until_12345(crew: Crew, kind: str) -> None:
             job.done()
 
     job = crew.adapter.job(fn, condition)
+    seen = 0
+
+    def more() -> bool:
+        return count > seen
+
     with condition:
         while count < GOAL:
             seen = count
             pool.schedule(job)
-            in_time = condition.wait_for(lambda seen=seen: count > seen, LIMIT * max(1, timing.scale))
+            in_time = condition.wait_for(more, LIMIT * max(1, timing.scale))
             holds("TP-22", in_time, f"schedule number {seen + 1} of {GOAL} was not run within {LIMIT:g} s")
             holds("TP-21", count == seen + 1, f"schedule number {seen + 1} led to {count - seen} runs")
 

@@ -119,7 +119,7 @@ class Stage:
 
     def __init__(self) -> None:
         self._gates: list[Gate] = []
-        self._ends: list[Callable[[], object]] = []
+        self._ends: list[Callable[..., object]] = []
         self.threads: list[Started] = []
 
     def gate(self) -> Gate:
@@ -128,11 +128,11 @@ class Stage:
         self._gates.append(gate)
         return gate
 
-    def at_end(self, end: Callable[[], object]) -> None:
+    def at_end(self, end: Callable[..., object]) -> None:
         """Call `end` at the end; last come, first called."""
         self._ends.append(end)
 
-    def thread(self, body: Callable[[], object]) -> Started:
+    def thread(self, body: Callable[..., object]) -> Started:
         """Run `body` on a thread, which is joined at the end; what it raised fails the test then."""
         thread = Started(body)
         self.threads.append(thread)
@@ -171,7 +171,7 @@ class Stage:
 class Started(threading.Thread):
     """A daemon thread that is started when made and keeps what its body raised or returned."""
 
-    def __init__(self, body: Callable[[], object]) -> None:
+    def __init__(self, body: Callable[..., object]) -> None:
         super().__init__(daemon=True)
         self._body = body
         self.failure: BaseException | None = None
@@ -193,7 +193,7 @@ def need(adapter: Any, *capabilities: str) -> None:
         raise NotClaimed(lacks)
 
 
-def within(clause: str, what: str, call: Callable[[], Any], seconds: float | None = None) -> Any:
+def within(clause: str, what: str, call: Callable[..., Any], seconds: float | None = None) -> Any:
     """Run `call` on a thread and return what it returns; if it takes longer than the limit, `clause` is broken."""
     thread = Started(call)
     thread.join(seconds or timing.limit)
@@ -204,7 +204,7 @@ def within(clause: str, what: str, call: Callable[[], Any], seconds: float | Non
 
 
 def refuses(
-    clause: str, what: str, errors: type[Exception] | tuple[type[Exception], ...], call: Callable[[], object]
+    clause: str, what: str, errors: type[Exception] | tuple[type[Exception], ...], call: Callable[..., object]
 ) -> None:
     """Assert that `call` raises one of `errors`."""
     try:
@@ -243,7 +243,7 @@ def retire_threads(adapter: Any, at_most: int) -> int:
         os.sched_yield()
 
 
-def wait_until(condition: Callable[[], object], seconds: float | None = None) -> bool:
+def wait_until(condition: Callable[..., object], seconds: float | None = None) -> bool:
     """Look until `condition()` is true or the limit is over; whether it is."""
     deadline = time.monotonic() + (seconds or timing.limit)
     pause = 0.0005
@@ -360,7 +360,7 @@ def swallow_reports() -> contextlib.AbstractContextManager[Log]:
     return reported()
 
 
-def interrupted_everywhere(operation: Callable[[], object], interrupt: Callable[[], object]) -> int:
+def interrupted_everywhere(operation: Callable[..., object], interrupt: Callable[..., object]) -> int:
     """Run `operation` on a thread of its own with `interrupt` called between any two bytecodes of it.
 
     How often it was called; AssertionError if the thread hangs or `operation` raised.
