@@ -129,7 +129,7 @@ def together(stage: Stage, *bodies: Callable[..., object]) -> list[Any]:
         barrier.wait(timing.limit)
         return body()
 
-    threads = [stage.thread(lambda body=body: guarded(body)) for body in bodies]  # type: ignore[misc]
+    threads = [stage.thread(lambda body=body: guarded(body)) for body in bodies]
     results = []
     for thread in threads:
         thread.join(3 * timing.limit)

@@ -172,7 +172,7 @@ def test_a_cpu_that_may_not_be_used_is_refused(adapter: WorkQueueAdapter, stage:
     tally = Tally()
     queue, work = a_queue(adapter, stage, tally, percpu=True), adapter.work()
     for cpu in (99_999, -1):
-        refuses("WQ-2", f"CPU {cpu}", adapter.cpu_error, lambda cpu=cpu: queue.enqueue(work, cpu=cpu))  # type: ignore[misc]
+        refuses("WQ-2", f"CPU {cpu}", adapter.cpu_error, lambda cpu=cpu: queue.enqueue(work, cpu=cpu))
         holds("WQ-2", not work.pending, "a refused enqueue left the work pending")
     holds("WQ-2", queue.enqueue(work, cpu=adapter.cpus()[0]) is True, "a refused enqueue has changed the work")
     queue.flush(timing.limit)

@@ -58,10 +58,7 @@ def test_who_blocks_on_a_full_queue_goes_on_when_there_is_room(adapter: WorkQueu
     queue, payloads, gate = a_blocked_queue(adapter, stage, max_pending=2)
     holds("WQ-9", len(_room(adapter, queue, 10)) == 2, "a queue with max_pending=2 must take 2 works")
     works, inside = [adapter.work(number) for number in range(5)], Log()
-    threads = [
-        stage.thread(lambda work=work: inside.add(queue.enqueue(work, timeout=timing.limit)))  # type: ignore[misc]
-        for work in works
-    ]
+    threads = [stage.thread(lambda work=work: inside.add(queue.enqueue(work, timeout=timing.limit))) for work in works]
     assert never(gate.ended), "the test's own gate opened too early"
     holds("WQ-9", not inside.entries, "enqueue on a full queue returned though there was no room")
     holds("WQ-9", not any(work.pending for work in works), "a work whose enqueue blocks is pending")

@@ -48,7 +48,7 @@ def test_wait_for_one_that_has_to_wait_itself(adapter: WorkQueueAdapter, stage: 
         queue.wait(works[which], timing.limit)
         verdicts.add((which, functions[which].ended))
 
-    threads = [stage.thread(lambda which=which: wait(which)) for which in (0, 1, 2) * 4]  # type: ignore[misc]
+    threads = [stage.thread(lambda which=which: wait(which)) for which in (0, 1, 2) * 4]
     gate.go.set()
     holds("WQ-4", verdicts.reached(12), f"of 12 threads that wait for 3 works {len(verdicts.entries)} returned")
     early = [which for which, ended in verdicts.entries if not ended]
