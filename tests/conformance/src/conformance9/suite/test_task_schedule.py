@@ -188,6 +188,27 @@ def test_done_ends_the_run_for_who_cancels(adapter: TaskAdapter, stage: Stage) -
     holds("TK-2", destroyed.wait(timing.limit), "after done() the task may be destroyed")
 
 
+@pytest.mark.clause("TK-2", "TK-6")
+def test_done_wakes_who_waits_for_the_run(adapter: TaskAdapter, stage: Stage) -> None:
+    """Who waits in cancel when done() is called goes on, though the function does not return."""
+    queue, first, lingers = a_queue(adapter, stage), stage.gate(), stage.gate()
+
+    def fn(task: Any) -> None:
+        first()
+        task.done()
+        lingers()
+
+    task = adapter.task(fn)
+    queue.schedule(task)
+    holds("TK-5", first.entered(), "a scheduled task did not run")
+    waiter = stage.thread(lambda: task.cancel(timeout=timing.limit))
+    waiter.join(timing.moment)  # time to get there; if that is not enough, the test only misses
+    first.go.set()
+    waiter.join(timing.limit / 2)
+    holds("TK-6", not waiter.is_alive(), "cancel waits on after done(), for the function to return")
+    lingers.go.set()
+
+
 @pytest.mark.clause("TK-2")
 @pytest.mark.capability("concurrency")
 def test_after_done_the_next_run_may_begin_before_the_function_returned(adapter: TaskAdapter, stage: Stage) -> None:

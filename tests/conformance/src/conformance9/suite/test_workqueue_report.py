@@ -207,7 +207,7 @@ def test_counters_add_up_after_a_storm(adapter: WorkQueueAdapter, stage: Stage, 
         return enqueued, cancelled
 
     def look() -> tuple[int, int]:
-        while not over.is_set():
+        while not over.wait(0.001):
             stats = queue.stats()
             if stats.completed > stats.started or min(_counts(queue).values()) < 0:
                 odd.add(stats)

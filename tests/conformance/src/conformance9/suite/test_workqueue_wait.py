@@ -280,7 +280,7 @@ def test_storm_of_waits(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> N
             over.set()
 
     def beside(which: int) -> None:
-        while not over.is_set():
+        while not over.wait(0.0002):
             queue.wait(works[which], timing.limit)
 
     together(stage, lambda: rounds(0), lambda: rounds(1), lambda: beside(0), lambda: beside(1))
