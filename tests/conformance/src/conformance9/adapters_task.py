@@ -19,8 +19,11 @@ TASK_CAPABILITIES: dict[str, str] = {
     "concurrency": "private queues that run several tasks at once (TK-5)",
     "limit": "long tasks of shared queues are reported (TK-4)",
     "delayed": "delayed tasks (TK-11, TK-12)",
+    "jitter": "jitter coalesces wake-ups (TK-11)",
     "periodic": "periodic tasks (TK-13)",
     "context": "tasks with a contextvars.Context (TK-15)",
+    "fork": "usable in a fork child, where everything is unscheduled (TK-14)",
+    "exit": "what is scheduled runs at exit, armed timers do not fire (TK-14)",
     "drop": "a queue dropped without close finishes its tasks with a ResourceWarning (TK-16)",
 }
 
@@ -129,13 +132,13 @@ class TaskAdapter(Protocol):
     def timeout_error(self) -> type[Exception]:
         """Raised when a time limit ran out."""
 
-    def task(self, fn: Callable[[Any], object], context: Any = None) -> PlainLike:
+    def task(self, fn: Callable[..., object], context: Any = None) -> PlainLike:
         """A task for ``fn(task)``."""
 
-    def delayed(self, fn: Callable[[Any], object]) -> DelayedLike:
+    def delayed(self, fn: Callable[..., object]) -> DelayedLike:
         """A delayed task."""
 
-    def periodic(self, fn: Callable[[Any], object], period: float) -> PeriodicLike:
+    def periodic(self, fn: Callable[..., object], period: float) -> PeriodicLike:
         """A periodic task."""
 
     def queue(self, name: str, percpu: bool = False, concurrency: int = 1) -> QueueLike:

@@ -165,6 +165,9 @@ class WorkQueueAdapter(Protocol):
     ) -> WorkQueueLike:
         """A queue for ``func(work, arg)``."""
 
+    def wait_bounds(self) -> Sequence[float]:
+        """For each bucket of `StatsLike.wait_histogram` the seconds that the waits in it are shorter than (WQ-12)."""
+
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that per-CPU queues serve."""
 

@@ -8,28 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-import pytest
+from conformance9._adapters import Implementation, NotClaimed
 
 __all__ = [
+    "Broken",
     "Gate",
     "Log",
     "Stage",
+    "holds",
+    "in_process",
     "interrupted_everywhere",
+    "jitter",
     "need",
     "os_threads",
+    "os_tids",
     "pinned",
     "refuses",
     "reported",
     "retire_threads",
     "swallow_reports",
     "timing",
+    "wait_asleep",
+    "wait_until",
+    "within",
 ]
 
 
@@ -45,6 +55,20 @@ class Timing:
 
 
 timing = Timing()
+
+
+class Broken(AssertionError):
+    """A clause does not hold: the report counts this clause as failed, not all that the test is marked with."""
+
+    def __init__(self, clause: str, observed: str) -> None:
+        super().__init__(f"{clause}: {observed}")
+        self.clauses = [clause]
+
+
+def holds(clause: str, condition: object, observed: str) -> None:
+    """Assert `condition`; if it is false, `clause` is broken and `observed` says what was seen."""
+    if not condition:
+        raise Broken(clause, observed)
 
 
 class Log:
@@ -95,8 +119,8 @@ class Stage:
 
     def __init__(self) -> None:
         self._gates: list[Gate] = []
-        self._ends: list[Callable[[], object]] = []
-        self._threads: list[threading.Thread] = []
+        self._ends: list[Callable[..., object]] = []
+        self.threads: list[Started] = []
 
     def gate(self) -> Gate:
         """A gate that is opened at the end at the latest."""
@@ -104,14 +128,14 @@ class Stage:
         self._gates.append(gate)
         return gate
 
-    def at_end(self, end: Callable[[], object]) -> None:
+    def at_end(self, end: Callable[..., object]) -> None:
         """Call `end` at the end; last come, first called."""
         self._ends.append(end)
 
-    def thread(self, body: Callable[[], object]) -> threading.Thread:
-        """Run `body` on a thread; an exception of it is kept in `Thread.failure` by `Started`."""
+    def thread(self, body: Callable[..., object]) -> Started:
+        """Run `body` on a thread, which is joined at the end; what it raised fails the test then."""
         thread = Started(body)
-        self._threads.append(thread)
+        self.threads.append(thread)
         return thread
 
     def __enter__(self) -> Stage:
@@ -120,12 +144,18 @@ class Stage:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self.end(failed=exc_type is not None)
+
+    def end(self, failed: bool = False) -> None:
+        """Open the gates, join the threads, end the queues."""
         for gate in self._gates:
             gate.go.set()
-        if exc_type is None:
-            for thread in self._threads:
+        if not failed:
+            for thread in self.threads:
                 thread.join(timing.limit)
                 assert not thread.is_alive(), f"a thread of the test hangs in {thread}"
+                if thread.failure is not None:
+                    raise thread.failure
             for end in reversed(self._ends):
                 end()
         else:
@@ -141,7 +171,7 @@ class Stage:
 class Started(threading.Thread):
     """A daemon thread that is started when made and keeps what its body raised or returned."""
 
-    def __init__(self, body: Callable[[], object]) -> None:
+    def __init__(self, body: Callable[..., object]) -> None:
         super().__init__(daemon=True)
         self._body = body
         self.failure: BaseException | None = None
@@ -157,14 +187,24 @@ class Started(threading.Thread):
 
 
 def need(adapter: Any, *capabilities: str) -> None:
-    """Skip the test if the adapter lacks one of the capabilities."""
+    """End the test as "not claimed" if the adapter lacks one of the capabilities."""
     lacks = [name for name in capabilities if name not in adapter.capabilities]
     if lacks:
-        pytest.skip(f"the implementation does not claim: {', '.join(lacks)}")
+        raise NotClaimed(lacks)
+
+
+def within(clause: str, what: str, call: Callable[..., Any], seconds: float | None = None) -> Any:
+    """Run `call` on a thread and return what it returns; if it takes longer than the limit, `clause` is broken."""
+    thread = Started(call)
+    thread.join(seconds or timing.limit)
+    holds(clause, not thread.is_alive(), f"{what} hangs")
+    if thread.failure is not None:
+        raise thread.failure
+    return thread.result
 
 
 def refuses(
-    clause: str, what: str, errors: type[Exception] | tuple[type[Exception], ...], call: Callable[[], object]
+    clause: str, what: str, errors: type[Exception] | tuple[type[Exception], ...], call: Callable[..., object]
 ) -> None:
     """Assert that `call` raises one of `errors`."""
     try:
@@ -172,8 +212,8 @@ def refuses(
     except errors:
         return
     except Exception as error:
-        raise AssertionError(f"{clause}: {what} raised {error!r}, which is none of {errors}") from error
-    raise AssertionError(f"{clause}: {what} must be an error {errors}, but returned {result!r}")
+        raise Broken(clause, f"{what} raised {error!r}, which is none of {errors}") from error
+    raise Broken(clause, f"{what} must be an error {errors}, but returned {result!r}")
 
 
 def os_threads() -> int:
@@ -182,6 +222,14 @@ def os_threads() -> int:
         return len(os.listdir("/proc/self/task"))
     except OSError:
         return threading.active_count()
+
+
+def os_tids() -> set[int]:
+    """The threads of the process, as the OS says. A set, so that what leaves meanwhile hides nothing that comes."""
+    try:
+        return {int(name) for name in os.listdir("/proc/self/task")}
+    except OSError:
+        return {thread.native_id or 0 for thread in threading.enumerate()}
 
 
 def retire_threads(adapter: Any, at_most: int) -> int:
@@ -193,6 +241,91 @@ def retire_threads(adapter: Any, at_most: int) -> int:
         if count <= at_most or time.monotonic() > deadline:
             return count
         os.sched_yield()
+
+
+def wait_until(condition: Callable[..., object], seconds: float | None = None) -> bool:
+    """Look until `condition()` is true or the limit is over; whether it is."""
+    deadline = time.monotonic() + (seconds or timing.limit)
+    pause = 0.0005
+    while not condition():
+        if time.monotonic() > deadline:
+            return bool(condition())
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+    return True
+
+
+def wait_asleep(tids: Iterable[int], seconds: float = 2.0) -> None:
+    """Wait until the OS says that these threads sleep and have not run between two looks.
+
+    That is how an idle worker looks from outside. One that wakes up again and again never does; then the time
+    limit ends the wait, and the test goes on all the same.
+    """
+    paths = [f"/proc/self/task/{tid}/status" for tid in tids]
+    wanted = ("State:", "voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
+
+    def look() -> list[list[str]]:
+        found = []
+        for path in paths:
+            try:
+                with open(path) as file:
+                    found.append([line.split()[1] for line in file if line.startswith(wanted)])
+            except OSError:
+                found.append(["gone"])
+        return found
+
+    deadline = time.monotonic() + seconds * timing.scale
+    if not os.path.exists("/proc/self/task"):
+        time.sleep(timing.moment)  # another OS: no way to know
+        return
+    before: list[list[str]] = []
+    while time.monotonic() < deadline:
+        time.sleep(0.002)  # without the GIL, so that who can run does
+        now = look()
+        if now == before and all(each[0] in ("S", "gone") for each in now):
+            return
+        before = now
+
+
+@contextlib.contextmanager
+def jitter(seed: int, probability: float = 0.02) -> Iterator[None]:
+    """Have threads that are started meanwhile, and the caller, step aside at random between two bytecodes.
+
+    That makes windows of a few bytecodes, which a storm would meet once in a million, wide.
+    """
+    draw = random.Random(seed).random
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        frame.f_trace_opcodes = True
+        if event == "opcode" and (drawn := draw()) < probability:
+            time.sleep(0 if drawn < probability * 0.9 else 5e-5)
+        return trace
+
+    before = sys.gettrace()
+    threading.settrace(trace)
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+        threading.settrace(before)
+
+
+def in_process(
+    implementation: Implementation, program: str, *words: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Run ``program`` (MODULE:FUNCTION) with a fresh adapter and `words` as arguments in a process of its own."""
+    path = os.pathsep.join(word for word in sys.path if word)
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "conformance9._child", program),
+            *(implementation.layer, implementation.spec, str(implementation.directory), *words),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+    )
 
 
 @contextlib.contextmanager
@@ -227,7 +360,7 @@ def swallow_reports() -> contextlib.AbstractContextManager[Log]:
     return reported()
 
 
-def interrupted_everywhere(operation: Callable[[], object], interrupt: Callable[[], object]) -> int:
+def interrupted_everywhere(operation: Callable[..., object], interrupt: Callable[..., object]) -> int:
     """Run `operation` on a thread of its own with `interrupt` called between any two bytecodes of it.
 
     How often it was called; AssertionError if the thread hangs or `operation` raised.
@@ -251,6 +384,8 @@ def interrupted_everywhere(operation: Callable[[], object], interrupt: Callable[
 
     thread = Started(body)
     thread.join(timing.limit)
-    assert not thread.is_alive(), f"an operation that interrupted itself hangs after {calls} interruptions"
-    assert thread.failure is None, f"an operation that interrupted itself raised {thread.failure!r}"
+    if thread.is_alive():
+        raise AssertionError(f"an operation that interrupted itself hangs after {calls} interruptions")
+    if thread.failure is not None:
+        raise AssertionError(f"an operation that interrupted itself raised {thread.failure!r}")
     return calls

@@ -1,4 +1,4 @@
-"""A worker is born clean, and what a job leaves on its thread is put right (TP-7, TP-10, TP-11, TP-13)."""
+"""Our map of priorities, and what the snapshot says of refusals (TP-10); the rest is tested by `conformance9`."""
 
 from __future__ import annotations
 
@@ -24,50 +24,6 @@ def state() -> tuple[object, ...]:
         name = file.read().strip()
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     return os.sched_getaffinity(0), nice, os.sched_getscheduler(0), signal.pthread_sigmask(signal.SIG_BLOCK, []), name
-
-
-def test_tp13_the_scheduler_s_thread_does_not_colour_the_worker(on_pool: Callable[..., object]) -> None:
-    """TP-13: CPU set and signal mask of a worker are the process's, whoever caused its start."""
-    expected = {"affinity": os.sched_getaffinity(0), "mask": signal.pthread_sigmask(signal.SIG_BLOCK, [])}
-    seen: list[object] = []
-
-    def odd_thread() -> None:
-        os.sched_setaffinity(0, {min(expected["affinity"])})  # type: ignore[type-var]  # a set of ints
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-        if ROOT:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 7)
-        with threadpool9.get() as pool:
-            seen.append(on_pool(pool, state))
-
-    thread = threading.Thread(target=odd_thread)
-    thread.start()
-    thread.join(20)
-    affinity, nice, policy, mask, name = seen[0]  # type: ignore[misc]
-    assert (affinity, mask) == (expected["affinity"], expected["mask"])
-    assert nice == os.getpriority(os.PRIO_PROCESS, 0)
-    assert policy == os.SCHED_OTHER
-    assert name == "poolthread"
-
-
-def test_tp13_what_a_job_left_behind_is_put_right(on_pool: Callable[..., object]) -> None:
-    """TP-13: CPU set, nice value, class and name are as before when the next job runs on the thread."""
-
-    def spoil() -> int:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-        with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as file:
-            file.write("spoilt")
-        if ROOT:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 11)
-        return threading.get_native_id()
-
-    with threadpool9.get() as pool:
-        before = on_pool(pool, lambda: (threading.get_native_id(), state()))
-        for _ in range(20):
-            tid = on_pool(pool, spoil)
-            after = on_pool(pool, lambda: (threading.get_native_id(), state()))
-            if after[0] == tid == before[0]:  # type: ignore[index]
-                break
-        assert after == before
 
 
 @pytest.mark.skipif(not ROOT, reason="only root may take priorities that this machine refuses to others")
@@ -128,13 +84,3 @@ def test_tp10_a_refused_priority_is_told_once_and_never_fatal() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("refused:")
-
-
-def test_tp11_job_names_are_shown_on_demand(on_pool: Callable[..., object]) -> None:
-    """TP-11: with the tunable the thread carries the job's name while it runs, and its own before and after."""
-    threadpool9.tunables.job_names = True
-    with threadpool9.get(40) as pool:
-        assert state()[-1] != "fn"
-        assert on_pool(pool, state)[-1] == "fn"  # type: ignore[index]
-        threadpool9.tunables.job_names = False
-        assert on_pool(pool, state)[-1] == "poolthread@40"  # type: ignore[index]

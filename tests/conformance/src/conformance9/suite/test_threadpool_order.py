@@ -1,0 +1,86 @@
+"""The order in which waiting jobs start (TP-29)."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from conformance9._adapters import Implementation
+from conformance9.suite.crew import Crew
+from conformance9.suite.threadpool_programs import outcome
+from conformance9.suite.tools import holds, need, timing
+
+pytestmark = pytest.mark.clause("TP-29")
+
+
+@pytest.mark.capability("order")
+@pytest.mark.parametrize("kind", ["unbound", "percpu"])
+def test_each_worker_takes_jobs_in_the_order_scheduled(crew: Crew, kind: str) -> None:
+    """TP-29: what one worker takes is in order, whatever other workers take beside it."""
+    if kind == "percpu":
+        need(crew.adapter, "percpu")
+        pool = crew.percpu().ref()
+    else:
+        pool = crew.pool()
+    for _ in range(20):
+        taken: list[tuple[int, int]] = []
+        over = threading.Semaphore(0)
+
+        def body(number: int, taken: list[tuple[int, int]] = taken, over: threading.Semaphore = over) -> None:
+            taken.append((threading.get_ident(), number))
+            over.release()
+
+        jobs = [crew.job(lambda job, number=number, body=body: body(number)) for number in range(100)]
+        for job in jobs:
+            crew.schedule(pool, job)
+        for _ in jobs:
+            holds("TP-29", over.acquire(timeout=timing.limit), "a job was not run")
+        for worker in {ident for ident, _ in taken}:
+            mine = [number for ident, number in taken if ident == worker]
+            holds("TP-29", mine == sorted(mine), f"one worker took the jobs of a burst in the order {mine}")
+
+
+@pytest.mark.capability("order")
+def test_a_new_job_does_not_overtake_those_that_wait(crew: Crew) -> None:
+    """TP-29: while workers come free and jobs wait, a new one is not handed to a free worker before them.
+
+    At any moment at most as many older jobs as there are other workers may be taken but not yet seen to run.
+    """
+    pool = crew.pool()
+    draws = 400
+    starts: list[int] = []
+    workers: set[int] = set()
+    over = threading.Semaphore(0)
+
+    def body(job: Any, number: int) -> None:
+        starts.append(number)
+        workers.add(threading.get_native_id())
+        over.release()
+
+    jobs: list[Any] = [crew.job(lambda job, number=number: body(job, number)) for number in range(draws)]
+    for job in jobs:
+        crew.schedule(pool, job)
+    for _ in jobs:
+        holds("TP-29", over.acquire(timeout=timing.limit), "a job was not run")
+    waiting = set(range(draws))
+    for number in starts:
+        waiting.discard(number)
+        older = sum(1 for other in waiting if other < number)
+        holds(
+            "TP-29",
+            older < len(workers),
+            f"job {number} started before {older} older ones, with {len(workers)} workers",
+        )
+
+
+@pytest.mark.capability("order", "refusals")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+def test_one_worker_runs_them_exactly_in_order(crew: Crew, implementation: Implementation) -> None:
+    """TP-29: with no second worker to be had; jobs withdrawn from the middle and scheduled meanwhile."""
+    lines = outcome("TP-29", implementation, "one_worker")
+    if lines == ["this OS starts threads all the same"]:
+        pytest.skip("a limit on address space refuses no thread here")
+    holds("TP-29", lines == ["in order"], f"with one worker: {lines}")
