@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 import threading
 import time
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew
-from conformance9.suite.tools import holds, timing, wait_asleep, wait_until, within
+from conformance9.suite.tools import holds, jitter, timing, wait_asleep, wait_until, within
 
 SHORT = 0.05
 
@@ -44,17 +46,29 @@ def test_an_idle_worker_stays_for_the_idle_time(crew: Crew) -> None:
 
 @pytest.mark.clause("TP-4")
 @pytest.mark.capability("idle out")
-def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(crew: Crew, thorough: bool) -> None:
+@pytest.mark.parametrize("steps_aside", [False, True], ids=["storm", "jitter"])
+def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
+    crew: Crew, seed: int, thorough: bool, steps_aside: bool
+) -> None:
     """TP-4: schedules that come when the worker's idle time ends: each runs, on that worker or on another."""
     idle = 0.002
     crew.adapter.set_idle(idle)
     pool = crew.pool()
     ran = threading.Semaphore(0)
-    job = crew.job(lambda job: ran.release())
-    for number in range(5_000 if thorough else 400):
-        crew.schedule(pool, job)
-        holds("TP-4", ran.acquire(timeout=timing.limit), f"schedule {number}, near the end of the idle time, was lost")
-        time.sleep(idle * (0.7 + 0.6 * ((number * 37) % 100) / 100))
+    draw = random.Random(seed).random
+    with jitter(seed, 0.3) if steps_aside else contextlib.nullcontext():
+        jobs = [crew.job(lambda job: ran.release()) for _ in range(4)]
+
+        def body() -> None:
+            for number in range(5_000 if thorough else 400):
+                for job in jobs[: 1 + number % 4]:
+                    crew.schedule(pool, job)
+                for _ in jobs[: 1 + number % 4]:
+                    in_time = ran.acquire(timeout=timing.limit)
+                    holds("TP-4", in_time, f"schedule {number}, near the end of the idle time, was lost")
+                time.sleep(idle * (0.6 + draw()))
+
+        body()
 
 
 @pytest.mark.clause("TP-4")
