@@ -62,7 +62,7 @@ def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
         def body() -> None:
             for number in range(5_000 if thorough else 400):
                 for job in jobs[: 1 + number % 4]:
-                    crew.schedule(pool, job)
+                    crew.again(pool, job)
                 for _ in jobs[: 1 + number % 4]:
                     in_time = ran.acquire(timeout=timing.limit)
                     holds("TP-4", in_time, f"schedule {number}, near the end of the idle time, was lost")
@@ -226,7 +226,7 @@ def test_new_and_reused_workers_beside_blocked_ones(crew: Crew) -> None:
     jobs = [crew.job(lambda job: ran.release()) for _ in range(10)]
     for blocked in range(20):
         for job in jobs:
-            crew.schedule(pool, job)
+            crew.again(pool, job)
         for _ in jobs:
             holds("TP-6", ran.acquire(timeout=timing.limit), f"beside {blocked} blocked jobs a short one was not run")
         crew.blocked("TP-6", pool)
@@ -283,7 +283,7 @@ def test_retire_idle_beside_schedules_loses_no_job(crew: Crew, thorough: bool) -
     job: Any = crew.job(lambda job: ran.release())
     try:
         for number in range(5_000 if thorough else 500):
-            crew.schedule(pool, job)
+            crew.again(pool, job)
             holds("TP-14", ran.acquire(timeout=timing.limit), f"schedule {number} was lost beside retire_idle()")
     finally:
         stop.set()
