@@ -60,7 +60,7 @@ def test_any_lock_can_be_the_interlock(crew: Crew, make: Any) -> None:
     log = Log()
     job = crew.job(log.add, make())
     for number in range(1, 20):
-        crew.schedule(pool, job)
+        crew.again(pool, job)
         holds("TP-20", log.reached(number), f"with a {make.__name__} as interlock the job does not run")
         with job.interlock:
             pass

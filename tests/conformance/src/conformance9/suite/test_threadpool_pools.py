@@ -80,8 +80,8 @@ def test_a_schedule_that_meets_an_idling_worker_is_not_lost(crew: Crew, thorough
     ran = threading.Semaphore(0)
     jobs = [crew.job(lambda job: ran.release()) for _ in range(2)]
     for number in range(30_000 if thorough else 3_000):
-        crew.schedule(pool, jobs[number % 2])
-        # The next schedule follows the release at once: the worker is between done() and its sleep.
+        crew.again(pool, jobs[number % 2])
+        # The next schedule follows at once: the worker is between done() and its sleep.
         holds("TP-3", ran.acquire(timeout=timing.limit), f"schedule number {number} was lost")
 
 
@@ -96,7 +96,7 @@ def test_no_wake_up_is_lost_between_any_two_bytecodes(crew: Crew, seed: int, tho
 
             def body(jobs: list[Any] = jobs, pool: Any = pool) -> None:
                 for number in range(60):
-                    crew.schedule(pool, jobs[number % 3])
+                    crew.again(pool, jobs[number % 3])
                     holds("TP-3", ran.acquire(timeout=timing.limit), f"schedule number {number} was lost")
 
             within("TP-3", "a schedule", body, 3 * timing.limit)

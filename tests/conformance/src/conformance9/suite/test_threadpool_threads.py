@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import random
 import threading
 import time
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew
-from conformance9.suite.tools import holds, timing, wait_asleep, wait_until, within
+from conformance9.suite.tools import holds, jitter, timing, wait_asleep, wait_until, within
 
 SHORT = 0.05
 
@@ -44,17 +46,29 @@ def test_an_idle_worker_stays_for_the_idle_time(crew: Crew) -> None:
 
 @pytest.mark.clause("TP-4")
 @pytest.mark.capability("idle out")
-def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(crew: Crew, thorough: bool) -> None:
+@pytest.mark.parametrize("steps_aside", [False, True], ids=["storm", "jitter"])
+def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
+    crew: Crew, seed: int, thorough: bool, steps_aside: bool
+) -> None:
     """TP-4: schedules that come when the worker's idle time ends: each runs, on that worker or on another."""
     idle = 0.002
     crew.adapter.set_idle(idle)
     pool = crew.pool()
     ran = threading.Semaphore(0)
-    job = crew.job(lambda job: ran.release())
-    for number in range(5_000 if thorough else 400):
-        crew.schedule(pool, job)
-        holds("TP-4", ran.acquire(timeout=timing.limit), f"schedule {number}, near the end of the idle time, was lost")
-        time.sleep(idle * (0.7 + 0.6 * ((number * 37) % 100) / 100))
+    draw = random.Random(seed).random
+    with jitter(seed, 0.3) if steps_aside else contextlib.nullcontext():
+        jobs = [crew.job(lambda job: ran.release()) for _ in range(4)]
+
+        def body() -> None:
+            for number in range((5_000 if thorough else 400) // (2 if steps_aside else 1)):
+                for job in jobs[: 1 + number % 4]:
+                    crew.again(pool, job)
+                for _ in jobs[: 1 + number % 4]:
+                    in_time = ran.acquire(timeout=timing.limit)
+                    holds("TP-4", in_time, f"schedule {number}, near the end of the idle time, was lost")
+                time.sleep(idle * (0.6 + draw()))
+
+        body()
 
 
 @pytest.mark.clause("TP-4")
@@ -212,7 +226,7 @@ def test_new_and_reused_workers_beside_blocked_ones(crew: Crew) -> None:
     jobs = [crew.job(lambda job: ran.release()) for _ in range(10)]
     for blocked in range(20):
         for job in jobs:
-            crew.schedule(pool, job)
+            crew.again(pool, job)
         for _ in jobs:
             holds("TP-6", ran.acquire(timeout=timing.limit), f"beside {blocked} blocked jobs a short one was not run")
         crew.blocked("TP-6", pool)
@@ -269,7 +283,7 @@ def test_retire_idle_beside_schedules_loses_no_job(crew: Crew, thorough: bool) -
     job: Any = crew.job(lambda job: ran.release())
     try:
         for number in range(5_000 if thorough else 500):
-            crew.schedule(pool, job)
+            crew.again(pool, job)
             holds("TP-14", ran.acquire(timeout=timing.limit), f"schedule {number} was lost beside retire_idle()")
     finally:
         stop.set()
