@@ -62,6 +62,12 @@ def add_layer(layer: str, probes: Probes, *specifications: type) -> None:
         _recompile()
 
 
+def forget_threads() -> None:
+    """In a fork child: whoever was registering is not there."""
+    global _lock
+    _lock = _seam.RLock()
+
+
 # --- registering
 
 

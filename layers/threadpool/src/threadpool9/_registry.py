@@ -87,9 +87,10 @@ class Registry:
         with self.lock:
             if pool.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {pool!r}")
+            # Each step may be repeated after an exception; the last one is what counts.
             if pool.references == 1:
                 _refuse_own_worker((pool,))
-                del self.unbound[pool.pri]
+                self.unbound.pop(pool.pri, None)
                 pool._closing = True
             pool.references -= 1
         if pool._closing:
@@ -265,7 +266,7 @@ class PerCPU:
                 raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
             if self.references == 1:
                 _refuse_own_worker(pools)
-                del registry.percpu[self.pri]
+                registry.percpu.pop(self.pri, None)
                 self._closing = True
                 for pool in pools:
                     pool._closing = True

@@ -4,8 +4,8 @@ Why a thread for it: what a new thread inherits (CPU set, nice value, class, con
 not that of whoever scheduled; ``Thread.start`` runs on a clean stack, never inside somebody's signal handler;
 and there is somebody to try again when the OS refuses a thread. It costs one hop on a cold start.
 
-It comes with the first request and leaves with the last worker. `_alive` is held while it lives: the
-scheduler that gets it boots the thread. Leaving is publish-then-look: give `_alive` back, *then* look at the
+It comes with the first request and leaves with the last worker. `absent` holds its token while there is none: the
+scheduler that takes it boots the thread. Leaving is publish-then-look: give the token back, *then* look at the
 requests once more.
 
 How many workers: one for a pool without any; after that one more only while the job at the head of the queue
@@ -63,13 +63,12 @@ class Starter:
 
     def __init__(self) -> None:
         #: A: pools that ask, workers that left, None: look at the tunables.
-        self.requests: _seam.SimpleQueue[Pool | Worker | None] = _seam.SimpleQueue()
+        self.requests: _seam.Mailbox[Pool | Worker | None] = _seam.Mailbox()
         self.tid = 0  # T
         self.finalizing = False  # A: written once, by the exit policy
         self.failed: BaseException | None = None  # A: why the last boot did not work
         self.workers: dict[Worker, None] = {}  # T: all that were started and not joined yet
-        self._alive = _seam.Lock()  # A: held while the thread exists or is being started
-        self.is_alive = self._alive.locked  # S
+        self.absent = _seam.token()  # A: taken while the thread exists or is being started
         self.watchdog = Watchdog()  # T
         self._looks: dict[Pool, _Look] = {}  # T
         self._next_watch = 0.0  # T: when the watchdog looks again
@@ -78,14 +77,27 @@ class Starter:
         """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
         if self.finalizing:
             return False
-        if self._alive.acquire(False):
-            try:
-                _seam.start_new_thread(self._main, ())
-            except (RuntimeError, MemoryError) as error:
-                self.failed = error
-                self._alive.release()
-                return False
+        if not self.absent:
+            return True
+        claimed = booted = False
+        try:
+            del self.absent[0]; claimed = True  # fmt: skip  # noqa: E702
+            booted = True; _seam.start_new_thread(self._main, ())  # fmt: skip  # noqa: E702
+        except IndexError:
+            return True
+        except (RuntimeError, MemoryError) as error:
+            self.failed = error
+            self.absent.append(None)
+            return False
+        except BaseException:
+            if claimed and not booted:
+                self.absent.append(None)
+            raise
         return True
+
+    def is_alive(self) -> bool:
+        """True while the thread exists or is being started. Any context."""
+        return not self.absent
 
     def why_not(self) -> Error:
         """The error for a schedule that `ensure_alive` could not serve."""
@@ -102,14 +114,18 @@ class Starter:
                 self._serve()
                 # Nothing to do and no worker left: go, then look again.
                 self.tid = allowed.witness = 0
-                self._alive.release()
-                if self.requests.empty() or not self._alive.acquire(False):
+                self.absent.append(None)
+                if self.requests.empty():
+                    return
+                try:
+                    del self.absent[0]
+                except IndexError:  # another one was booted
                     return
                 self._settle()
         except BaseException as error:  # a bug of ours: say so and let the next request boot another
+            self.tid = allowed.witness = 0
             _hooks.report_error(error, origin="threadpool9 starter")
-            if self._alive.locked():
-                self._alive.release()
+            self.absent.append(None)
 
     def _settle(self) -> None:
         self.tid = _seam.get_native_id()
@@ -163,8 +179,10 @@ class Starter:
         if isinstance(item, Worker):
             self._see_off(item)
             return
-        # Give the test-and-set back *before* looking at the queue: a job that comes later asks again.
-        item._asked.release()
+        # Give the token back *before* looking at the queue: a job that comes later asks again. It may be there
+        # already, after a request that was repeated because an exception came in its middle; only we give it back.
+        if not item._asked:
+            item._asked.append(None)
         if item not in self._looks:
             self._looks[item] = _Look()
             if (probe := probes.dispatcher__start) is not None:
@@ -178,7 +196,7 @@ class Starter:
         pool._left[0] = (started + worker.started, errors + worker.errors)
         pool._workers.pop(worker, None)
         pool._threads_left += 1
-        del self.workers[worker]
+        self.workers.pop(worker, None)  # of a fork's parent, if it is not there
         pool._workers_gone.wake_all()
         if pool._closing and not pool._workers and (probe := probes.dispatcher__dying) is not None:
             probe(pool)

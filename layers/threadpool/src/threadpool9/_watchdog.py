@@ -87,5 +87,8 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (the thread has just gone)\n"
         del frame
         thread = _seam.thread_of(sight.ident)
-        text = f"{sight.what!r} on {sight.where} has been running for {seconds:.3g} s, its limit is {sight.limit:g} s; its stack:\n{stack}"
+        text = (
+            f"{sight.what!r} on {sight.where} has been running for {seconds:.3g} s, its limit is {sight.limit:g} s; "
+            f"its stack:\n{stack}"
+        )
         _hooks.report_error(Stalled(text), origin=sight.what, thread=thread)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 
 UNDONE = "{!r} returned without done(): call it, interlock held, when there is no more to do"
-_LEAVE = object()  # what a claimed worker gets instead of a wake-up: go now
 
 
 def apply_priority(wanted: Scheduling) -> str | None:
@@ -46,8 +45,9 @@ class Worker:
 
     def __init__(self, pool: Pool, ready: Any) -> None:
         self.pool = pool  # S
-        self.box: _seam.SimpleQueue[object] = _seam.SimpleQueue()  # A: wake-ups; put by who claimed us, only
-        self.wake = self.box.put  # S
+        self.parking = _seam.Parking()  # A: where we sleep
+        self.wake = self.parking.wake  # S: by who has claimed us, only
+        self.leaving = False  # written by who has claimed us before the wake-up: go, if there is nothing to do
         self.ready = ready  # S: released once, when the worker has looked for its first job
         self.tid = 0  # O
         self.ident = 0  # O
@@ -61,10 +61,6 @@ class Worker:
         self.thread = _seam.Thread(self._main, f"{self.name}-{next(pool.numbers)}")  # S
         self._fingerprint = _osthread.fingerprint_call()  # O
         self._clean: object = None  # O: the fingerprint of the clean thread
-
-    def leave(self) -> None:
-        """Tell the worker, which the caller has claimed, to go."""
-        self.box.put(_LEAVE)
 
     # --- the thread
 
@@ -92,7 +88,7 @@ class Worker:
         popleft = jobs.popleft
         run = self._run
         ready = self.ready
-        box_get = self.box.get
+        sleep = self.parking.sleep
         while True:
             while jobs:
                 try:
@@ -116,22 +112,23 @@ class Worker:
                     return
                 continue
             left = tunables.idle_ms / 1000
-            while True:
-                try:
-                    message = box_get(True, left if left < 1e6 else 1e6)
-                except _seam.Empty:
-                    # A longer idle time may have been set meanwhile: the wait goes on.
-                    left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
-                    if left > 0:
-                        continue
-                    if self._unpublish():
-                        if (probe := probes.thread__dying) is not None:
-                            probe(self.pool)
-                        return
-                    message = box_get()  # claimed: the wake-up is on its way
-                break
-            if message is _LEAVE and not jobs:
-                return
+            while not sleep(left if left < 1e6 else 1e6):
+                # A longer idle time may have been set meanwhile: the wait goes on.
+                left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
+                if left > 0:
+                    continue
+                if self._unpublish():
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
+                    return
+                left = 1e6  # claimed: the wake-up is on its way
+            if self.leaving:
+                self.leaving = False
+                if not jobs:
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
+                    return
+                self.pool._workers_gone.wake_all()  # who sent us away need not wait for it
             if bound_to is not None and not self._bound_still():
                 self._rebind()
 
