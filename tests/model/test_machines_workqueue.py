@@ -55,7 +55,8 @@ class Works(RuleBasedStateMachine):
     def hold(self) -> None:
         """The function waits at a gate, in a work that takes no slot any more."""
         gate, entered = threading.Semaphore(0), threading.Event()
-        self.wq.enqueue(Work(lambda: (entered.set(), gate.acquire())))
+        self.gate = Work(lambda: (entered.set(), gate.acquire()))
+        self.wq.enqueue(self.gate)
         self.enqueued += 1
         assert entered.wait(LIMIT)
         self.held = gate
@@ -67,6 +68,7 @@ class Works(RuleBasedStateMachine):
         assert self.held is not None
         self.held.release()
         self.held = None
+        self.wq.wait(self.gate, LIMIT)
         self._settle()
 
     @rule(number=st.integers(0, WORKS - 1))

@@ -7,6 +7,7 @@ from typing import Any
 
 from explore9.gallery import exhibit
 from explore9.search import World
+from worlds_threadpool import WAITER_LOOKS_FIRST
 
 EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n                break\n", "break\n")
 
@@ -76,8 +77,13 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-2, TK-6",
-    cancel_does_not_keep_the_task=("task9._task", "                    self._wait_for(executor, interlock, deadline)\n", "                    if mine:\n                        mine = False\n                        self._pend.release()\n                    self._wait_for(executor, interlock, deadline)\n                    return False\n"),
-    executor_wakes_nobody=("task9._lane", "                self.current = TAKING\n                if waiting:\n                    self.waiters.wake_all()\n", "                self.current = TAKING\n"),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
+    cancel_does_not_keep_the_task=(
+        "task9._task",
+        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                if held:\n                    del held[0]; self._free.append(None)\n"
+        "                self._wait_for(executor, interlock, deadline)\n                return False\n",
+    ),
 )
 def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     """A task that schedules itself again, against cancel: nothing runs after the cancel has returned."""
@@ -108,7 +114,11 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-6",
-    withdraws_and_does_not_say=("task9._task", "        return _seam.discard(lane.items, self) or", "        return (self in lane.items and not _seam.discard(lane.items, self)) or"),
+    withdraws_what_an_executor_has=(
+        "task9._task",
+        "        if _seam.discard(lane.items, self, held):\n            return True\n",
+        "        if _seam.discard(lane.items, self, held) or not self.running:\n            held[:] = [None]\n            return True\n",
+    ),
     quick=1,
 )
 def task_schedule_cancel_async(w: World) -> Callable[[], None]:
@@ -284,7 +294,11 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-1, any context",
-    pending_lock_waits=("task9._queue", "        if not pend.acquire(False):\n            return task._coalesced(self._group)\n        lane = self._lane\n", "        if not pend.acquire():\n            return task._coalesced(self._group)\n        lane = self._lane\n"),
+    token_is_waited_for=(
+        "task9._lane",
+        "        if not task._free:\n            return task._coalesced(self.group)\n        claimed",
+        "        while not task._free:\n            _seam.doze(1e6)\n        claimed",
+    ),
 )
 def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     """A handler schedules the same task and another one at any step of a schedule, on the same thread."""
@@ -385,5 +399,76 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     def check() -> None:
         assert runs.get() + len(refused) == 2, (runs.get(), refused)
         assert at_return[0] >= 1
+
+    return check
+
+
+@exhibit(
+    "TK-1, TK-6",
+    nothing_is_undone=("task9._lane", "                if not published or _seam.discard(self.items, task):\n                    task._free.append(None)\n                raise\n            if isinstance", "                raise\n            if isinstance"),
+    signals=True,
+)
+def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    def schedule() -> None:
+        try:
+            queue.schedule(task)
+        except KeyboardInterrupt:
+            pass
+        data.set(1)
+        queue.schedule(task)
+
+    w.thread("A", schedule)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-6",
+    nothing_is_undone=("task9._task", "            if held and not given:\n                self._free.append(None)\n            raise\n        return where", "            raise\n        return where"),
+    signals=True,
+)
+def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+    queue.schedule(task)
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    def cancel() -> None:
+        try:
+            task.cancel_async()
+        except KeyboardInterrupt:
+            pass
+        data.set(1)
+        queue.schedule(task)
+
+    w.thread("A", cancel)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
 
     return check

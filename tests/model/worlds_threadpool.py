@@ -13,6 +13,11 @@ LOST_WAKE_UP = (
     "if (jobs or self.pool._closing) and self._unpublish():",
     "if False:",
 )
+WAITER_LOOKS_FIRST = (
+    "threadpool9._seam",
+    "            self.locks.append(mine)\n            in_time = True\n            if must_wait():",
+    "            must = must_wait()\n            self.locks.append(mine)\n            in_time = True\n            if must:",
+)
 
 
 class Unlocked:
@@ -30,9 +35,9 @@ class Unlocked:
     worker_does_not_look_again=LOST_WAKE_UP,
     starter_forgets_the_pool=(
         "threadpool9._starter",
-        "        # Give the test-and-set back *before*",
+        "        # Give the token back *before*",
         "        if not item._jobs or item._jobs[0] is getattr(self, 'last', None):\n            return\n"
-        "        self.last = item._jobs[0]\n        # Give the test-and-set back *before*",
+        "        self.last = item._jobs[0]\n        # Give the token back *before*",
     ),
 )
 def schedule_schedule(w: World) -> Callable[[], None]:
@@ -66,7 +71,7 @@ def schedule_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-22, TP-28",
-    done_does_not_look_for_a_post=("threadpool9._job", "again = self._again\n", "again = None\n"),
+    done_does_not_look_for_a_post=("threadpool9._job", "        if self._again:\n            self._post_again()\n", ""),
 )
 def schedule_done(w: World) -> Callable[[], None]:
     """A post beside the end of a run: what was written before the post is seen by a run."""
@@ -91,10 +96,12 @@ def schedule_done(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-20, TP-22",
-    done_forgets_the_next_schedule=(
-        "threadpool9._job",
-        "        self._ticket = None\n        self._busy.release()\n        # Publish",
-        "        self._busy.release()\n        self._ticket = None\n        # Publish",
+    worker_blames_the_next_schedule=(
+        "threadpool9._worker",
+        "            if job._ticket is ticket:\n                raise UsageError(UNDONE.format(job))\n"
+        "        except BaseException as error:\n            self.errors",
+        "            if job._ticket is not None:\n                raise UsageError(UNDONE.format(job))\n"
+        "        except BaseException as error:\n            self.errors",
     ),
     worker_does_not_look_again=LOST_WAKE_UP,
 )
@@ -166,8 +173,8 @@ def schedule_cancel(w: World) -> Callable[[], None]:
     "TP-25",
     canceller_does_not_claim=(
         "threadpool9._pool",
-        "            ticket.pop()\n        except IndexError:\n            return job._ticket is not ticket",
-        "            ticket[0]\n            ticket.clear()\n        except IndexError:\n            return job._ticket is not ticket",
+        "            _seam.collect(ticket.pop, taken)\n",
+        "            taken.append(ticket[0])\n            ticket.clear()\n",
     ),
 )
 def cancel_cancel(w: World) -> Callable[[], None]:
@@ -191,6 +198,7 @@ def cancel_cancel(w: World) -> Callable[[], None]:
     "TP-26",
     worker_claims_in_two_steps=("threadpool9._worker", "job = ticket.pop()", "job = ticket[0]; ticket.clear()"),
     done_wakes_nobody=("threadpool9._job", "            self._done_waiters.wake_all()", "            pass"),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
 )
 def cancel_against_the_worker_s_claim(w: World) -> Callable[[], None]:
     """cancel of a queued job: at return it is withdrawn, or its run is over."""
@@ -252,7 +260,11 @@ def netbsd_s_double_removal(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-25, TP-26",
-    ticket_is_used_again=("threadpool9._pool", "        ticket = [job]\n", "        ticket = job._ticket if job._ticket is not None else [job]\n        ticket[:] = [job]\n"),
+    ticket_is_used_again=(
+        "threadpool9._pool",
+        "        ticket = [job]\n",
+        "        ticket = job.__dict__.setdefault('slot', [])\n        ticket[:] = [job]\n",
+    ),
     quick=1,
 )
 def cancel_and_schedule_again(w: World) -> Callable[[], None]:
@@ -288,8 +300,8 @@ def cancel_and_schedule_again(w: World) -> Callable[[], None]:
     "TP-4, TP-5",
     leaves_although_claimed=(
         "threadpool9._worker",
-        "                    if self._unpublish():\n                        if (probe",
-        "                    if self._unpublish() or True:\n                        if (probe",
+        "                if self._unpublish():\n                    if (probe",
+        "                if self._unpublish() or True:\n                    if (probe",
     ),
     quick=1,
 )
@@ -338,10 +350,10 @@ def last_put_against_idle_exit(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-1",
-    second_does_not_look_again=(
+    second_replaces_the_first=(
         "threadpool9._registry",
-        "        pool = registry.unbound.get(pri)\n        if pool is None:",
-        "        pool = None\n        if pool is None:",
+        "        pool = registry.unbound.setdefault(pri, fresh)\n",
+        "        pool = registry.unbound[pri] = fresh\n",
     ),
 )
 def get_race(w: World) -> Callable[[], None]:
@@ -373,7 +385,8 @@ def get_race(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-12",
-    starter_s_failure_is_kept=("threadpool9._pool", "        job._ticket = None\n        job._busy.release()\n        if self._closed", "        job._ticket = None\n        if self._closed"),
+    token_is_kept=("threadpool9._pool", "        job._ticket = None\n        job._free.append(None)\n\n    def _why_not", "        job._ticket = None\n\n    def _why_not"),
+    failure_is_kept_quiet=("threadpool9._starter", "            self.failed = error\n            self.absent.append(None)\n            return False", "            self.failed = error\n            self.absent.append(None)\n            return True"),
 )
 def no_thread_to_be_had(w: World) -> Callable[[], None]:
     """The OS refuses the first thread: StartError and the job is as before, or somebody else runs it."""
@@ -403,7 +416,7 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-6",
-    starter_forgets_who_waits=("threadpool9._starter", "        item._asked.release()\n", ""),
+    starter_forgets_who_waits=("threadpool9._starter", "            item._asked.append(None)\n", "            pass\n"),
     quick=1,
     bound=2,
 )
@@ -426,7 +439,16 @@ def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-20, any context",
-    request_lock_waits=("threadpool9._pool", "if self._asked.acquire(False):", "if self._asked.acquire():"),
+    starter_is_booted_in_two_steps=(
+        "threadpool9._pool",
+        "            if not (self._idle and self._wake_one(job)):",
+        "            if self._idle:\n                self._wake_one(job)\n            else:",
+    ),
+    token_is_waited_for=(
+        "threadpool9._pool",
+        "        if not job._free:\n            return self._not_idle(job)\n        ticket = [job]",
+        "        while not job._free:\n            _seam.doze(1e6)\n        ticket = [job]",
+    ),
 )
 def schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     """A handler posts the same job and another one at any step of a post, on the same thread."""
@@ -460,8 +482,8 @@ def schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     "TP-24, TP-25, any context",
     canceller_does_not_claim=(
         "threadpool9._pool",
-        "            ticket.pop()\n        except IndexError:\n            return job._ticket is not ticket",
-        "            ticket[0]\n            ticket.clear()\n        except IndexError:\n            return job._ticket is not ticket",
+        "            _seam.collect(ticket.pop, taken)\n",
+        "            taken.append(ticket[0])\n            ticket.clear()\n",
     ),
 )
 def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
@@ -480,6 +502,75 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
 
     def check() -> None:
         assert len(runs) + pool._cancelled.value() == 1, runs
+        job.destroy()
+
+    return check
+
+
+@exhibit(
+    "TP-12, TP-20",
+    nothing_is_undone=("threadpool9._pool", "            if claimed:\n                self._undo(job, ticket)\n                raise", "            if claimed:\n                raise"),
+    signals=True,
+)
+def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in post: the job has a run to come, or is as it was."""
+    pool = w.threadpool9.get()
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    job = w.job(lambda job: seen.append(data.get()))
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    def post() -> None:
+        try:
+            pool.post(job)
+        except KeyboardInterrupt:
+            pass
+        data.set(1)
+        pool.post(job)
+
+    w.thread("A", post)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen, "the job is lost"
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        job.destroy()
+
+    return check
+
+
+@exhibit(
+    "TP-25",
+    nothing_is_undone=("threadpool9._pool", "            if taken and not given:\n                self._drop(ticket)\n                job._ticket = None\n                job._free.append(None)\n            raise\n        self._cancelled", "            raise\n        self._cancelled"),
+    signals=True,
+)
+def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in cancel_async: the job is withdrawn, or runs."""
+    pool = w.threadpool9.get()
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    job = w.job(lambda job: seen.append(data.get()), interlock=Unlocked())
+    pool.post(job)
+
+    def strike() -> None:
+        raise KeyboardInterrupt
+
+    def cancel() -> None:
+        try:
+            pool.cancel_async(job)
+        except KeyboardInterrupt:
+            pass
+        data.set(1)
+        pool.post(job)
+
+    w.thread("A", cancel)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
         job.destroy()
 
     return check

@@ -8,12 +8,13 @@ from typing import Any
 from explore9.gallery import exhibit
 from explore9.search import World
 from worlds_task import close_at_the_end
+from worlds_threadpool import WAITER_LOOKS_FIRST
 
 
 @exhibit(
     "WQ-3, WQ-4",
     call_does_not_tell_the_waiters=("workqueue9._group", "            if watches:\n                self.left_lane(work)\n", ""),
-    executor_wakes_nobody=("task9._lane", "                self.current = TAKING\n                if waiting:\n                    self.waiters.wake_all()\n", "                self.current = TAKING\n"),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
 )
 def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
     """The function enqueues its work again and lets go of it; wait returns after the run that was pending."""
@@ -159,7 +160,8 @@ def back_pressure(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-5",
-    cancel_does_not_wait=("workqueue9._workqueue", "            while self._group.in_hand(work) or self._group.pending_here(work):", "            while False:"),
+    cancel_does_not_wait=("workqueue9._workqueue", "            for executor in running:\n", "            for executor in ():\n"),
+    cancel_lets_enqueue=("workqueue9._workqueue", "free, disabled = work._free, work._disabled or work._cancelling", "free, disabled = work._free, work._disabled"),
     quick=1,
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:
@@ -195,7 +197,11 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-3, any context",
-    pending_lock_waits=("workqueue9._workqueue", "        if not pend.acquire(False):\n            if limited:", "        if not pend.acquire():\n            if limited:"),
+    token_is_waited_for=(
+        "workqueue9._workqueue",
+        "        if not free:\n            self._refuse_pending(work)\n        group",
+        "        while not free:\n            _seam.doze(1e6)\n        group",
+    ),
 )
 def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
     """A handler enqueues the same work and another one at any step of an enqueue: pending is refused, nothing is lost."""

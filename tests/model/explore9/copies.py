@@ -20,6 +20,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import queue
 import sys
 import types
 from collections.abc import Iterator
@@ -76,8 +77,9 @@ def shared_names() -> frozenset[str]:
 class _Instrument(ast.NodeTransformer):
     """Puts the points in; see the module's text."""
 
-    def __init__(self, prefix: str, names: frozenset[str]) -> None:
+    def __init__(self, prefix: str, names: frozenset[str], signals: bool) -> None:
         self.prefix = prefix
+        self.signals = signals
         self.names = names
         self.depth = 0
 
@@ -111,7 +113,33 @@ class _Instrument(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.depth += 1
         node.body = [new for old in node.body for new in _many(self.visit(old))]
+        if self.signals:
+            node.body[1 if ast.get_docstring(node, False) is not None else 0 : 0] = [self._look(node.body[0])]
         self.depth -= 1
+        return node
+
+    # --- where the interpreter looks for signals: function entry, loops, after calls
+
+    def _look(self, at: ast.stmt) -> ast.stmt:
+        return ast.copy_location(ast.Expr(self._call("_m9_signal", ast.Constant(None))), at)
+
+    def visit_While(self, node: ast.While) -> ast.AST:
+        self.generic_visit(node)
+        if self.signals and self.depth:
+            node.body.append(self._look(node.body[-1]))
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        self.generic_visit(node)
+        if self.signals and self.depth:
+            node.body.append(self._look(node.body[-1]))
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        plain = isinstance(node.func, ast.Name) and node.func.id in ("super", "isinstance", "type", "len")
+        if self.signals and self.depth and not plain:
+            return ast.copy_location(self._call("_m9_signal", node), node)
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -187,6 +215,13 @@ def _store(obj: Any, name: str) -> Any:
     return obj
 
 
+def _signal(value: Any) -> Any:
+    run = Run.current_run
+    if run is not None and run.signals:
+        run.signal()
+    return value
+
+
 class Patched(Exception):
     """A patch does not fit the source any more."""
 
@@ -205,12 +240,18 @@ class _Loader(importlib.abc.Loader):
                 text = text.replace(old, new)
         tree = ast.parse(text)
         names = frozenset() if self.stem in PLAIN else shared_names()
-        instrument = _Instrument(self.copies.prefix, names)
+        instrument = _Instrument(self.copies.prefix, names, self.copies.signals and self.stem not in PLAIN)
         if self.stem in PLAIN:
             instrument.visit_List = lambda node: node  # type: ignore[method-assign]
             instrument._contained = lambda target, value: value  # type: ignore[method-assign]
         tree = ast.fix_missing_locations(instrument.visit(tree))
-        module.__dict__.update(_m9_load=_load, _m9_store=_store, _m9_list=primitives.List, _m9_dict=primitives.Dict)
+        module.__dict__.update(
+            _m9_load=_load,
+            _m9_store=_store,
+            _m9_signal=_signal,
+            _m9_list=primitives.List,
+            _m9_dict=primitives.Dict,
+        )
         exec(compile(tree, str(self.path), "exec"), module.__dict__)
         if self.stem == "_seam":
             for primitive in (
@@ -218,6 +259,8 @@ class _Loader(importlib.abc.Loader):
                 "get_ident", "get_native_id", "current_thread",
             ):  # fmt: skip
                 setattr(module, primitive, getattr(primitives, primitive))
+            if getattr(module, "Mailbox", None) is queue.SimpleQueue:
+                module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
             module.LockType, module.RLockType = primitives.Lock, primitives.RLock  # type: ignore[attr-defined]
             module.excepthook = self.copies.excepthook  # type: ignore[attr-defined]
 
@@ -227,8 +270,9 @@ class Copies(importlib.abc.MetaPathFinder):
 
     count = 0
 
-    def __init__(self, patches: tuple[Patch, ...] = ()) -> None:
+    def __init__(self, patches: tuple[Patch, ...] = (), signals: bool = False) -> None:
         Copies.count += 1
+        self.signals = signals
         self.prefix = f"explored{Copies.count}"
         self.patches = patches
         self.errors: list[tuple[BaseException, object]] = []
@@ -298,8 +342,8 @@ class Copies(importlib.abc.MetaPathFinder):
         topology._current.getcpu = lambda: self.cpu()
         if hasattr(self.threadpool9, "autoload_plugins"):
             self.threadpool9.autoload_plugins(False)
-        queue = self.module("task9._queue")
-        for cls in (queue.TaskQueue, queue.SharedQueue):  # else the collector would run our steps when it likes
+        queues = self.module("task9._queue")
+        for cls in (queues.TaskQueue, queues.SharedQueue):  # else the collector would run our steps when it likes
             if "__del__" in vars(cls):
                 del cls.__del__
 
@@ -310,19 +354,12 @@ class Copies(importlib.abc.MetaPathFinder):
         self.cpu = lambda: 0
         allowed = self.module("threadpool9._topology").allowed
         allowed.cpus, allowed.witness = frozenset((0, 1)), 0
-        pool, queue, timer = (
-            self.module("threadpool9._registry"),
-            self.module("task9._queue"),
-            self.module("task9._timer"),
-        )
-        pool.registry.__init__()
-        queue._registry.__init__()
-        timer.timer.__init__()
+        self.module("threadpool9._registry").registry.__init__()
+        self.module("task9._queue")._registry.__init__()
+        self.module("task9._timer").timer.__init__()
         self.module("task9._lane").groups.clear()
         self.module("workqueue9._group").giant.__init__()
         work = self.module("workqueue9._workqueue")
         work._disable_lock = primitives.RLock()
-        work._draining.clear()
         work.queues.clear()
-        tunables = self.threadpool9.tunables
-        tunables.idle_ms = 1e12
+        self.threadpool9.tunables.idle_ms = 1e12

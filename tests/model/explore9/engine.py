@@ -79,7 +79,11 @@ def _join(one: list[int], other: list[int]) -> list[int]:
 
 
 class Interrupt:
-    """`call` runs on `victim`'s thread at one of its points (or never)."""
+    """`call` runs on `victim`'s thread at one of its points (or never).
+
+    One that raises, as a Ctrl-C does, comes only where the interpreter looks for signals: after calls, when a loop goes
+    round, and at the start of a function; the copies must be made with ``signals=True`` to have these places.
+    """
 
     def __init__(self, victim: str, call: Callable[[], object], raising: bool) -> None:
         self.victim = victim
@@ -136,13 +140,14 @@ class Run:
         self.live: list[T] = []
         self.sleepers: list[T] = []
         self.interrupts: list[Interrupt] = []
-        self.post = False  # an interrupt that raises is armed: it may also come right after an operation
+        self.signals = False  # an interrupt that raises is armed
         self.setup = True
         self.passive = True
         self.aborting = False
         self.pruned = False
         self.over = False
         self.failure: BaseException | None = None
+        self.result: object = None  # for a world's check to fill
         self.next: T | None = None
         self.attrs: dict[tuple[int, str], tuple[Rec, object]] = {}
         self.hub = make_hub()
@@ -190,6 +195,9 @@ class Run:
             if not self.aborting:
                 if self.trace is not None:
                     self.trace.append((thread, "", "begins"))
+                if self.interrupts:  # at the first point, so that it gets known what a handler touches
+                    self._decide(thread, None)
+                    thread.hash = hash((thread.hash, 19))
                 body()
         except Abort:
             pass
@@ -264,8 +272,6 @@ class Run:
             self.fail(Livelock(f"more than {self.limit} steps"))
         if rec.hot:
             self._decide(self.current, (rec, write))
-        elif self.post:
-            self._decide(self.current, None)
 
     def event(self, rec: Rec, write: bool, what: str) -> None:
         """The second half: the operation happens now."""
@@ -320,14 +326,18 @@ class Run:
         thread.asleep = None
         self.sleepers = [other for other in self.sleepers if other.asleep is not None]
 
-    def after(self, rec: Rec) -> None:
-        """Right after an operation: an interrupt that raises may come here, before the result is stored."""
-        if self.passive or self.aborting:
+    def signal(self) -> None:
+        """The interpreter looks for signals here: an interrupt that raises may come."""
+        if self.passive or self.setup:
             return
-        self._decide(self.current, None)
+        if self.aborting:
+            raise Abort
+        thread = self.current
+        self._decide(thread, None, True)
+        thread.hash = hash((thread.hash, 19))  # further on, though nothing has happened
 
-    def _decide(self, thread: T, pending: tuple[Rec, bool] | None) -> None:
-        """Who goes on, before `thread` does `pending`; None: at an operation that is of no interest to others."""
+    def _decide(self, thread: T, pending: tuple[Rec, bool] | None, signal: bool = False) -> None:
+        """Who goes on, before `thread` does `pending`; None: only interrupts may come, those that raise if `signal`."""
         while True:
             options: list[tuple[int, str, Any]] = [(0, "go", thread)]
             if pending is not None and len(self.live) > 1:
@@ -339,7 +349,7 @@ class Run:
                         elif other.deadline is not None:
                             options.append((1, "timeout", other))
             if self.interrupts:
-                self._add_interrupts(thread, options)
+                self._add_interrupts(thread, options, signal)
             if len(options) == 1:
                 return
             option = options[self._choose(thread, options, True)]
@@ -355,14 +365,14 @@ class Run:
             self._switch(thread, target)
             return
 
-    def _add_interrupts(self, thread: T, options: list[tuple[int, str, Any]]) -> None:
+    def _add_interrupts(self, thread: T, options: list[tuple[int, str, Any]], signal: bool) -> None:
         for interrupt in self.interrupts:
-            if not interrupt.fired and interrupt.victim == thread.name:
+            if not interrupt.fired and interrupt.victim == thread.name and interrupt.raising is signal:
                 options.append((0, "interrupt", interrupt))
 
     def _interrupt(self, thread: T, interrupt: Interrupt) -> None:
         interrupt.fired = True
-        self.post = any(i.raising and not i.fired for i in self.interrupts)
+        self.signals = any(i.raising and not i.fired for i in self.interrupts)
         thread.hash = hash((thread.hash, 5, self.interrupts.index(interrupt)))
         if self.trace is not None:
             self.trace.append((thread, where(), "is interrupted"))
@@ -419,7 +429,7 @@ class Run:
             thread.waiting, thread.deadline, thread.timed_out = obj, deadline, False
             options = self._others(thread)
             if self.interrupts:
-                self._add_interrupts(thread, options)
+                self._add_interrupts(thread, options, False)
             if not options:
                 self._nobody()
                 self.next = None

@@ -18,6 +18,7 @@ class Exhibit:
     bugs: dict[str, Patch] = field(default_factory=dict)
     bound: int = 3  # what the deep search does
     quick: int = 2  # what every test run does
+    signals: bool = False  # the copies show where the interpreter looks for signals
 
     @property
     def name(self) -> str:
@@ -33,11 +34,11 @@ class Exhibit:
 EXHIBITS: list[Exhibit] = []
 
 
-def exhibit(clauses: str, bound: int = 3, quick: int = 2, **bugs: Patch) -> Callable[[Any], Any]:
+def exhibit(clauses: str, bound: int = 3, quick: int = 2, signals: bool = False, **bugs: Patch) -> Callable[[Any], Any]:
     """Enter a world."""
 
     def enter(world: Any) -> Any:
-        EXHIBITS.append(Exhibit(world, clauses, bugs, bound, quick))
+        EXHIBITS.append(Exhibit(world, clauses, bugs, bound, quick, signals))
         return world
 
     return enter

@@ -24,6 +24,8 @@ _labels: dict[tuple[str, int, str], str] = {}
 def _label(kind: str, depth: int) -> str:
     """A name for what is being made: where, and the name that it gets there."""
     frame = sys._getframe(depth + 1)
+    if frame.f_code.co_name == "token":  # a token is called after who has it
+        frame = frame.f_back
     site = (frame.f_code.co_filename, frame.f_lineno, kind)
     label = _labels.get(site)
     if label is None:
@@ -73,11 +75,6 @@ def _event(rec: Rec | None, write: bool, what: str) -> None:
         rec.run.event(rec, write, what)
 
 
-def _after(rec: Rec | None) -> None:
-    if rec is not None and rec.run.post:
-        rec.run.after(rec)
-
-
 def _deadline(timeout: float | None) -> float | None:
     if timeout is None or timeout < 0:
         return None
@@ -111,16 +108,14 @@ class Lock(_Shared):
         self.holder = _me()
         if rec is not None:
             rec.run.event(rec, True, "acquire" if blocking else "try and get")
-            _after(rec)
         return True
 
     def release(self) -> None:
         """Give it back; anybody may."""
-        rec = self._point(True, "release")
+        self._point(True, "release")
         if self.holder is None:
             raise RuntimeError("release unlocked lock")
         self.holder = None
-        _after(rec)
 
     def locked(self) -> bool:
         """Whether somebody has it."""
@@ -172,18 +167,16 @@ class RLock(_Shared):
         self._count += 1
         if rec is not None:
             rec.run.event(rec, True, "acquire")
-            _after(rec)
         return True
 
     def release(self) -> None:
         """Give it back once."""
-        rec = self._point(True, "release")
+        self._point(True, "release")
         if self.holder is not _me():
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
             self.holder = None
-        _after(rec)
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -230,9 +223,8 @@ class SimpleQueue(_Shared):
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Never waits."""
-        rec = self._point(True, "put")
+        self._point(True, "put")
         self._items.append(item)
-        _after(rec)
 
     put_nowait = put
 
@@ -248,7 +240,6 @@ class SimpleQueue(_Shared):
         item = self._items.popleft()
         if rec is not None:
             rec.run.event(rec, True, "get")
-            _after(rec)
         return item
 
     def get_nowait(self) -> Any:
@@ -281,10 +272,8 @@ def _writer(name: str, base: type) -> Callable[..., Any]:
     method = getattr(base, name)
 
     def write(self: Any, *args: Any, **kwargs: Any) -> Any:
-        rec = self._point(True, name)
-        result = method(self, *args, **kwargs)
-        _after(rec)
-        return result
+        self._point(True, name)
+        return method(self, *args, **kwargs)
 
     write.__name__ = name
     return write

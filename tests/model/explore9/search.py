@@ -44,7 +44,7 @@ class World:
     def interrupt(self, victim: str, call: Callable[[], object], raising: bool = False) -> None:
         """`call` may interrupt thread `victim` at any one point; `raising` if it ends with an exception."""
         self.run.interrupts.append(Interrupt(victim, call, raising))
-        self.run.post = self.run.post or raising
+        self.run.signals = self.run.signals or raising
 
     def refuse_threads(self, number: int) -> None:
         """The OS refuses the next `number` threads."""
@@ -347,7 +347,7 @@ class Search:
         again = self.replay(schedule)
         error = run.failure
         assert error is not None
-        if repr(again.failure) != repr(error):
+        if type(again.failure) is not type(error):
             error.add_note(f"the replay ended otherwise: {again.failure!r}")
         result.failure = Failure(self.name, error, schedule, result.executions, timeline(again))
 
