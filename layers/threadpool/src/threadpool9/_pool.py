@@ -277,7 +277,13 @@ class Pool:
         """
         from ._registry import registry
 
-        registry.put(self, timeout)
+        registry.put(self, _seam.deadline_after(timeout), [])
+
+    def put_until(self, deadline: float | None, given: list[None]) -> None:
+        """`put` for who must know whether the reference was given back: `given` is not empty then, whatever is raised."""
+        from ._registry import registry
+
+        registry.put(self, deadline, given)
 
     def release(self) -> None:
         """Give the reference back without waiting: what is scheduled still runs, then the workers leave.
