@@ -139,7 +139,7 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-9",
-    slot_is_given_silently=("workqueue9._group", "            self.slots.append(None)\n            if self.space.locks:\n                self.space.wake_one()\n", "            self.slots.append(None)\n"),
+    slot_is_given_silently=("workqueue9._group", "            self.slots.append(None)\n            self.offer_space()\n", "            self.slots.append(None)\n"),
     quick=1,
     bound=2,
 )

@@ -17,7 +17,7 @@ class Exhibit:
     clauses: str
     bugs: dict[str, Patch] = field(default_factory=dict)
     bound: int = 3  # what the deep search does
-    quick: int = 2  # what every test run does
+    quick: int = 1  # what every test run does
     signals: bool = False  # the copies show where the interpreter looks for signals
 
     @property
@@ -34,7 +34,7 @@ class Exhibit:
 EXHIBITS: list[Exhibit] = []
 
 
-def exhibit(clauses: str, bound: int = 3, quick: int = 2, signals: bool = False, **bugs: Patch) -> Callable[[Any], Any]:
+def exhibit(clauses: str, bound: int = 3, quick: int = 1, signals: bool = False, **bugs: Patch) -> Callable[[Any], Any]:
     """Enter a world."""
 
     def enter(world: Any) -> Any:
