@@ -23,7 +23,7 @@ from task9._delayed import check_seconds
 from task9._lane import Group, Lane
 from task9._task import _TRANSIENT
 from task9._timer import coalesce
-from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
+from threadpool9 import PRI_NONE, Error, UsageError, WaitTimeout, _seam
 from threadpool9._lifecycle import after_fork
 from threadpool9._priority import check_priority
 from threadpool9._seam import monotonic_ns
@@ -193,7 +193,8 @@ class WorkQueue:
                 free.append(None)
             if not claimed and isinstance(error, IndexError):
                 self._refuse_pending(work)
-            raise
+            if undone or not claimed or not isinstance(error, Error):
+                raise
         return True
 
     def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
