@@ -111,7 +111,10 @@ def main() -> int:
                 else:
                     bugs.append([worlds[-1][0], *row[1:]])
                 if not arguments.rst:
-                    print("  ".join(cell.ljust(width) for cell, width in zip(row, (38, 34, 4, 8, 9, 7, 6), strict=True)), flush=True)
+                    print(
+                        "  ".join(cell.ljust(width) for cell, width in zip(row, (38, 34, 4, 8, 9, 7, 6), strict=True)),
+                        flush=True,
+                    )
             for text in bad:
                 print(text, file=sys.stderr, flush=True)
     if arguments.rst:

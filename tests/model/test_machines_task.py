@@ -1,4 +1,4 @@
-"""task9 against a sequential model: a queue that is held at a gate, and what must run when it is let go (TK-1 to TK-16)."""
+"""task9 against a sequential model: a queue that is held at a gate, and what must run when it is let go (TK-1 on)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class Queue(RuleBasedStateMachine):
         self.dead: set[int] = set()
         self.held: threading.Semaphore | None = None
         self.closed = False
-        self.tasks: list[Any] = [
-            DelayedTask(self._run) if number else Task(self._run) for number in range(3)
-        ]
+        self.tasks: list[Any] = [DelayedTask(self._run) if number else Task(self._run) for number in range(3)]
 
     def _run(self, task: Any) -> None:
         self.ran.append(self.tasks.index(task))

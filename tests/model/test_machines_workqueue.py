@@ -1,4 +1,4 @@
-"""workqueue9 against a sequential model: enqueue, cancel, flush, freeze, disable, max_pending, the counters (WQ-1 to WQ-12)."""
+"""workqueue9 against a sequential model: enqueue, cancel, flush, freeze, disable, counters (WQ-1 to WQ-12)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,10 @@ LOST_WAKE_UP = (
 WAITER_LOOKS_FIRST = (
     "threadpool9._seam",
     "            self.locks.append(mine)\n            in_time = True\n            if must_wait():",
-    "            must = must_wait()\n            self.locks.append(mine)\n            in_time = True\n            if must:",
+    "            must = must_wait()\n"
+    "            self.locks.append(mine)\n"
+    "            in_time = True\n"
+    "            if must:",
 )
 
 
@@ -326,6 +329,11 @@ def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-9",
+    busy_looks_twice_at_the_jobs=(
+        "threadpool9._pool",
+        "return bool(self._jobs) or bool(self._workers)",
+        "return bool(self._jobs or self._workers)",
+    ),
     worker_does_not_look_at_closing=("threadpool9._worker", "if (jobs or self.pool._closing) and", "if jobs and"),
 )
 def last_put_against_idle_exit(w: World) -> Callable[[], None]:
@@ -385,8 +393,23 @@ def get_race(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-12",
-    token_is_kept=("threadpool9._pool", "        job._ticket = None\n        job._free.append(None)\n\n    def _why_not", "        job._ticket = None\n\n    def _why_not"),
-    failure_is_kept_quiet=("threadpool9._starter", "            self.failed = error\n            self.absent.append(None)\n            return False", "            self.failed = error\n            self.absent.append(None)\n            return True"),
+    refused_although_a_worker_has_it=(
+        "threadpool9._pool",
+        "                if self._undo(job, ticket) or not isinstance(error, Error):\n"
+        "                    raise\n"
+        "                return True",
+        "                self._undo(job, ticket)\n                raise",
+    ),
+    token_is_kept=(
+        "threadpool9._pool",
+        "        job._ticket = None\n        job._free.append(None)\n        return True",
+        "        job._ticket = None\n        return True",
+    ),
+    failure_is_kept_quiet=(
+        "threadpool9._starter",
+        "            self.failed = error\n            self.absent.append(None)\n            return False",
+        "            self.failed = error\n            self.absent.append(None)\n            return True",
+    ),
 )
 def no_thread_to_be_had(w: World) -> Callable[[], None]:
     """The OS refuses the first thread: StartError and the job is as before, or somebody else runs it."""
@@ -439,11 +462,6 @@ def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-20, any context",
-    starter_is_booted_in_two_steps=(
-        "threadpool9._pool",
-        "            if not (self._idle and self._wake_one(job)):",
-        "            if self._idle:\n                self._wake_one(job)\n            else:",
-    ),
     token_is_waited_for=(
         "threadpool9._pool",
         "        if not job._free:\n            return self._not_idle(job)\n        ticket = [job]",
@@ -509,7 +527,11 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-12, TP-20",
-    nothing_is_undone=("threadpool9._pool", "            if claimed:\n                self._undo(job, ticket)\n                raise", "            if claimed:\n                raise"),
+    nothing_is_undone=(
+        "threadpool9._pool",
+        "                if self._undo(job, ticket) or not isinstance(error, Error):\n                    raise",
+        "                if True:\n                    raise",
+    ),
     signals=True,
 )
 def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
@@ -519,14 +541,18 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     seen: list[int] = []
     job = w.job(lambda job: seen.append(data.get()))
 
+    inside = [True]
+
     def strike() -> None:
-        raise KeyboardInterrupt
+        if inside[0]:
+            raise KeyboardInterrupt
 
     def post() -> None:
         try:
             pool.post(job)
         except KeyboardInterrupt:
             pass
+        inside[0] = False
         data.set(1)
         pool.post(job)
 
@@ -543,7 +569,16 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-25",
-    nothing_is_undone=("threadpool9._pool", "            if taken and not given:\n                self._drop(ticket)\n                job._ticket = None\n                job._free.append(None)\n            raise\n        self._cancelled", "            raise\n        self._cancelled"),
+    nothing_is_undone=(
+        "threadpool9._pool",
+        "            if taken and not given:\n"
+        "                self._drop(ticket)\n"
+        "                job._ticket = None\n"
+        "                job._free.append(None)\n"
+        "            raise\n"
+        "        self._cancelled",
+        "            raise\n        self._cancelled",
+    ),
     signals=True,
 )
 def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
@@ -554,14 +589,18 @@ def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
     job = w.job(lambda job: seen.append(data.get()), interlock=Unlocked())
     pool.post(job)
 
+    inside = [True]
+
     def strike() -> None:
-        raise KeyboardInterrupt
+        if inside[0]:
+            raise KeyboardInterrupt
 
     def cancel() -> None:
         try:
             pool.cancel_async(job)
         except KeyboardInterrupt:
             pass
+        inside[0] = False
         data.set(1)
         pool.post(job)
 

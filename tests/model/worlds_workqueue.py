@@ -13,7 +13,11 @@ from worlds_threadpool import WAITER_LOOKS_FIRST
 
 @exhibit(
     "WQ-3, WQ-4",
-    call_does_not_tell_the_waiters=("workqueue9._group", "            if watches:\n                self.left_lane(work)\n", ""),
+    call_does_not_tell_the_waiters=(
+        "workqueue9._group",
+        "            if watches:\n                self.left_lane(work)\n",
+        "",
+    ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
 )
 def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
@@ -45,8 +49,16 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-10",
-    thaw_does_not_kick=("workqueue9._workqueue", "                if lane.items and lane.idle:\n                    lane.kick()\n", "                pass\n"),
-    executor_ignores_the_thaw=("task9._lane", "            if not items or group.frozen:\n                break\n", "            break\n"),
+    thaw_does_not_kick=(
+        "workqueue9._workqueue",
+        "                if lane.items and lane.idle:\n                    lane.kick()\n",
+        "                pass\n",
+    ),
+    executor_ignores_the_thaw=(
+        "task9._lane",
+        "            if not items or group.frozen:\n                break\n",
+        "            break\n",
+    ),
 )
 def freeze_enqueue(w: World) -> Callable[[], None]:
     """Freeze and thaw beside enqueues and the executor: nothing is left behind, and the order is kept."""
@@ -74,7 +86,11 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
-    quiet_looks_at_items_only=("task9._lane", "return not self.items and all(e.current is None and not e.deferred for e in self.executors)", "return not self.items"),
+    quiet_looks_at_items_only=(
+        "task9._lane",
+        "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "return not self.items",
+    ),
 )
 def flush_enqueue(w: World) -> Callable[[], None]:
     """flush beside another enqueue: what was enqueued before has completed."""
@@ -105,7 +121,12 @@ def flush_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-1, WQ-6",
-    marker_does_not_note_the_others=("task9._queue", "        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me and e.current is not None]", "        self.others = []"),
+    marker_does_not_note_the_others=(
+        "task9._queue",
+        "        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me "
+        "and e.current is not None]",
+        "        self.others = []",
+    ),
     quick=1,
     bound=2,
 )
@@ -139,7 +160,11 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-9",
-    slot_is_given_silently=("workqueue9._group", "            self.slots.append(None)\n            self.offer_space()\n", "            self.slots.append(None)\n"),
+    slot_is_given_silently=(
+        "workqueue9._group",
+        "            self.slots.append(None)\n            self.offer_space()\n",
+        "            self.slots.append(None)\n",
+    ),
     quick=1,
     bound=2,
 )
@@ -160,8 +185,16 @@ def back_pressure(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-5",
-    cancel_does_not_wait=("workqueue9._workqueue", "            for executor in running:\n", "            for executor in ():\n"),
-    cancel_lets_enqueue=("workqueue9._workqueue", "free, disabled = work._free, work._disabled or work._cancelling", "free, disabled = work._free, work._disabled"),
+    cancel_does_not_wait=(
+        "workqueue9._workqueue",
+        "            for executor in running:\n",
+        "            for executor in ():\n",
+    ),
+    cancel_lets_enqueue=(
+        "workqueue9._workqueue",
+        "free, disabled = work._free, work._disabled or work._cancelling",
+        "free, disabled = work._free, work._disabled",
+    ),
     quick=1,
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:
@@ -204,7 +237,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     ),
 )
 def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
-    """A handler enqueues the same work and another one at any step of an enqueue: pending is refused, nothing is lost."""
+    """A handler enqueues the same and another work at any step of an enqueue: pending is refused, nothing is lost."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
     one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)

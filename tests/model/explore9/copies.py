@@ -1,10 +1,11 @@
 """Private copies of the layers, made of the same source, with a point before each access to shared state.
 
 What is shared is derived from the source, so that it cannot go out of date: every attribute that is stored
-anywhere but in an ``__init__`` (or in what a fork child does), in any module of the three layers, by its name. Each load,
-store and deletion of an attribute of such a name gets a point. Attributes that are set once, by ``__init__``, have none.
+anywhere but in an ``__init__`` (or in what a fork child does), in any module of the three layers, by its name.
+Each load, store and deletion of an attribute of such a name gets a point; attributes that are set once have none.
 Lists of at most one element that functions make (tickets, tokens) and dicts that become attributes are replaced by
-controlled ones, whose operations are points. All else that is shared comes from `_seam`, where the controlled primitives are put.
+controlled ones, whose operations are points. All else that is shared comes from `_seam`, where the controlled
+primitives are put.
 
 The line numbers stay those of the source. Modules in `PLAIN` are compiled without points: no state of the
 protocols is in there.
@@ -327,7 +328,9 @@ class Copies(importlib.abc.MetaPathFinder):
         bound: dict[int, frozenset[int]] = {}
         self.bound = bound
         os_calls.get_affinity = lambda tid: bound.get(tid or primitives.get_native_id(), everywhere)
-        os_calls.set_affinity = lambda cpus, tid=0: bound.__setitem__(tid or primitives.get_native_id(), frozenset(cpus))
+        os_calls.set_affinity = lambda cpus, tid=0: bound.__setitem__(
+            tid or primitives.get_native_id(), frozenset(cpus)
+        )
         os_calls.foreign_affinities = lambda: []
         os_calls.set_name = lambda name: None
         os_calls.clean_signal_mask = lambda: None

@@ -11,8 +11,8 @@ its thread and with the last events on the same object that conflict with it. Tw
 done the same operations with the same results, so they are in the same state, however they were interleaved. The
 search goes on from each state once (see `search`).
 
-Only points on objects that are raced for are decisions ("hot"): two threads used one, at least one of them wrote, and no
-other event ordered the two (vector clocks tell). To swap any other pair takes a decision elsewhere. Which objects
+Only points on objects that are raced for are decisions ("hot"): two threads used one, at least one of them wrote,
+and no other event ordered the two (vector clocks tell). To swap any other pair takes a decision elsewhere. Which objects
 are hot is found out while searching; `Run.found` tells what was not known before.
 
 A thread that was preempted before an operation *sleeps* until somebody does something that conflicts with that
@@ -54,7 +54,8 @@ class Rec:
     """What one execution knows of one shared object."""
 
     __slots__ = (
-        "by", "depths", "hot", "key", "name", "readers", "reads", "reads_clock", "run", "write", "write_at", "write_clock",
+        "by", "depths", "hot", "key", "name", "readers", "reads", "reads_clock", "run", "write", "write_at",
+        "write_clock",
     )  # fmt: skip
 
     def __init__(self, run: Run, key: str) -> None:
@@ -118,6 +119,7 @@ class T:
         self.where = ""
 
     def enabled(self) -> bool:
+        """True unless it is blocked."""
         return self.waiting is None or self.waiting.ready()
 
 

@@ -1,8 +1,8 @@
-"""The controlled primitives: what `_seam` hands out in the copies, and what the instrumentation makes of lists and dicts.
+"""The controlled primitives: what `_seam` hands out in the copies, and what lists and dicts become there.
 
-Each operation is a point (see `engine`), then happens at once. They behave like the real ones as seen from Python; where
-the real ones promise no order (who gets a released lock) any order may come. Outside of an execution, and while a
-world is checked, they work without points.
+Each operation is a point (see `engine`), then happens at once. They behave like the real ones as seen from Python;
+where the real ones promise no order (who gets a released lock) any order may come. Outside of an execution, and
+while a world is checked, they work without points.
 """
 
 from __future__ import annotations
@@ -443,5 +443,6 @@ class Log(_Shared):
         self.entries: list[Any] = []
 
     def __call__(self, entry: Any) -> None:
+        """Note `entry`."""
         self._point(True, f"log {entry!r}")
         self.entries.append(entry)

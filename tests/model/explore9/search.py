@@ -2,11 +2,10 @@
 
 *Exhaustive* (`exhaust`): depth first over the decisions; each execution is a replay of a prefix, then "go on"
 wherever possible. An execution is cut off where it reaches a state from which the search has gone on already with
-as many preemptions left (the state's hash is that of `Run.signature`). That is exact, unlike sleep sets, which
-do not go together with a bound.
+as many preemptions left (the state's hash is that of `Run.signature`).
 
-A *world* is a function ``world(w)`` that sets the stage and gives `w.thread` bodies; it returns a check that is called when
-everything has come to rest. A failure is a schedule: the list of the choices made, which `replay` runs again.
+A *world* is a function ``world(w)`` that sets the stage and gives `w.thread` bodies; it returns a check that is
+called when everything has come to rest. A failure is a schedule: the list of the choices made, which `replay` runs again.
 """
 
 from __future__ import annotations
