@@ -77,6 +77,11 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-2, TK-6",
+    cancel_does_not_wait=(
+        "task9._task",
+        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                return False\n",
+    ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
     cancel_does_not_keep_the_task=(
         "task9._task",
@@ -117,9 +122,7 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     withdraws_what_an_executor_has=(
         "task9._task",
         "        if _seam.discard(lane.items, self, held):\n            return True\n",
-        "        if _seam.discard(lane.items, self, held) or not self.running:\n"
-        "            held[:] = [None]\n"
-        "            return True\n",
+        "        _seam.discard(lane.items, self)\n        held[:] = [None]\n        return True\n",
     ),
     quick=1,
 )
@@ -137,7 +140,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     def check() -> None:
         scheduled = 1 + sum(new)
         assert scheduled - 1 <= len(runs) <= scheduled, (runs, said, new)
-        assert not task.pending
+        assert len(task._free) == 1, "the token is there twice, or not at all"
         close_at_the_end(queue)
         task.destroy()
 
@@ -146,6 +149,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-7, TK-8",
+    drain_waits_for_nothing=("task9._queue", "            drain.wait(deadline, what)\n", "            pass\n"),
     quiet_looks_at_items_only=(
         "task9._lane",
         "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
@@ -214,6 +218,7 @@ def never_beside_itself(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
+    cancel_does_not_claim=("task9._delayed", "            _seam.collect(ticket.pop, held)\n", "            held.append(None)\n"),
     expiry_does_not_claim=(
         "task9._timer",
         "                task = ticket.pop()\n",
@@ -261,14 +266,13 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
     start = clock()
     runs: list[float] = []
     task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
-    task.schedule(5.0, queue=queue)
+    task.schedule(2e5, queue=queue)  # never
     w.thread("A", lambda: task.reschedule(1.0, queue=queue))
     w.thread("B", lambda: task.reschedule(3.0, queue=queue))
 
     def check() -> None:
         assert 1 <= len(runs) <= 2, runs
         assert runs[0] >= 1.0, "early"
-        assert runs[0] < 5.0 or len(runs) == 1
         assert not queue._armed
         assert not task.pending
 
@@ -293,7 +297,7 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     fired: list[tuple[str, float]] = []
     late = w.task9.DelayedTask(lambda task: fired.append(("late", clock() - start)))
     soon = w.task9.DelayedTask(lambda task: fired.append(("soon", clock() - start)))
-    late.schedule(8e4, queue=queue)  # further away than the explorer's patience: only a wake-up ends that sleep
+    late.schedule(2e5, queue=queue)  # further away than the explorer's patience: only a wake-up ends that sleep
     box = w.task9._timer.timer
 
     def arm() -> None:
@@ -302,10 +306,8 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     w.thread("A", arm)
 
     def check() -> None:
-        assert "soon" in dict(fired), fired
+        assert "soon" in dict(fired), "the timer sleeps until the later time"
         assert dict(fired)["soon"] >= 1.0, "early"
-        if "late" in dict(fired):
-            assert fired[0][0] == "soon", f"the timer slept until the later time: {fired}"
         assert box.armed() == 2 - len(fired)
 
     return check
