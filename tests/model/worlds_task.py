@@ -218,7 +218,11 @@ def never_beside_itself(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
-    cancel_does_not_claim=("task9._delayed", "            _seam.collect(ticket.pop, held)\n", "            held.append(None)\n"),
+    cancel_does_not_claim=(
+        "task9._delayed",
+        "            _seam.collect(ticket.pop, held)\n",
+        "            held.append(None)\n",
+    ),
     expiry_does_not_claim=(
         "task9._timer",
         "                task = ticket.pop()\n",

@@ -12,7 +12,8 @@ done the same operations with the same results, so they are in the same state, h
 search goes on from each state once (see `search`).
 
 Only points on objects that are raced for are decisions ("hot"): two threads used one, at least one of them wrote,
-and no other event ordered the two (vector clocks tell). To swap any other pair takes a decision elsewhere. Which objects
+and no other event ordered the two (vector clocks tell). To swap any other pair takes a decision elsewhere.
+Which objects
 are hot is found out while searching; `Run.found` tells what was not known before.
 
 A thread that was preempted before an operation *sleeps* until somebody does something that conflicts with that

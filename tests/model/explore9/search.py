@@ -5,7 +5,8 @@ wherever possible. An execution is cut off where it reaches a state from which t
 as many preemptions left (the state's hash is that of `Run.signature`).
 
 A *world* is a function ``world(w)`` that sets the stage and gives `w.thread` bodies; it returns a check that is
-called when everything has come to rest. A failure is a schedule: the list of the choices made, which `replay` runs again.
+called when everything has come to rest. A failure is a schedule: the list of the choices made, which
+`replay` runs again.
 """
 
 from __future__ import annotations
