@@ -1,0 +1,127 @@
+"""The deep search: every world up to three preemptions, then at random; every seeded bug; printed as a table.
+
+    .venv/bin/python tests/model/deep.py                   all worlds, each search at most 300 s of CPU time
+    .venv/bin/python tests/model/deep.py -j 2 -s 1000      two processes, more time
+    .venv/bin/python tests/model/deep.py get_race          some worlds
+    .venv/bin/python tests/model/deep.py --rst             the tables of docs/model-checking.rst
+
+Exit status 1 if a world does not hold or a seeded bug is not found; failing schedules are printed with their timelines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import worlds_task  # noqa: F401
+import worlds_threadpool  # noqa: F401
+import worlds_workqueue  # noqa: F401
+from explore9 import Copies, Search
+from explore9.gallery import EXHIBITS, Exhibit
+
+
+def explore(exhibit: Exhibit, bound: int, seconds: float) -> tuple[list[list[str]], list[str]]:
+    """Rows of the table of one world, and what went wrong."""
+    search = Search(exhibit.world, Copies(signals=exhibit.signals))
+    rows, wrong = [], []
+    reached, cells = -1, ["-", "-", "-", "-"]
+    for depth in range(min(bound, exhibit.bound) + 1):
+        result = search.exhaust(depth, seconds)
+        if result.failure is not None:
+            wrong.append(str(result.failure))
+            break
+        if not result.finished:
+            break
+        reached = depth
+        cells = [str(depth), str(result.executions), str(result.states), f"{result.seconds:.1f}"]
+    sampled = 0
+    for mode in ("random", "pct"):
+        result = search.sample(2000, mode=mode, seconds=seconds / 20)
+        sampled += result.executions
+        if result.failure is not None:
+            wrong.append(str(result.failure))
+    rows.append([exhibit.name, exhibit.clauses, *cells, str(sampled)])
+    if reached < 0:
+        wrong.append(f"{exhibit.name}: not finished at any bound")
+    for name, patch in exhibit.bugs.items():
+        search = Search(exhibit.world, Copies((patch,), exhibit.signals))
+        start, count = time.process_time(), 0
+        for depth in range(bound + 1):
+            result = search.exhaust(depth, seconds)
+            count += result.executions
+            if result.failure is not None:
+                kind = type(result.failure.error).__name__
+                took = time.process_time() - start
+                rows.append(["", name.replace("_", " "), str(depth), str(count), kind, f"{took:.1f}", ""])
+                break
+        else:
+            rows.append(["", name.replace("_", " "), "not found", str(count), "", "", ""])
+            wrong.append(f"{exhibit.name}: the seeded bug {name} was not found")
+    return rows, wrong
+
+
+def _explore(task: tuple[int, int, float]) -> tuple[list[list[str]], list[str]]:
+    number, bound, seconds = task
+    try:
+        return explore(EXHIBITS[number], bound, seconds)
+    except Exception as error:  # a patch that does not fit, say: the other worlds go on
+        return [], [f"{EXHIBITS[number].name}: {type(error).__name__}: {error}"]
+
+
+def print_rst(worlds: list[list[str]], bugs: list[list[str]]) -> None:
+    """The two tables as the manual has them."""
+    for title, rows in (
+        (["World", "Clauses", "Preemptions", "Executions", "States", "CPU s", "Sampled"], worlds),
+        (["World", "Seeded bug", "Found at", "Executions", "As", "CPU s"], [row[:6] for row in bugs]),
+    ):
+        print(".. list-table::\n   :header-rows: 1\n")
+        for row in (title, *rows):
+            for number, cell in enumerate(row):
+                print(f"   {'* -' if number == 0 else '  -'} {cell}".rstrip())
+        print()
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="deep search of the worlds of tests/model")
+    parser.add_argument("worlds", nargs="*", help="names, with underscores; default all")
+    parser.add_argument("-b", "--bound", type=int, default=3, help="preemptions (default 3)")
+    parser.add_argument("-s", "--seconds", type=float, default=300, help="CPU time for one search (default 300)")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--rst", action="store_true", help="print the tables as reStructuredText")
+    arguments = parser.parse_args()
+    known = [exhibit.world.__name__ for exhibit in EXHIBITS]
+    for name in arguments.worlds:
+        if name not in known:
+            parser.error(f"no world {name!r}; there are {', '.join(known)}")
+    numbers = [known.index(name) for name in arguments.worlds] or range(len(known))
+    tasks = [(number, arguments.bound, arguments.seconds) for number in numbers]
+    worlds, bugs, wrong = [], [], []
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
+        for rows, bad in pool.imap(_explore, tasks):
+            wrong += bad
+            for row in rows:
+                if row[0]:
+                    worlds.append(row)
+                else:
+                    bugs.append([worlds[-1][0], *row[1:]])
+                if not arguments.rst:
+                    print(
+                        "  ".join(cell.ljust(width) for cell, width in zip(row, (38, 34, 4, 8, 9, 7, 6), strict=True)),
+                        flush=True,
+                    )
+            for text in bad:
+                print(text, file=sys.stderr, flush=True)
+    if arguments.rst:
+        print_rst(worlds, bugs)
+    print(f"{len(worlds)} worlds, {len(bugs)} seeded bugs, {len(wrong)} findings")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

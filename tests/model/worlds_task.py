@@ -1,0 +1,531 @@
+"""Worlds of task9: lanes, executors, cancel, drain, and the timer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from explore9.gallery import exhibit
+from explore9.search import World
+from worlds_threadpool import WAITER_LOOKS_FIRST
+
+EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n                break\n", "break\n")
+
+
+def close_at_the_end(queue: Any) -> None:
+    """What a world's check does with its queue: nothing may be left in it."""
+    assert all(lane.quiet() for lane in queue._group.lanes), "something was left in the queue"
+    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), "an executor is missing"
+
+
+@exhibit("TK-1, TK-2", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)
+def task_schedule_schedule(w: World) -> Callable[[], None]:
+    """Two threads schedule one task: a run begins after each schedule, and as many runs as were said to be new."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    inside = w.cell(0, "inside")
+    seen: list[int] = []
+    new: list[bool] = []
+
+    def run(task: Any) -> None:
+        assert inside.add() == 1, "a task runs beside itself"
+        seen.append(data.get())
+        inside.add(-1)
+
+    task = w.task9.Task(run)
+
+    def produce() -> None:
+        data.add()
+        new.append(queue.schedule(task))
+
+    w.thread("A", produce)
+    w.thread("B", produce)
+
+    def check() -> None:
+        assert seen[-1] == 2, f"the last run saw {seen[-1]} of 2: a schedule was lost"
+        assert len(seen) == sum(new), (seen, new)
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit("TK-1, TK-5", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)
+def lane_idle_against_schedule(w: World) -> Callable[[], None]:
+    """Two tasks of one queue, scheduled while the executor goes idle: both run, in one order, one at a time."""
+    queue = w.task9.TaskQueue("q")
+    inside = w.cell(0, "inside")
+    runs: list[str] = []
+
+    def make(name: str) -> Any:
+        def run(task: Any) -> None:
+            assert inside.add() == 1, "two tasks of a queue at once"
+            runs.append(name)
+            inside.add(-1)
+
+        return w.task9.Task(run)
+
+    one, two = make("one"), make("two")
+    queue.schedule(one)
+    w.thread("A", lambda: queue.schedule(two))
+
+    def check() -> None:
+        assert runs == ["one", "two"], runs
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-2, TK-6",
+    cancel_does_not_wait=(
+        "task9._task",
+        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                return False\n",
+    ),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
+    cancel_does_not_keep_the_task=(
+        "task9._task",
+        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                if held:\n                    del held[0]; self._free.append(None)\n"
+        "                self._wait_for(executor, interlock, deadline)\n                return False\n",
+    ),
+)
+def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
+    """A task that schedules itself again, against cancel: nothing runs after the cancel has returned."""
+    queue = w.task9.TaskQueue("q")
+    runs = w.cell(0, "runs")
+
+    def run(task: Any) -> None:
+        if runs.add() < 3:
+            queue.schedule(task)
+
+    task = w.task9.Task(run)
+    queue.schedule(task)
+    at_return: list[int] = []
+
+    def cancel() -> None:
+        task.cancel()
+        at_return.append(runs.get())
+
+    w.thread("A", cancel)
+
+    def check() -> None:
+        assert at_return == [runs.get()], f"{runs.get()} runs, {at_return} of them before cancel returned"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-6",
+    withdraws_what_an_executor_has=(
+        "task9._task",
+        "        if _seam.discard(lane.items, self, held):\n            return True\n",
+        "        _seam.discard(lane.items, self)\n        held[:] = [None]\n        return True\n",
+    ),
+    quick=1,
+)
+def task_schedule_cancel_async(w: World) -> Callable[[], None]:
+    """cancel_async beside a schedule and the executor: True leaves nothing, each new schedule is run or withdrawn."""
+    queue = w.task9.TaskQueue("q")
+    runs: list[int] = []
+    said: list[bool] = []
+    new: list[bool] = []
+    task = w.task9.Task(lambda task: runs.append(1))
+    queue.schedule(task)
+    w.thread("A", lambda: said.append(task.cancel_async()))
+    w.thread("B", lambda: new.append(queue.schedule(task)))
+
+    def check() -> None:
+        scheduled = 1 + sum(new)
+        assert scheduled - 1 <= len(runs) <= scheduled, (runs, said, new)
+        assert len(task._free) == 1, "the token is there twice, or not at all"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-7, TK-8",
+    drain_waits_for_nothing=("task9._queue", "            drain.wait(deadline, what)\n", "            pass\n"),
+    quiet_looks_at_items_only=(
+        "task9._lane",
+        "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "return not self.items",
+    ),
+)
+def drain_self_reschedule(w: World) -> Callable[[], None]:
+    """drain beside a task that schedules itself: what was scheduled before has run, and drain returns."""
+    queue = w.task9.TaskQueue("q")
+    turns = w.cell(0, "turns")
+    done = w.cell(0, "done")
+
+    def again(task: Any) -> None:
+        if turns.add() < 3:
+            queue.schedule(task)
+
+    queue.schedule(w.task9.Task(again))
+    awaited = w.task9.Task(lambda task: done.set(1))
+
+    def drain() -> None:
+        queue.schedule(awaited)
+        queue.drain()
+        assert done.get() == 1, "drain returned before what was scheduled had run"
+
+    w.thread("A", drain)
+
+    def check() -> None:
+        assert turns.get() == 3
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-3",
+    takes_over_what_runs=(
+        "task9._lane",
+        "if other is not None and task._exclusive and other.current is task:",
+        "if False:",
+    ),
+    undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
+    quick=1,
+    bound=2,
+)
+def never_beside_itself(w: World) -> Callable[[], None]:
+    """A task that runs on one CPU is scheduled on another: it runs again, but not beside itself."""
+    queue = w.task9.TaskQueue("q", percpu=True)
+    inside = w.cell(0, "inside")
+    runs: list[int] = []
+
+    def run(task: Any) -> None:
+        assert inside.add() == 1, "a task runs beside itself"
+        runs.append(1)
+        inside.add(-1)
+
+    task = w.task9.Task(run)
+    new = [queue.schedule_on(0, task)]
+    w.thread("A", lambda: new.append(queue.schedule_on(1, task)))
+
+    def check() -> None:
+        assert len(runs) == sum(new), (runs, new)
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-11",
+    cancel_does_not_claim=(
+        "task9._delayed",
+        "            _seam.collect(ticket.pop, held)\n",
+        "            held.append(None)\n",
+    ),
+    expiry_does_not_claim=(
+        "task9._timer",
+        "                task = ticket.pop()\n",
+        "                task = ticket[0]\n",
+    ),
+    quick=1,
+    bound=2,
+)
+def delayed_expiry_cancel(w: World) -> Callable[[], None]:
+    """Expiry against cancel_async: exactly one of run and withdrawn."""
+    queue = w.task9.TaskQueue("q")
+    runs: list[int] = []
+    withdrawn: list[bool] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(1))
+    task.schedule(1.0, queue=queue)
+
+    def cancel() -> None:
+        was_pending = task.pending
+        said = task.cancel_async()
+        withdrawn.append(was_pending and said)
+
+    w.thread("A", cancel)
+
+    def check() -> None:
+        assert len(runs) <= 1
+        assert not task.pending
+        assert not queue._armed
+        if withdrawn == [False]:
+            assert runs == [1], "neither run nor withdrawn"
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-11",
+    timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
+    quick=1,
+    bound=2,
+)
+def delayed_reschedule(w: World) -> Callable[[], None]:
+    """Two reschedules beside expiry: never early, at least one run, and one more only if it had fired before."""
+    queue = w.task9.TaskQueue("q")
+    clock = w.task9._timer._seam.monotonic
+    start = clock()
+    runs: list[float] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
+    task.schedule(2e5, queue=queue)  # never
+    w.thread("A", lambda: task.reschedule(1.0, queue=queue))
+    w.thread("B", lambda: task.reschedule(3.0, queue=queue))
+
+    def check() -> None:
+        assert 1 <= len(runs) <= 2, runs
+        assert runs[0] >= 1.0, "early"
+        assert not queue._armed
+        assert not task.pending
+
+    return check
+
+
+@exhibit(
+    "TK-11, TK-12",
+    timer_does_not_look_again=(
+        "task9._timer",
+        "            if intake or not heap[0][3]:\n                continue\n",
+        "",
+    ),
+    quick=1,
+    bound=2,
+)
+def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
+    """A second timer, due before the first, is armed while the timer's job goes to sleep: both fire in time."""
+    queue = w.task9.TaskQueue("q")
+    clock = w.task9._timer._seam.monotonic
+    start = clock()
+    fired: list[tuple[str, float]] = []
+    late = w.task9.DelayedTask(lambda task: fired.append(("late", clock() - start)))
+    soon = w.task9.DelayedTask(lambda task: fired.append(("soon", clock() - start)))
+    late.schedule(2e5, queue=queue)  # further away than the explorer's patience: only a wake-up ends that sleep
+    box = w.task9._timer.timer
+
+    def arm() -> None:
+        soon.schedule(1.0, queue=queue)
+
+    w.thread("A", arm)
+
+    def check() -> None:
+        assert "soon" in dict(fired), "the timer sleeps until the later time"
+        assert dict(fired)["soon"] >= 1.0, "early"
+        assert box.armed() == 2 - len(fired)
+
+    return check
+
+
+@exhibit(
+    "TK-1, any context",
+    token_is_waited_for=(
+        "task9._lane",
+        "        if not task._free:\n            return task._coalesced(self.group)\n        claimed",
+        "        while not task._free:\n            _seam.doze(1e6)\n        claimed",
+    ),
+)
+def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
+    """A handler schedules the same task and another one at any step of a schedule, on the same thread."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    runs: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+    other = w.task9.Task(lambda task: runs.append(1))
+
+    def schedule() -> None:
+        data.add()
+        queue.schedule(task)
+
+    def handler() -> None:
+        schedule()
+        queue.schedule(other)
+
+    w.thread("A", schedule)
+    w.interrupt("A", handler)
+
+    def check() -> None:
+        fired = w.run.interrupts[0].fired
+        assert seen[-1] == (2 if fired else 1), seen
+        assert len(runs) == (1 if fired else 0), runs
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-3, done()",
+    done_wakes_nobody=(
+        "task9._lane",
+        "        self.current = TAKING\n"
+        "        if self.waiters.locks:\n"
+        "            self.waiters.wake_all()\n"
+        "        if self.deferred",
+        "        self.current = TAKING\n        if self.deferred",
+    ),
+    quick=1,
+    bound=2,
+)
+def done_done_on_two_executors(w: World) -> Callable[[], None]:
+    """Two executors, a task that calls done() and is scheduled again before it returns; a canceller waits for it."""
+    queue = w.task9.TaskQueue("q", concurrency=2)
+    inside = w.cell(0, "inside")
+    runs = w.cell(0, "runs")
+    gate = w.lock()
+    gate.acquire()
+
+    def run(task: Any) -> None:
+        assert inside.add() == 1, "a task runs beside itself"
+        first = runs.add() == 1
+        inside.add(-1)
+        task.done()
+        if first:
+            gate.acquire()  # the function goes on after done(); the canceller must not wait for that
+
+    task = w.task9.Task(run)
+    queue.schedule(task)
+
+    def cancel() -> None:
+        task.cancel()
+        gate.release()
+
+    w.thread("A", cancel)
+    w.thread("B", lambda: queue.schedule(task))
+
+    def check() -> None:
+        assert runs.get() <= 2
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-16",
+    close_drains_once_and_not_all=(
+        "task9._queue",
+        "        self._drain_all(deadline)\n        self._release(deadline)",
+        "        self._release(deadline)",
+    ),
+    quick=1,
+    bound=2,
+)
+def close_against_schedule(w: World) -> Callable[[], None]:
+    """close beside a schedule: refused, or run before close has returned."""
+    queue = w.task9.TaskQueue("q")
+    runs = w.cell(0, "runs")
+    task = w.task9.Task(lambda task: runs.add())
+    refused: list[int] = []
+    at_return: list[int] = []
+
+    def schedule() -> None:
+        try:
+            queue.schedule(task)
+        except w.threadpool9.UsageError:
+            refused.append(1)
+
+    def close() -> None:
+        queue.schedule(w.task9.Task(lambda task: runs.add()))
+        queue.close()
+        at_return.append(runs.get())
+
+    w.thread("A", schedule)
+    w.thread("B", close)
+
+    def check() -> None:
+        assert runs.get() + len(refused) == 2, (runs.get(), refused)
+        assert at_return[0] >= 1
+
+    return check
+
+
+@exhibit(
+    "TK-1, TK-6",
+    nothing_is_undone=(
+        "task9._lane",
+        "                undone = not published or _seam.discard(self.items, task)\n"
+        "                if undone:\n"
+        "                    task._free.append(None)\n",
+        "                undone = True\n",
+    ),
+    signals=True,
+)
+def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+
+    inside = [True]
+
+    def strike() -> None:
+        if inside[0]:
+            raise KeyboardInterrupt
+
+    def schedule() -> None:
+        try:
+            queue.schedule(task)
+        except KeyboardInterrupt:
+            pass
+        inside[0] = False
+        data.set(1)
+        queue.schedule(task)
+
+    w.thread("A", schedule)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-6",
+    nothing_is_undone=(
+        "task9._task",
+        "            if held and not given:\n"
+        "                self._free.append(None)\n"
+        "            raise\n"
+        "        return where",
+        "            raise\n        return where",
+    ),
+    signals=True,
+)
+def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
+    """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""
+    queue = w.task9.TaskQueue("q")
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+    queue.schedule(task)
+
+    inside = [True]
+
+    def strike() -> None:
+        if inside[0]:
+            raise KeyboardInterrupt
+
+    def cancel() -> None:
+        try:
+            task.cancel_async()
+        except KeyboardInterrupt:
+            pass
+        inside[0] = False
+        data.set(1)
+        queue.schedule(task)
+
+    w.thread("A", cancel)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert seen
+        assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check

@@ -1,0 +1,265 @@
+"""Worlds of workqueue9: enqueue and wait, freezing, flush, back-pressure, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from explore9.gallery import exhibit
+from explore9.search import World
+from worlds_task import close_at_the_end
+from worlds_threadpool import WAITER_LOOKS_FIRST
+
+
+@exhibit(
+    "WQ-3, WQ-4",
+    call_does_not_tell_the_waiters=(
+        "workqueue9._group",
+        "            if watches:\n                self.left_lane(work)\n",
+        "",
+    ),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
+)
+def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
+    """The function enqueues its work again and lets go of it; wait returns after the run that was pending."""
+    finished = w.cell(0, "finished")
+
+    def func(work: Any, arg: Any) -> None:
+        if finished.get() == 0:
+            wq.enqueue(work)
+        finished.add()
+
+    wq = w.workqueue9.WorkQueue("wq", func)
+    work = w.workqueue9.Work()
+    wq.enqueue(work)
+
+    def wait() -> None:
+        wq.wait(work)
+        assert finished.get() >= 1, "wait returned before the run"
+
+    w.thread("A", wait)
+
+    def check() -> None:
+        assert finished.get() == 2
+        assert not wq._group.watches
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-10",
+    thaw_does_not_kick=(
+        "workqueue9._workqueue",
+        "                if lane.items and lane.idle:\n                    lane.kick()\n",
+        "                pass\n",
+    ),
+    executor_ignores_the_thaw=(
+        "task9._lane",
+        "            if not items or group.frozen:\n                break\n",
+        "            break\n",
+    ),
+)
+def freeze_enqueue(w: World) -> Callable[[], None]:
+    """Freeze and thaw beside enqueues and the executor: nothing is left behind, and the order is kept."""
+    runs: list[Any] = []
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
+
+    def enqueue() -> None:
+        wq.enqueue(one)
+        wq.enqueue(two)
+
+    def freeze() -> None:
+        wq.freeze()
+        wq.thaw()
+
+    w.thread("A", enqueue)
+    w.thread("B", freeze)
+
+    def check() -> None:
+        assert runs == [1, 2], runs
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-6",
+    quiet_looks_at_items_only=(
+        "task9._lane",
+        "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "return not self.items",
+    ),
+)
+def flush_enqueue(w: World) -> Callable[[], None]:
+    """flush beside another enqueue: what was enqueued before has completed."""
+    done: list[Any] = []
+    cell = w.cell(0, "done")
+
+    def func(work: Any, arg: Any) -> None:
+        done.append(work.payload)
+        cell.add()
+
+    wq = w.workqueue9.WorkQueue("wq", func)
+
+    def flush() -> None:
+        wq.enqueue(w.workqueue9.Work(1))
+        wq.flush()
+        cell.get()
+        assert 1 in done, "flush returned before what was enqueued had completed"
+
+    w.thread("A", flush)
+    w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
+
+    def check() -> None:
+        assert sorted(done) == [1, 2]
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-1, WQ-6",
+    marker_does_not_note_the_others=(
+        "task9._queue",
+        "        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me "
+        "and e.current is not None]",
+        "        self.others = []",
+    ),
+    quick=1,
+    bound=2,
+)
+def flush_with_two_executors(w: World) -> Callable[[], None]:
+    """max_active=2: flush also waits for what the other executor has in hand."""
+    done: list[Any] = []
+    cell = w.cell(0, "done")
+
+    def func(work: Any, arg: Any) -> None:
+        cell.get()
+        done.append(work.payload)
+        cell.add()
+
+    wq = w.workqueue9.WorkQueue("wq", func, max_active=2)
+    wq.enqueue(w.workqueue9.Work(1))
+    wq.enqueue(w.workqueue9.Work(2))
+
+    def flush() -> None:
+        wq.flush()
+        cell.get()
+        assert sorted(done) == [1, 2], f"flush returned with {done} done"
+
+    w.thread("A", flush)
+
+    def check() -> None:
+        assert sorted(done) == [1, 2]
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-9",
+    slot_is_given_silently=(
+        "workqueue9._group",
+        "            self.slots.append(None)\n            self.offer_space()\n",
+        "            self.slots.append(None)\n",
+    ),
+    quick=1,
+    bound=2,
+)
+def back_pressure(w: World) -> Callable[[], None]:
+    """max_pending=1: two enqueuers, one waits for space; both works run and the slot is there again."""
+    runs: list[Any] = []
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload), max_pending=1)
+    w.thread("A", lambda: wq.enqueue(w.workqueue9.Work(1)))
+    w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
+
+    def check() -> None:
+        assert sorted(runs) == [1, 2]
+        assert len(wq._group.slots) == 1
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-5",
+    cancel_does_not_wait=(
+        "workqueue9._workqueue",
+        "            for executor in running:\n",
+        "            for executor in ():\n",
+    ),
+    cancel_lets_enqueue=(
+        "workqueue9._workqueue",
+        "free, disabled = work._free, work._disabled or work._cancelling",
+        "free, disabled = work._free, work._disabled",
+    ),
+    quick=1,
+)
+def work_cancel_against_the_function(w: World) -> Callable[[], None]:
+    """cancel beside the function, which enqueues again: withdrawn and never run, or over at return."""
+    runs = w.cell(0, "runs")
+    again: list[bool] = []
+
+    def func(work: Any, arg: Any) -> None:
+        if runs.add() == 1:
+            again.append(wq.enqueue(work))
+
+    wq = w.workqueue9.WorkQueue("wq", func)
+    work = w.workqueue9.Work()
+    wq.enqueue(work)
+    at_return: list[tuple[bool, int]] = []
+
+    def cancel() -> None:
+        withdrawn = wq.cancel(work)
+        at_return.append((withdrawn, runs.get()))
+
+    w.thread("A", cancel)
+
+    def check() -> None:
+        [(withdrawn, before)] = at_return
+        assert runs.get() == before, f"{runs.get()} runs, {before} of them before cancel returned"
+        stats = wq.stats()
+        assert stats.started + stats.cancelled == 1 + sum(again), (stats, again)
+        assert not withdrawn or stats.cancelled == 1
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-3, any context",
+    token_is_waited_for=(
+        "workqueue9._workqueue",
+        "        if not free:\n            self._refuse_pending(work)\n        group",
+        "        while not free:\n            _seam.doze(1e6)\n        group",
+    ),
+)
+def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
+    """A handler enqueues the same and another work at any step of an enqueue: pending is refused, nothing is lost."""
+    runs: list[Any] = []
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
+    accepted: list[int] = []
+
+    def enqueue() -> None:
+        try:
+            if wq.enqueue(one):
+                accepted.append(1)
+        except w.workqueue9.WorkPending:
+            pass
+
+    def handler() -> None:
+        enqueue()
+        assert wq.enqueue(two)
+
+    w.thread("A", enqueue)
+    w.interrupt("A", handler)
+
+    def check() -> None:
+        assert runs.count(1) == len(accepted) >= 1, (runs, accepted)
+        assert runs.count(2) == (1 if w.run.interrupts[0].fired else 0)
+        close_at_the_end(wq)
+
+    return check
