@@ -1,0 +1,695 @@
+"""KeyboardInterrupt between any two lines of an operation (TP-12, TP-25 to TP-28, TK-1, TK-6, TK-7, WQ-3 to WQ-6).
+
+A trace function raises it at the n-th line event inside of the layers, for every n until the operation gets through
+without. Afterwards, each time: the unit is either scheduled and runs exactly once, or it is idle; then it can be
+scheduled, cancelled and destroyed; queues drain; pools can be put; locks of the user are as they were.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from types import FrameType
+from typing import Any
+
+import pytest
+from stormkit.contexts import is_ours
+from stormkit.watchdog import Hang, Watchdog, stacks
+
+import task9
+import threadpool9
+import workqueue9
+from task9 import DelayedTask, Task, TaskQueue
+from threadpool9 import Job, UsageError
+from workqueue9 import WQ_PERCPU, Work, WorkQueue
+
+#: A lost run costs this long for each line where it happens: lower it to list all the lines of a broken operation.
+LIMIT = float(os.environ.get("KEYBOARD_INTERRUPT_LIMIT", "10"))
+LISTED = int(os.environ.get("KEYBOARD_INTERRUPT_LISTED", "3"))  # failing lines after which a test gives up
+PRI = 40  # pools of their own
+MOST = 600  # line events of an operation; more would be a loop
+
+
+def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
+    """Run `operation`, raising KeyboardInterrupt at line event `number` inside the layers; where, or None."""
+    seen = 0
+    where: str | None = None
+
+    def line(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal seen, where
+        if event == "line":
+            seen += 1
+            if seen == number:
+                name = frame.f_code.co_filename.rpartition("/")[2]
+                where = f"{name}:{frame.f_lineno} {frame.f_code.co_qualname}"
+                raise KeyboardInterrupt
+        return line
+
+    def call(frame: FrameType, event: str, argument: object) -> Any:
+        return line if is_ours(frame.f_code) else None
+
+    old = sys.gettrace()
+    sys.settrace(call)
+    try:
+        operation()
+    except KeyboardInterrupt:
+        if where is None:
+            raise
+    except UsageError:
+        # A helper that swallowed the interrupt and reports what it broke off.
+        if where is None:
+            raise
+    finally:
+        sys.settrace(old)
+    return where
+
+
+def poll(condition: Callable[[], object], what: str) -> None:
+    """Until `condition()`; nobody is woken by looking."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}\n{stacks()}")
+        time.sleep(0.0002)
+
+
+class Gate:
+    """A function that stays in until it is let out, and says that it is in."""
+
+    def __init__(self) -> None:
+        self.inside = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, unit: object) -> None:
+        self.inside.set()
+        assert self.open.wait(LIMIT)
+
+
+class Bench:
+    """One kind of unit on a place of its own: what a test of an operation needs."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, list[None]] = {}
+        self.gates: dict[int, Gate] = {}
+
+    def body(self, unit: Any) -> None:
+        """The function: counts, and stays in if there is a gate."""
+        self.runs[id(unit)].append(None)
+        gate = self.gates.get(id(unit))
+        if gate is not None:
+            gate(unit)
+
+    def fresh(self) -> Any:
+        """A new unit, kept alive so that ids stay unique."""
+        unit = self.make()
+        self.runs[id(unit)] = []
+        self.keep = [*getattr(self, "keep", []), unit]
+        return unit
+
+    def count(self, unit: Any) -> int:
+        """Runs so far."""
+        return len(self.runs[id(unit)])
+
+    def block(self) -> tuple[Any, Gate]:
+        """Occupy the place: what is launched from now on stays pending until the gate opens."""
+        blocker = self.fresh()
+        gate = self.gates[id(blocker)] = Gate()
+        assert self.launch(blocker)
+        assert gate.inside.wait(LIMIT)
+        return blocker, gate
+
+    def settle(self, unit: Any, asked: int, what: str, lock_free: bool = True) -> None:
+        """After an interrupt: at most `asked` runs, by itself; then idle and usable again in every way."""
+        poll(lambda: self.idle(unit), f"{what}: {unit!r} is neither idle nor does it run")
+        runs = self.count(unit)
+        assert runs <= asked, f"{what}: {runs} runs"
+        assert self.launch(unit) is True, f"{what}: idle, but a launch does not say True"
+        poll(lambda: self.count(unit) > runs and self.idle(unit), f"{what}: launched again, but does not run")
+        assert self.count(unit) == runs + 1, f"{what}: a launch was doubled"
+        assert self.cancel(unit) in (True, False)
+        assert self.count(unit) == runs + 1
+        self.destroy(unit)
+        self.keep.remove(unit)
+        self.runs.pop(id(unit))
+
+    # What differs:
+    def make(self) -> Any:
+        """A unit."""
+        raise NotImplementedError
+
+    def launch(self, unit: Any) -> bool:
+        """Schedule it."""
+        raise NotImplementedError
+
+    def cancel(self, unit: Any) -> bool:
+        """Cancel it."""
+        raise NotImplementedError
+
+    def idle(self, unit: Any) -> bool:
+        """Neither pending nor running."""
+        return not unit.pending and not unit.running
+
+    def destroy(self, unit: Any) -> None:
+        """Destroy it; it is idle."""
+        unit.destroy()
+
+    def drain(self) -> None:
+        """Wait for all that was launched."""
+
+    def close(self) -> None:
+        """Give the place back."""
+
+
+class JobBench(Bench):
+    """Jobs of an unbound pool; every one has a worker of its own, so nothing can be kept waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = threadpool9.get(PRI)
+
+    def make(self) -> Any:
+        return Job(self.run)
+
+    def run(self, job: Any) -> None:
+        """The job's function."""
+        self.body(job)
+        with job.interlock:
+            job.done()
+
+    def launch(self, unit: Any) -> bool:
+        with unit.interlock:
+            return self.pool.schedule(unit)
+
+    def cancel(self, unit: Any) -> bool:
+        with unit.interlock:
+            return self.pool.cancel(unit, LIMIT)
+
+    def idle(self, unit: Any) -> bool:
+        return not unit._busy.locked()
+
+    def close(self) -> None:
+        self.pool.put(LIMIT)
+
+
+class TaskBench(Bench):
+    """Tasks of a private queue."""
+
+    percpu = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TaskQueue("bench", PRI, percpu=self.percpu)
+
+    def make(self) -> Any:
+        return Task(self.body)
+
+    def launch(self, unit: Any) -> bool:
+        return self.queue.schedule(unit)
+
+    def cancel(self, unit: Any) -> bool:
+        return unit.cancel(timeout=LIMIT)
+
+    def drain(self) -> None:
+        self.queue.drain(LIMIT)
+
+    def close(self) -> None:
+        self.queue.close(LIMIT)
+
+
+class PerCPUTaskBench(TaskBench):
+    """Tasks of a per-CPU queue."""
+
+    percpu = True
+
+
+class DelayedBench(TaskBench):
+    """Delayed tasks of a private queue."""
+
+    def make(self) -> Any:
+        return DelayedTask(self.body)
+
+    def launch(self, unit: Any) -> bool:
+        return unit.schedule(0.0005, queue=self.queue)
+
+    def block(self) -> tuple[Any, Gate]:
+        blocker = self.fresh()
+        gate = self.gates[id(blocker)] = Gate()
+        assert blocker.schedule(0, queue=self.queue)
+        assert gate.inside.wait(LIMIT)
+        return blocker, gate
+
+
+class WorkBench(Bench):
+    """Works of an ordered queue."""
+
+    flags = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wq = WorkQueue("bench", lambda work, arg: self.body(work), pri=PRI, flags=self.flags, max_pending=50)
+
+    def make(self) -> Any:
+        return Work()
+
+    def launch(self, unit: Any) -> bool:
+        return self.wq.enqueue(unit, block=False)
+
+    def cancel(self, unit: Any) -> bool:
+        return self.wq.cancel(unit, LIMIT)
+
+    def destroy(self, unit: Any) -> None:
+        """Works are not destroyed; they are dropped."""
+
+    def drain(self) -> None:
+        self.wq.flush(LIMIT)
+
+    def close(self) -> None:
+        self.wq.drain(LIMIT)
+        stats = self.wq.stats()
+        assert stats.enqueued == stats.started + stats.cancelled, stats
+        slots = self.wq._group.slots
+        assert slots is not None
+        assert len(slots) == 50, f"{50 - len(slots)} slots of max_pending were lost"
+        self.wq.destroy(LIMIT)
+
+
+class PerCPUWorkBench(WorkBench):
+    """Works of a per-CPU queue."""
+
+    flags = WQ_PERCPU
+
+
+BENCHES: dict[str, type[Bench]] = {
+    "job": JobBench,
+    "task": TaskBench,
+    "task-percpu": PerCPUTaskBench,
+    "delayed": DelayedBench,
+    "work": WorkBench,
+    "work-percpu": PerCPUWorkBench,
+}
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A bench, closed afterwards within its limit."""
+    made = BENCHES[request.param]()
+    with Watchdog(100, lambda: None):
+        yield made
+        made.close()
+
+
+def at_every_line(attempt: Callable[[int], str | None]) -> int:
+    """Call `attempt(n)` for n = 1, 2, ... until it says None; all failures together; how many lines there were."""
+    failures = []
+    for number in range(1, MOST):
+        try:
+            where = attempt(number)
+        except Hang:
+            raise
+        except Exception as error:
+            failures.append(f"line event {number}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            if len(failures) >= LISTED:
+                break
+            continue
+        if where is None:
+            assert number > 1, "the operation has no line in the layers"
+            break
+    else:
+        failures.append(f"no end after {MOST} lines")
+    assert not failures, "\n".join(failures)
+    return number - 1
+
+
+def each(*names: str) -> pytest.MarkDecorator:
+    """The test runs on these benches."""
+    return pytest.mark.parametrize("bench", names, indirect=True)
+
+
+ALL = tuple(BENCHES)
+
+
+@each(*ALL)
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+def test_while_launching(bench: Bench, cold: bool) -> None:
+    """schedule, enqueue: the unit runs once or is idle; `cold` with no worker and no starter there."""
+
+    def attempt(number: int) -> str | None:
+        if cold:
+            threadpool9.retire_idle()
+        unit = bench.fresh()
+        where = interrupted_at(number, lambda: bench.launch(unit))
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+@each("job")
+def test_while_posting(bench: JobBench) -> None:
+    """post: as schedule; and to a running job: the run under way and at most one more."""
+
+    def attempt(number: int) -> str | None:
+        unit = bench.fresh()
+        where = interrupted_at(number, lambda: bench.pool.post(unit))
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+    def attempt_running(number: int) -> str | None:
+        unit, gate = bench.block()
+        where = interrupted_at(number, lambda: bench.pool.post(unit))
+        gate.open.set()
+        bench.settle(unit, 2, str(where))
+        return where
+
+    at_every_line(attempt_running)
+
+
+@each("task", "task-percpu", "work", "work-percpu", "delayed")
+def test_while_launching_what_runs(bench: Bench) -> None:
+    """schedule and enqueue of what runs at the moment: one more run or none."""
+
+    def attempt(number: int) -> str | None:
+        unit, gate = bench.block()
+        where = interrupted_at(number, lambda: bench.launch(unit))
+        gate.open.set()
+        bench.settle(unit, 2, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+@each("job", "task", "task-percpu", "delayed")
+@pytest.mark.parametrize("state", ["idle", "pending", "running"])
+def test_while_cancelling_without_waiting(bench: Bench, state: str) -> None:
+    """cancel_async."""
+
+    def cancel_async(unit: Any) -> None:
+        if isinstance(bench, JobBench):
+            with unit.interlock:
+                bench.pool.cancel_async(unit)
+        else:
+            unit.cancel_async()
+
+    def attempt(number: int) -> str | None:
+        unit, others = in_state(bench, state)
+        where = interrupted_at(number, lambda: cancel_async(unit))
+        for gate in others:
+            gate.open.set()
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+def in_state(bench: Bench, state: str) -> tuple[Any, list[Gate]]:
+    """A unit in that state, and the gates that keep it there."""
+    if state == "running":
+        unit, gate = bench.block()
+        return unit, [gate]
+    unit = bench.fresh()
+    if state == "idle":
+        return unit, []
+    gates = [bench.block()[1]] if not isinstance(bench, JobBench) else []
+    assert bench.launch(unit)
+    return unit, gates
+
+
+@each(*ALL)
+@pytest.mark.parametrize("state", ["idle", "pending", "running"])
+def test_while_cancelling(bench: Bench, state: str) -> None:
+    """cancel: of a running unit the interrupt ends the wait; the interlock is held again, as deep as before."""
+
+    def attempt(number: int) -> str | None:
+        unit, gates = in_state(bench, state)
+        lock = unit.interlock if isinstance(bench, JobBench) else None
+        helper = threading.Thread(target=lambda: [gate.open.set() for gate in gates])
+
+        def cancel() -> None:
+            if lock is None:
+                bench.cancel(unit)
+            else:
+                bench.pool.cancel(unit, LIMIT)  # type: ignore[attr-defined]
+
+        with lock or nullcontext():
+            with lock or nullcontext():
+                if state == "running":
+                    helper.start()
+                where = interrupted_at(number, cancel)
+                assert lock is None or lock._is_owned(), f"{where}: the interlock was lost"
+        assert lock is None or not lock._is_owned(), f"{where}: the interlock is held too deep"
+        for gate in gates:
+            gate.open.set()
+        if state == "running":
+            helper.join()
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+@each("task")
+def test_while_cancelling_a_task_with_an_interlock(bench: TaskBench) -> None:
+    """cancel(interlock): held again, as deep as before."""
+    lock = threading.RLock()
+
+    def attempt(number: int) -> str | None:
+        unit, gate = bench.block()
+        with lock:
+            helper = threading.Thread(target=gate.open.set)
+            helper.start()
+            where = interrupted_at(number, lambda: unit.cancel(lock, timeout=LIMIT))
+            assert lock._is_owned(), f"{where}: the interlock was lost"  # type: ignore[attr-defined]
+        assert not lock._is_owned(), f"{where}: the interlock is held too deep"  # type: ignore[attr-defined]
+        gate.open.set()
+        helper.join()
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+@each("task", "task-percpu", "delayed", "work", "work-percpu")
+def test_while_draining(bench: Bench) -> None:
+    """drain and flush: broken off, they leave nothing behind; another drain returns and everything has run."""
+
+    def attempt(number: int) -> str | None:
+        blocker, gate = bench.block()
+        unit = bench.fresh()
+        assert bench.launch(unit)
+        helper = threading.Thread(target=gate.open.set)
+        helper.start()
+        where = interrupted_at(number, bench.drain)
+        helper.join()
+        bench.drain()
+        poll(lambda: bench.count(unit) == 1, f"{where}: a task was lost")
+        bench.settle(unit, 1, str(where))
+        bench.settle(blocker, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+@each("work", "work-percpu")
+def test_while_draining_and_waiting_for_works(bench: WorkBench) -> None:
+    """WorkQueue.drain gives the queue back open; WorkQueue.wait leaves no watch behind."""
+
+    def attempt_drain(number: int) -> str | None:
+        unit = bench.fresh()
+        assert bench.launch(unit)
+        where = interrupted_at(number, lambda: bench.wq.drain(LIMIT))
+        poll(lambda: bench.count(unit) == 1, f"{where}: a work was lost")
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt_drain)
+
+    def attempt_wait(number: int) -> str | None:
+        _, gate = bench.block()
+        unit = bench.fresh()
+        assert bench.launch(unit)
+        helper = threading.Thread(target=gate.open.set)
+        helper.start()
+        where = interrupted_at(number, lambda: bench.wq.wait(unit, LIMIT))
+        helper.join()
+        bench.wq.wait(unit, LIMIT)
+        assert bench.count(unit) == 1
+        assert bench.wq._group.watches == {}, where
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt_wait)
+
+
+@each("work")
+def test_while_waiting_for_space(bench: WorkBench) -> None:
+    """enqueue on a full queue: broken off, no slot is lost; see `WorkBench.close`."""
+
+    def attempt(number: int) -> str | None:
+        _, gate = bench.block()
+        for _ in range(50):
+            bench.wq.enqueue(Counted(bench), block=False)
+        unit = bench.fresh()
+        helper = threading.Thread(target=gate.open.set)
+        helper.start()
+        where = interrupted_at(number, lambda: bench.wq.enqueue(unit, timeout=LIMIT))
+        helper.join()
+        bench.drain()
+        bench.settle(unit, 1, str(where))
+        return where
+
+    at_every_line(attempt)
+
+
+class Counted(Work):
+    """A work that its bench counts, too many to settle."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__()
+        bench.runs[id(self)] = []
+
+
+@each("delayed")
+def test_while_rescheduling(bench: DelayedBench) -> None:
+    """reschedule, to later, to now, of idle, armed and queued ones; schedule(0)."""
+    for seconds in (0.0, 0.0005):
+        for state in ("idle", "pending"):
+
+            def attempt(number: int, seconds: float = seconds, state: str = state) -> str | None:
+                unit, gates = in_state(bench, state)
+                where = interrupted_at(number, lambda: unit.reschedule(seconds, queue=bench.queue))
+                for gate in gates:
+                    gate.open.set()
+                bench.settle(unit, 1, str(where))
+                return where
+
+            at_every_line(attempt)
+
+
+@each("work", "work-percpu")
+def test_while_modifying(bench: WorkBench) -> None:
+    """enqueue_delayed and modify."""
+    for seconds in (0.0, 0.0005):
+        for state in ("idle", "pending"):
+
+            def attempt(number: int, seconds: float = seconds, state: str = state) -> str | None:
+                unit, gates = in_state(bench, state)
+                where = interrupted_at(number, lambda: bench.wq.modify(unit, seconds))
+                for gate in gates:
+                    gate.open.set()
+                bench.settle(unit, 1, str(where))
+                return where
+
+            at_every_line(attempt)
+
+
+@pytest.mark.parametrize("percpu", [False, True])
+@pytest.mark.parametrize("state", ["unused", "idle", "running"])
+def test_while_putting_a_pool(percpu: bool, state: str) -> None:
+    """put of the last reference: it was given back or it was not; the workers leave; the next get is usable."""
+
+    def attempt(number: int) -> str | None:
+        pool = threadpool9.percpu_get(PRI) if percpu else threadpool9.get(PRI)
+        gate = Gate()
+        runs: list[None] = []
+
+        def fn(job: Job) -> None:
+            if state == "running":
+                gate(job)
+            runs.append(None)
+            with job.interlock:
+                job.done()
+
+        member = pool.ref_remote(pool.cpus[0]) if percpu else pool  # type: ignore[union-attr]
+        helper = threading.Thread(target=gate.open.set)
+        if state != "unused":
+            member.post(Job(fn))  # type: ignore[union-attr]
+            if state == "running":
+                assert gate.inside.wait(LIMIT)
+            else:
+                poll(lambda: runs, "the job did not run")
+        helper.start()
+        where = interrupted_at(number, lambda: pool.put(LIMIT))
+        helper.join()
+        try:
+            pool.put(LIMIT)
+        except UsageError:
+            pass  # it had been given back
+        poll(lambda: runs or state == "unused", f"{where}: the job was lost")
+        poll(lambda: not of_pri(), f"{where}: workers stay")
+        with threadpool9.get(PRI) as again:
+            over = threading.Event()
+            job = Job(lambda job: (job.interlock.acquire(), job.done(), job.interlock.release(), over.set()))
+            assert again.post(job)
+            assert over.wait(LIMIT), f"{where}: the next pool does not run anything"
+        poll(lambda: not [pool for pool in threadpool9.snapshot().pools if pool.pri == PRI], f"{where}: a pool stays")
+        return where
+
+    with Watchdog(100, lambda: None):
+        at_every_line(attempt)
+
+
+def of_pri() -> list[object]:
+    """Workers of our priority."""
+    return [worker for worker in threadpool9.snapshot().workers if worker.pool_pri == PRI]
+
+
+@pytest.mark.parametrize("kind", ["private", "percpu", "shared", "work"])
+def test_while_closing_a_queue(kind: str) -> None:
+    """close, put and destroy of queues: again, or done already; all has run and the pool's workers leave."""
+
+    def attempt(number: int) -> str | None:
+        runs: list[None] = []
+        queue: Any
+        if kind == "work":
+            queue = WorkQueue("closing", lambda work, arg: runs.append(None), pri=PRI)
+            queue.enqueue(Work())
+            queue.enqueue_delayed(Work(), 1000)
+            queue.flush(LIMIT)
+            close = queue.destroy
+        else:
+            queue = task9.get(PRI) if kind == "shared" else TaskQueue("closing", PRI, percpu=kind == "percpu")
+            queue.schedule(Task(lambda task: runs.append(None)))
+            queue.schedule_delayed(DelayedTask(lambda task: runs.append(None)), 1000)
+            close = queue.put if kind == "shared" else queue.close
+        where = interrupted_at(number, lambda: close(LIMIT))
+        try:
+            close(LIMIT)
+        except UsageError:
+            pass  # it was done already
+        poll(lambda: len(runs) == 1, f"{where}: {len(runs)} runs instead of one")
+        if where is None:
+            assert task9.snapshot().armed == 0
+        del queue, close
+        poll(lambda: not of_pri(), f"{where}: workers stay")
+        return where
+
+    with Watchdog(100, lambda: None):
+        at_every_line(attempt)
+
+
+def test_while_destroying() -> None:
+    """destroy of a job and of a task: destroyed, or as it was."""
+    for unit_type in (Job, Task, DelayedTask):
+
+        def attempt(number: int, unit_type: Any = unit_type) -> str | None:
+            unit = unit_type(lambda unit: None)
+            where = interrupted_at(number, unit.destroy)
+            if where is not None:
+                try:
+                    unit.destroy()
+                except UsageError as refused:
+                    assert "destroyed already" in str(refused), f"{where}: {refused}"
+            with pytest.raises(UsageError, match="destroyed"):
+                unit.destroy()
+            return where
+
+        at_every_line(attempt)
+
+
+assert workqueue9  # the third layer is among the benches
