@@ -172,9 +172,9 @@ def test_tk8_a_task_that_reschedules_itself_starves_nobody() -> None:
 
 
 def test_tk9_an_idle_task_is_small_and_idle_queues_own_no_thread() -> None:
-    """TK-9: at most 200 bytes with its lock; a thousand idle queues add no thread."""
+    """TK-9: at most 200 bytes with its token; a thousand idle queues add no thread."""
     task = Task(print)
-    assert sys.getsizeof(task) + sys.getsizeof(task._pend) + 48 <= 200  # 48: what the lock takes outside of the object
+    assert sys.getsizeof(task) + sys.getsizeof(task._free) <= 200
     before = threading.active_count()
     queues = [TaskQueue(f"idle {number}") for number in range(1000)]
     assert threading.active_count() <= before

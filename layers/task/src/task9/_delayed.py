@@ -1,6 +1,6 @@
 """Delayed and periodic tasks (TK-11, TK-13).
 
-A delayed task is a task that waits in the timer before it waits in a lane; it holds its pending lock all the
+A delayed task is a task that waits in the timer before it waits in a lane; its token is taken all the
 while, so everything said of pending tasks holds. Three ways lead out of the timer, and the ticket's pop decides
 which is taken: expiry (into the lane), cancel (idle), reschedule (back into the timer).
 """
@@ -43,9 +43,9 @@ class DelayedTask(Task):
 
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
         super().__init__(fn, context)
-        self._ticket: Ticket | None = None  # written by the holder of _pend
-        self._queue: TaskQueue | None = None  # written by the holder of _pend: where it is armed for
-        self._when = 0.0  # written by the holder of _pend: when the ticket is due
+        self._ticket: Ticket | None = None  # written by who has the token
+        self._queue: TaskQueue | None = None  # written by who has the token: where it is armed for
+        self._when = 0.0  # written by who has the token: when the ticket is due
         self._timed_out = False
 
     @property
@@ -71,9 +71,23 @@ class DelayedTask(Task):
             return queue.schedule(self)
         if queue._closed:
             queue._refuse_closed()
-        if not self._pend.acquire(False):
+        return self._claim_and_arm(queue, lambda: coalesce(_seam.monotonic() + seconds, jitter))
+
+    def _claim_and_arm(self, queue: TaskQueue, when: Callable[[], float]) -> bool:
+        """Take the token and enter the timer: True; False if the task is pending already."""
+        if not self._free:
             return self._coalesced(queue._group)
-        self._arm(seconds, jitter, queue)
+        held: list[object] = []
+        claimed = False
+        try:
+            del self._free[0]; claimed = True; held.append(None)  # fmt: skip  # noqa: E702 see _seam
+            self._enter(queue._lane or queue._current_lane(), queue, when(), held)
+        except BaseException as error:
+            if held:
+                self._free.append(None)
+            if not claimed and isinstance(error, IndexError):
+                return self._coalesced(queue._group)
+            raise
         return True
 
     def reschedule(self, seconds: float, jitter: float = 0.0, queue: TaskQueue | None = None) -> bool:
@@ -84,59 +98,57 @@ class DelayedTask(Task):
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
-        while True:
-            if self._pend.acquire(False):
-                queue = queue or system_queue()
-                if queue._closed:
-                    self._pend.release()
-                    queue._refuse_closed()
-                self._move(seconds, jitter, queue)
-                return False
-            where = self._locate()
-            if where == "ours":
-                queue = queue or self._queue
-                self._move(seconds, jitter, queue if queue is not None else system_queue())
-                return True
-            self._coalesced(self._lane.group if self._lane is not None else None)  # raises if destroyed
-            if where == "nowhere":
-                # Somebody else moves, schedules or cancels it at this very moment, perhaps the code that we
-                # interrupted: what happens at the same time may be taken to happen after us.
-                return True
-            if timer.moving is self or (
-                self._lane is not None and any(e.ident == _seam.get_ident() for e in self._lane.executors)
-            ):
-                # Fired already; or we interrupt the executor itself between taking us and giving the pending lock
-                # back, and can't wait for it: its run begins after this call and is the one that was asked for.
-                return True
-
-    def _arm(self, seconds: float, jitter: float, queue: TaskQueue) -> None:
-        """Into the timer; the caller holds the pending lock, which is given back on error."""
-        lane = queue._lane
-        if lane is None:
-            lane = queue._current_lane()
-        self._enter(lane, queue, coalesce(_seam.monotonic() + seconds, jitter))
-
-    def _enter(self, lane: Lane, queue: TaskQueue, due: float) -> None:
-        if self._lane is not lane:
-            self._adopt(lane)
-        self._timed_out = False
-        self._queue = queue
-        queue._armed[self] = None
-        if (probe := probes.timer__arm) is not None:
-            probe(self, due)
+        held: list[object] = []
+        pending = True
         try:
-            timer.arm(self, due)
+            while not held:
+                try:
+                    del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702 see _seam
+                    pending = False
+                    break
+                except IndexError:
+                    where = self._locate(held)
+                if held:
+                    break
+                self._coalesced(self._lane.group if self._lane is not None else None)  # raises if destroyed
+                if where == "nowhere":
+                    # Somebody else moves, schedules or cancels it at this very moment, perhaps the code that we
+                    # interrupted: what happens at the same time may be taken to happen after us.
+                    return True
+                me = _seam.get_ident()
+                if timer.moving is self or any(e.ident == me for e in self._executors()):
+                    # Fired already; or we interrupt the very executor that has it in hand, and can't wait for it:
+                    # the run that begins after this call is the one that was asked for.
+                    return True
+            queue = queue or (self._queue if pending else None) or system_queue()
+            if queue._closed:
+                queue._refuse_closed()
+            lane = queue._lane or queue._current_lane()
+            if seconds > 0:
+                self._enter(lane, queue, coalesce(_seam.monotonic() + seconds, jitter), held)
+            else:
+                lane.put_held(self, held)
         except BaseException:
-            queue._armed.pop(self, None)
-            self._pend.release()
+            if held:
+                self._free.append(None)
             raise
+        return pending
 
-    def _move(self, seconds: float, jitter: float, queue: TaskQueue) -> None:
-        if seconds > 0:
-            self._arm(seconds, jitter, queue)
-            return
-        self._pend.release()
-        queue.schedule(self)
+    def _enter(self, lane: Lane, queue: TaskQueue, due: float, held: list[object]) -> None:
+        """Into the timer; the token is in the caller's hand, and still is if this raises."""
+        try:
+            if self._lane is not lane:
+                self._adopt(lane)
+            self._timed_out = False
+            self._queue = queue
+            queue._armed[self] = None
+            if (probe := probes.timer__arm) is not None:
+                probe(self, due)
+            timer.arm(self, due, held)
+        except BaseException:
+            if held:
+                queue._armed.pop(self, None)
+            raise
 
     def _expire(self) -> None:
         """The timer's job has claimed us: on to the lane."""
@@ -146,33 +158,53 @@ class DelayedTask(Task):
             queue._armed.pop(self, None)
             self._queue = None
         assert lane is not None
-        lane.items.append(self)
-        if lane.idle:
-            lane.kick_or_undo(self)
+        held: list[object] = [None]
+        try:
+            lane.put_held(self, held)
+        except BaseException:
+            if held:
+                self._free.append(None)
+            raise
+
+    def forget_threads(self) -> None:
+        """As for any task; and it is not armed."""
+        if self._queue is not None:
+            self._queue._armed.pop(self, None)
+        self._ticket = None
+        self._queue = None
+        super().forget_threads()
 
     def disarm(self) -> bool:
         """Cancel if it is still in the timer; True then. Any context; a run that has been queued goes on."""
-        if self._claim():
-            self._pend.release()
-            return True
-        return False
+        held: list[object] = []
+        given = False
+        try:
+            if self._claim(held):
+                self._tell_cancelled()  # before the next schedule can be
+                given = True; self._free.append(None)  # fmt: skip  # noqa: E702 see _seam
+        except BaseException:
+            if held and not given:
+                self._free.append(None)
+            raise
+        return given
 
-    def _claim(self) -> bool:
-        ticket, due = self._ticket, self._when
+    def _claim(self, held: list[object]) -> bool:
+        """Take the task out of the timer; True puts the token into the caller's hand. Any context."""
+        ticket, due, queue = self._ticket, self._when, self._queue
         if not ticket:
             return False
         try:
-            ticket.pop()
+            _seam.collect(ticket.pop, held)
+            timer.cancelled(due)
         except IndexError:
             return False
-        timer.cancelled(due)
-        queue = self._queue
-        if queue is not None:
-            queue._armed.pop(self, None)
+        finally:
+            if held and queue is not None:
+                queue._armed.pop(self, None)
         return True
 
-    def _withdraw(self) -> bool:
-        return self._claim() or super()._withdraw()
+    def _withdraw(self, held: list[object]) -> bool:
+        return self._claim(held) or super()._withdraw(held)
 
     def _in_transit(self) -> bool:
         return timer.moving is self
@@ -201,7 +233,7 @@ class PeriodicTask(DelayedTask):
         self.fn = self._tick
         self.period = period  # S
         self.missed = 0  # written by the executor
-        self._due = 0.0  # written by the holder of _pend
+        self._due = 0.0  # written by who has the token
         self._jitter = 0.0
 
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
@@ -210,16 +242,17 @@ class PeriodicTask(DelayedTask):
         Any context. `cancel` stops it, from inside its own function too. Raises as `DelayedTask.schedule`.
         """
         first = check_seconds("first", self.period if first is None else first)
-        self._jitter = check_seconds("jitter", jitter)
+        check_seconds("jitter", jitter)
         queue = queue if queue is not None else system_queue()
         if queue._closed:
             queue._refuse_closed()
-        if not self._pend.acquire(False):
-            return self._coalesced(queue._group)
-        self._due = _seam.monotonic() + first
-        lane = queue._lane if queue._lane is not None else queue._current_lane()
-        self._enter(lane, queue, coalesce(self._due, jitter))
-        return True
+
+        def when() -> float:  # the token is ours
+            self._jitter = jitter
+            self._due = _seam.monotonic() + first
+            return coalesce(self._due, jitter)
+
+        return self._claim_and_arm(queue, when)
 
     def _expire(self) -> None:
         queue = self._queue
@@ -230,10 +263,18 @@ class PeriodicTask(DelayedTask):
         now = _seam.monotonic()
         due, queue = self._due, self._queue
         self.missed = max(0, math.floor((now - due) / self.period))
-        # Arm the next one first, so that a cancel from inside the function finds it. The pending lock held
-        # means a cancel is under way, or somebody has scheduled us by hand: then there is no next one from here.
-        if queue is not None and not queue._closed and not timer.stopped and self._pend.acquire(False):
-            self._due = due + (self.missed + 1) * self.period
-            assert self._lane is not None
-            self._enter(self._lane, queue, coalesce(self._due, self._jitter))
+        # Arm the next one first, so that a cancel from inside the function finds it. The token taken means that a
+        # cancel is under way, or somebody has scheduled us by hand: then there is no next one from here.
+        if queue is not None and not queue._closed and not timer.stopped:
+            held: list[object] = []
+            try:
+                del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702
+                self._due = due + (self.missed + 1) * self.period
+                assert self._lane is not None
+                self._enter(self._lane, queue, coalesce(self._due, self._jitter), held)
+            except BaseException as error:
+                if held:
+                    self._free.append(None)
+                if not isinstance(error, IndexError):
+                    raise
         self._periodic(self)

@@ -7,12 +7,12 @@
 A private queue is one lane with `concurrency` executors on an unbound pool; a shared queue is one lane with one
 executor for each CPU, on that CPU's pool. A task walks like this:
 
-    schedule   take the task's pending lock (test-and-set); append to items; if an executor is idle, claim it
-               and post its job. A burst posts once: on the edge from empty to not empty.
-    execute    current = TAKING; popleft; current = task; give the pending lock back; call; current = None
+    schedule   take the task's token; append to items; if an executor is idle, claim it and post its job.
+               A burst posts once: on the edge from empty to not empty.
+    execute    current = TAKING; popleft; current = task; give the token back; call; current = None
     idle       publish itself in idle; *look again* at items; done()
 
-Who has popped an item (an executor by popleft, a canceller by remove) owns it and the pending lock with it: the
+Who has popped an item (an executor by popleft, a canceller by remove) owns it and its token with it: the
 deque decides the race, and nothing stale is left behind. From TAKING to the end of the call an executor shows
 that it has something in hand, and it counts in `runs` whenever it takes something or puts it down elsewhere: who
 looks for a task in several places and sees the same counts before and after has looked at one moment
@@ -32,7 +32,10 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from threadpool9 import Job, Pool, UsageError, _hooks, _seam
+from threadpool9 import Error, Job, Pool, Stalled, UsageError, _hooks, _seam
+from threadpool9 import tunables as pool_tunables
+from threadpool9._registry import registry
+from threadpool9._watchdog import Sight, Watchdog, sources
 
 from ._watch import probes, tunables, watch
 
@@ -40,6 +43,12 @@ if TYPE_CHECKING:
     from ._task import Task
 
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
+
+
+class PlumbingJob(Job):
+    """A job that is no unit of work itself: tracers and the watchdog look at what runs inside."""
+
+    plumbing = True
 
 
 class NoLock:
@@ -55,12 +64,13 @@ class NoLock:
 class Group:
     """What the lanes of one queue share. Lanes know the group, never the queue: a queue can be dropped."""
 
-    __slots__ = ("__weakref__", "frozen", "lanes", "name", "shared")
+    __slots__ = ("__weakref__", "frozen", "lanes", "name", "set_aside", "shared")
 
     def __init__(self, name: str, shared: bool) -> None:
         self.name = name  # S
         self.shared = shared  # S: a shared queue, whose tasks are to be short
         self.frozen = False  # A: executors stop taking; set and cleared by a work queue
+        self.set_aside = False  # A: an executor has ever put a task into another one's `deferred`
         self.lanes: list[Lane] = []  # S, but for CPUs that come later: appended
         groups.add(self)
 
@@ -110,28 +120,87 @@ class Lane:
         self.idle: _seam.deque[Executor] = _seam.deque(self.executors)  # A
         group.lanes.append(self)
 
+    @property
+    def name(self) -> str:
+        """The queue's name. Any context."""
+        return self.group.name
+
+    @property
+    def cpu(self) -> int | None:
+        """The CPU that the lane is bound to, None if to none. Any context."""
+        return self.pool.cpu
+
+    @property
+    def pri(self) -> int:
+        """The priority of its threads. Any context."""
+        return self.pool.pri
+
+    @property
+    def shared(self) -> bool:
+        """True for a lane of a shared queue, whose tasks are to be short. Any context."""
+        return self.group.shared
+
+    # --- putting tasks on
+
+    def put(self, task: Task) -> bool:
+        """Take the task's token and put it here: True; False if it is pending already. Any context.
+
+        Raises UsageError for a task that is dead or elsewhere (TK-10), and what `Pool.post` raises; then, and if
+        anything else is raised meanwhile, the task is as it was, unless an executor has it already.
+        """
+        if not task._free:
+            return task._coalesced(self.group)
+        claimed = published = False
+        try:
+            del task._free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see _seam
+            if task._lane is not self:
+                task._adopt(self)
+            if probes.schedule is not None:
+                task._tell_scheduled(self)
+            published = True; self.items.append(task)  # fmt: skip  # noqa: E702 said, then done
+            if self.idle:
+                self.kick()
+        except BaseException as error:
+            if claimed:
+                if not published or _seam.discard(self.items, task):
+                    task._free.append(None)
+                raise
+            if isinstance(error, IndexError):  # somebody else took the token between our two looks
+                return task._coalesced(self.group)
+            raise
+        return True
+
+    def put_held(self, task: Task, held: list[object]) -> None:
+        """Put a task here whose token the caller has in hand, and still has if this raises. Any context."""
+        if task._lane is not self:
+            task._adopt(self)
+        task._tell_scheduled(self)
+        try:
+            del held[0]; self.items.append(task)  # fmt: skip  # noqa: E702 out of our hand when it is there
+            if self.idle:
+                self.kick()
+        except BaseException:
+            if not held:
+                _seam.discard(self.items, task, held)
+            raise
+
     def kick(self) -> None:
         """Have an idle executor run, if there is one. Any context. Raises what `Pool.post` raises."""
         if self.group.frozen:
             return
+        taken: list[Executor] = []
         try:
-            executor = self.idle.pop()
+            _seam.collect(self.idle.pop, taken)
+            self.pool.post(taken[0].job)
         except IndexError:
             return
-        try:
-            self.pool.post(executor.job)
-        except BaseException:
-            self.idle.append(executor)
+        except BaseException as error:
+            if taken:
+                self.idle.append(taken[0])
+                if not isinstance(error, Error):
+                    # It may have been posted or not; once more does no harm, an executor takes itself off the stack.
+                    self.pool.post(taken[0].job)
             raise
-
-    def kick_or_undo(self, task: Task) -> None:
-        """`kick` after `task` was appended; if no thread can be had, take the task out again and raise."""
-        try:
-            self.kick()
-        except BaseException:
-            if _seam.discard(self.items, task):  # else an executor has it after all
-                task._pend.release()
-                raise
 
     def quiet(self) -> bool:
         """True if nothing waits and nothing runs here. Any context."""
@@ -146,7 +215,7 @@ class Executor:
 
     def __init__(self, lane: Lane, name: str) -> None:
         self.lane = lane  # S
-        self.job = Job(self._run, interlock=NoLock(), name=name)  # S
+        self.job = PlumbingJob(self._run, interlock=NoLock(), name=name)  # S
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken or put down elsewhere
@@ -192,14 +261,15 @@ class Executor:
                     self.runs += 1  # put down
                     continue
                 self.current = task
-                task._pend.release()  # from here on a schedule means another run
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
-                    elif call is None:
-                        task.fn(task)
                     else:
-                        call(task)
+                        task._free.append(None)  # from here on a schedule means another run
+                        if call is None:
+                            task.fn(task)
+                        else:
+                            call(task)
                 except BaseException as error:
                     self._failed(error, task)
                 self.current = TAKING
@@ -228,6 +298,7 @@ class Executor:
             return False
         other = task._exec
         if other is not None and task._exclusive and other.current is task:
+            self.lane.group.set_aside = True
             other.deferred.append(task)
             if other.current is task:
                 return False
@@ -255,16 +326,22 @@ class Executor:
 
     def _run_watched(self, task: Task, call: Callable[[Any], object] | None) -> None:
         lane = self.lane
+        # Told first: once the token is given back the next run may be scheduled, and told.
         lane.group.entering(lane, task)
-        start = _seam.monotonic()
+        task._free.append(None)
+        run, start = self.runs, _seam.monotonic()
         try:
             (call or task.fn)(task)
+        except BaseException as error:
+            if (probe := probes.error) is not None:
+                probe(lane, task, error)
+            raise
         finally:
             took = (_seam.monotonic() - start) * 1000
             lane.group.returned(lane, task)
             limit = tunables.limit_ms
-            if limit and took > limit and lane.group.shared:
-                late = TimeoutError(
+            if limit and took > limit and lane.group.shared and not watchdog().was_reported(self, run):
+                late = Stalled(
                     f"{task!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
                     f"shorter than {limit:g} ms; give it a TaskQueue of its own"
                 )
@@ -301,3 +378,29 @@ class Executor:
             if not self.waiters.wait(must_wait, deadline) and must_wait():
                 return False
         return True
+
+
+def watchdog() -> Watchdog:
+    """The process's stall watchdog."""
+    return registry.starter.watchdog
+
+
+def _shortest_limit() -> float:
+    limits = [limit for limit in (pool_tunables.stall_ms, tunables.limit_ms) if limit > 0]
+    return min(limits) / 1000 if limits else 0.0
+
+
+def _watched_tasks() -> list[Sight]:
+    """What the watchdog looks at in this layer: every task, and those of shared queues more strictly (TK-4)."""
+    sights = []
+    for group in list(groups):
+        limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]
+        limit = min((limit for limit in limits if limit > 0), default=0.0) / 1000
+        for executor in group.executors() if limit else ():
+            run, task = executor.runs, executor.current
+            if task is not None and task is not TAKING and executor.runs == run:
+                sights.append(Sight(executor, run, task, limit, executor.ident, f"queue {group.name!r}"))
+    return sights
+
+
+sources.append((_shortest_limit, _watched_tasks))

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from threadpool9 import _seam
-from threadpool9._lifecycle import after_fork
+from threadpool9._lifecycle import after_fork, strays
 
-from ._lane import TAKING, groups
+from ._lane import groups
 from ._queue import _registry
+from ._task import Task
 from ._timer import timer
 
 
 def _in_child() -> None:
     _registry.lock = _seam.RLock()
     me = _seam.get_ident()
+    stranded: list[Task] = strays(Task)
     timer.forget_all()
     for group in list(groups):
         for lane in group.lanes:
-            tasks = list(lane.items)
+            stranded += lane.items
             lane.items.clear()
             for executor in lane.executors:
-                tasks += executor.deferred
+                stranded += executor.deferred
                 executor.deferred.clear()
                 executor.waiters.locks.clear()
                 if executor.ident != me:
-                    if executor.current is not TAKING and executor.current is not None:
-                        tasks.append(executor.current)
+                    if isinstance(executor.current, Task):
+                        stranded.append(executor.current)
                     executor.current = None
                     executor.ident = 0
+                    executor.job.forget_threads()
             if lane.guard is not None:
                 lane.guard = _seam.Lock()
             lane.idle.clear()
             lane.idle.extend(executor for executor in lane.executors if not executor.ident)
-            for task in tasks:
-                if task._pend.locked():
-                    task._pend.release()
+    for task in stranded:
+        task.forget_threads()
 
 
 after_fork.append(_in_child)

@@ -16,7 +16,7 @@ from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
 from threadpool9._priority import check_priority
 
 from ._errors import QueueClosed
-from ._lane import TAKING, Executor, Group, Lane
+from ._lane import Executor, Group, Lane
 from ._task import Task, check_task
 from ._watch import probes
 
@@ -61,6 +61,9 @@ class Marker(Task):
 
     __slots__ = ()
     _marker = True
+
+    def _tell_scheduled(self, lane: Lane) -> None:
+        pass  # nobody's task
 
     def __repr__(self) -> str:
         return "<drain marker>"
@@ -119,41 +122,23 @@ class TaskQueue:
         Any context; never blocks. On a per-CPU queue the task runs on the caller's CPU. Raises TypeError;
         UsageError if the task is destroyed or on another queue; QueueClosed; StartError as `Pool.schedule`.
         """
-        try:
-            pend = task._pend
-        except AttributeError:
-            check_task(task, self)
-            raise
         if self._closed:
             self._refuse_closed()
-        if not pend.acquire(False):
-            return task._coalesced(self._group)
         lane = self._lane
         if lane is None:
             lane = self._current_lane()
-        if task._lane is not lane:
-            task._adopt(lane)
-        if probes.schedule is not None:
-            probes.schedule(lane, task)
-        lane.items.append(task)
-        if lane.idle:
-            lane.kick_or_undo(task)
-        return True
+        try:
+            return lane.put(task)
+        except AttributeError:
+            check_task(task, self)
+            raise
 
     def schedule_on(self, cpu: int, task: Task) -> bool:
         """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""
         check_task(task, self)
         if self._closed:
             self._refuse_closed()
-        lane = self._lane_of(cpu)
-        if not task._pend.acquire(False):
-            return task._coalesced(self._group)
-        if task._lane is not lane:
-            task._adopt(lane)
-        lane.items.append(task)
-        if lane.idle:
-            lane.kick_or_undo(task)
-        return True
+        return self._lane_of(cpu).put(task)
 
     def schedule_delayed(self, task: DelayedTask, seconds: float, jitter: float = 0.0) -> bool:
         """Run `task` here, `seconds` from now at the earliest; see `DelayedTask.schedule`. Any context."""
@@ -201,30 +186,33 @@ class TaskQueue:
             raise UsageError(f"a task of queue {self.name!r} can't wait for its own queue to drain")
         if (probe := probes.drain__start) is not None:
             probe(self)
+        try:
+            self._drain(deadline)
+        finally:
+            if (probe := probes.drain__done) is not None:
+                probe(self)
+
+    def _drain(self, deadline: float | None) -> None:
         what = f"draining queue {self.name!r}"
         self._pass(deadline, what)
-        # A task that was running elsewhere when its turn came was set aside by the first pass; once the run
-        # that was in its way is over it is at the front of its lane, where a second pass finds it.
+        if not self._group.set_aside:
+            return
+        # A task that was running elsewhere when its turn came was set aside. Once the run that was in its way is over,
+        # the executor takes it in hand and puts it back at the front of its lane: so wait for those runs, then for
+        # what executors have in hand, then for what they have put back.
         for executor in self._group.executors():
-            if executor.deferred:
-                current = executor.current
-                if current is not None and current is not TAKING and not executor.wait_end(current, deadline):
-                    raise WaitTimeout(f"{what}: the time limit ran out")
-                self._pass(deadline, what)
-        if (probe := probes.drain__done) is not None:
-            probe(self)
+            current = executor.current
+            if executor.deferred and isinstance(current, Task) and not executor.wait_end(current, deadline):
+                raise WaitTimeout(f"{what}: the time limit ran out")
+        self._pass(deadline, what)
+        self._pass(deadline, what)
 
     def _pass(self, deadline: float | None, what: str) -> None:
         drains = []
         for lane in list(self._group.lanes):
             if not lane.quiet():
                 drain = Drain()
-                marker = Marker(drain)
-                marker._pend.acquire(False)
-                marker._lane = lane
-                lane.items.append(marker)
-                if lane.idle:
-                    lane.kick_or_undo(marker)
+                lane.put(Marker(drain))
                 drains.append(drain)
         for drain in drains:
             drain.wait(deadline, what)
@@ -256,8 +244,8 @@ class TaskQueue:
     def _release(self, deadline: float | None) -> None:
         """Give the reference to the pools back, once."""
         pools = self._percpu or self._pool
-        self._percpu, self._pool = None, None
         if pools is not None:
+            self._percpu = self._pool = None
             pools.put(None if deadline is None else max(0.0, deadline - _seam.monotonic()))
 
     def __enter__(self) -> TaskQueue:
@@ -306,6 +294,10 @@ class SharedQueue(TaskQueue):
         if last:
             super().close(timeout)
 
+    def discard(self) -> None:
+        """A queue that lost the race to be the one: nobody has seen it."""
+        super().close()
+
     def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
         """A shared queue belongs to everybody: `put` the reference instead. Always UsageError."""
         raise UsageError(f"{self!r} is shared; put() the reference that get() gave")
@@ -340,15 +332,28 @@ def get(pri: int = PRI_NONE) -> SharedQueue:
     check_priority(pri)
     with _registry.lock:
         queue = _registry.queues.get(pri)
-        if queue is None:
-            queue = _registry.queues[pri] = SharedQueue("system" if pri == PRI_NONE else f"shared@{pri}", pri)
+        if queue is not None:
+            queue.references += 1
+            return queue
+    # Made without the lock: that asks hooks. Who comes second throws its queue away.
+    fresh = SharedQueue("system" if pri == PRI_NONE else f"shared@{pri}", pri)
+    with _registry.lock:
+        queue = _registry.queues.setdefault(pri, fresh)
         queue.references += 1
-        return queue
+    if queue is not fresh:
+        fresh.discard()
+    return queue
 
 
 def system_queue() -> SharedQueue:
     """The queue of `Task.schedule`: the shared one of PRI_NONE. Any context."""
     queue = _registry.system
     if queue is None:
-        queue = _registry.system = get(PRI_NONE)
+        queue = get(PRI_NONE)
+        with _registry.lock:
+            if _registry.system is None:
+                _registry.system = queue
+            else:  # a handler that interrupted us, or another thread, was faster
+                queue.references -= 1
+                queue = _registry.system
     return queue

@@ -2,14 +2,17 @@
 
 States, told by where the task is, not by a state field:
 
-    idle       the pending lock is free and no executor has the task in hand
-    pending    the pending lock is held; the task is in a lane's items, a `deferred`, or armed in the timer
-    running    an executor's `current`; the pending lock was given back before the call, so it may be pending too
-    dead       the pending lock is held for ever; fn is poisoned
+    idle       _free holds its token, and no executor has the task in hand
+    pending    the token is taken; the task is in a lane's items, a `deferred`, or armed in the timer
+    running    an executor's `current`; the token was given back before the call, so it may be pending too
+    dead       the token is taken for ever; fn is poisoned
 
-`schedule` is one test-and-set of the pending lock and one append. `cancel` takes the task out of wherever it
-waits, or takes the free pending lock, and keeps it while it waits for the run to end: whoever schedules
-meanwhile (the run itself, say) coalesces with something that is being cancelled, so nothing outruns a cancel.
+`schedule` takes the token and appends the task. `cancel` takes the task out of wherever it waits, or takes the free
+token, and keeps it while it waits for the run to end: whoever schedules meanwhile (the run itself, say) coalesces
+with something that is being cancelled, so nothing outruns a cancel.
+
+Who has the token in hand between two steps shows it by a list of its own, `held`, that is not empty: so an exception
+from nowhere (see threadpool9's `_seam`) finds out whether there is something to give back.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class Task:
     task(9) drafts.
     """
 
-    __slots__ = ("__weakref__", "_exec", "_lane", "_pend", "fn")
+    __slots__ = ("__weakref__", "_exec", "_free", "_lane", "context", "fn")
 
     _marker = False
     #: A task never runs beside itself; a work of the layer above may, if its function re-used it.
@@ -58,6 +61,8 @@ class Task:
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
         if not callable(fn):
             raise TypeError(f"fn must be callable with the task, not {fn!r}")
+        #: The `contextvars.Context` that the function runs in, None for the worker's own.
+        self.context = context  # S
         if context is not None:
             if not isinstance(context, Context):
                 raise TypeError(f"context must be a contextvars.Context, not {context!r}")
@@ -67,8 +72,8 @@ class Task:
                 return context.run(inner, task)
 
         self.fn = fn  # S, poisoned by destroy
-        self._pend = _seam.Lock()  # A: held while pending
-        self._lane: Lane | None = None  # written by the holder of _pend: where it was scheduled last
+        self._free = _seam.token()  # A: taken while pending
+        self._lane: Lane | None = None  # written by who has the token: where it was scheduled last
         self._exec: Executor | None = None  # written by the executor that has popped the task
 
     def __repr__(self) -> str:
@@ -92,7 +97,7 @@ class Task:
     @property
     def pending(self) -> bool:
         """True if a run will begin for a schedule made so far. Any context; a moment's truth."""
-        return self._pend.locked() and self.fn is not _dead
+        return not self._free and self.fn is not _dead
 
     @property
     def running(self) -> bool:
@@ -111,65 +116,68 @@ class Task:
         executor.end_run(self)
 
     def _coalesced(self, group: object) -> bool:
-        """The slow half of a schedule that found the pending lock held: False, or the reason why not."""
+        """The slow half of a schedule that found the token taken: False, or the reason why not."""
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed; make a new task")
         lane = self._lane
-        if lane is not None and lane.group is not group and self._pend.locked():
+        if lane is not None and lane.group is not group and not self._free:
             raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
         if (probe := probes.coalesced) is not None:
             probe(lane, self)
         return False
 
     def _adopt(self, lane: Lane) -> None:
-        """Move to another lane; the caller holds the pending lock, which is given back on error (TK-10)."""
+        """Move to another lane; the caller has the token (TK-10)."""
         old = self._lane
         if old is not None and old.group is not lane.group and self._exclusive and self.running:
-            self._pend.release()
             raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
         self._lane = lane
 
+    def _tell_scheduled(self, lane: Lane) -> None:
+        """Fire the probe of a schedule. Any context."""
+        if (probe := probes.schedule) is not None:
+            probe(lane, self)
+
     # --- cancelling
 
-    def _withdraw(self) -> bool:
-        """Take the task out of where it waits; True makes the caller the owner of the pending lock. Any context."""
+    def _withdraw(self, held: list[object]) -> bool:
+        """Take the task out of where it waits; True puts the token into the caller's hand. Any context."""
         lane = self._lane
         if lane is None:
             return False
         executor = self._exec
-        return _seam.discard(lane.items, self) or (executor is not None and _seam.discard(executor.deferred, self))
+        if _seam.discard(lane.items, self, held):
+            return True
+        return executor is not None and _seam.discard(executor.deferred, self, held)
 
-    def _locate(self) -> str:
-        """Where the task is: ``"ours"`` (withdrawn just now; the caller owns the pending lock), ``"taken"`` (an
-        executor has it in hand or may have) or ``"nowhere"``. Any context.
+    def _locate(self, held: list[object]) -> str:
+        """Where the task is: ``"ours"`` (withdrawn just now; `held` says so), ``"taken"`` (an executor has it in hand
+        or may have) or ``"nowhere"``. Any context.
 
         Looking in several places is not atomic: a task that was set aside comes back to its lane. So look again
         whenever an executor took something meanwhile; each time round is a step forward of somebody else.
         """
         while True:
             before = self._positions()
-            if self._withdraw():
+            if self._withdraw(held):
                 return "ours"
-            lane = self._lane
-            executors = () if lane is None else lane.executors
-            last = self._exec
-            if any(e.current is TAKING or e.current is self for e in executors):
-                return "taken"
-            if last is not None and (last.current is TAKING or last.current is self):
-                return "taken"
-            if self._in_transit():
+            if any(e.current is TAKING or e.current is self for e in self._executors()) or self._in_transit():
                 return "taken"
             if before == self._positions():
                 return "nowhere"
+
+    def _executors(self) -> tuple[Executor, ...]:
+        """Those that may have the task in hand."""
+        lane, last = self._lane, self._exec
+        executors = () if lane is None else lane.executors
+        return executors if last is None or last in executors else (*executors, last)
 
     def _in_transit(self) -> bool:
         """True while something other than an executor has the task in hand."""
         return False
 
     def _positions(self) -> tuple[object, ...]:
-        lane, last = self._lane, self._exec
-        executors = () if lane is None else lane.executors
-        return lane, last, 0 if last is None else last.runs, *[executor.runs for executor in executors]
+        return self._lane, self._exec, *[executor.runs for executor in self._executors()]
 
     def cancel_async(self) -> bool:
         """Withdraw the pending run; True if the task is then neither pending nor running (TK-6).
@@ -178,14 +186,25 @@ class Task:
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        if not self._pend.locked():
+        if self._free:
             return not self.running
-        where = self._locate()
-        if where == "ours":
-            self._pend.release()
-            if (probe := probes.cancel) is not None:
-                probe(self)
+        held: list[object] = []
+        given = False
+        try:
+            where = self._locate(held)
+            if held:
+                self._tell_cancelled()  # before the next schedule can be
+                given = True; self._free.append(None)  # fmt: skip  # noqa: E702 see _seam
+        except BaseException:
+            if held and not given:
+                self._free.append(None)
+            raise
         return where != "taken" and not self.running
+
+    def _tell_cancelled(self) -> None:
+        """Fire the probe of a cancel. Any context."""
+        if (probe := probes.cancel) is not None:
+            probe(self)
 
     def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
         """Withdraw the pending run and wait for one under way (TK-6). Thread context; may block.
@@ -205,52 +224,74 @@ class Task:
             owned = _owner_check(interlock)
             if owned is not None and not owned():
                 raise UsageError(f"cancel() of {self!r} was given an interlock that the caller does not hold")
-        mine = waited = False
+        held: list[object] = []
+        given = False
         try:
-            while True:
-                # The pending lock in our hand keeps everybody from scheduling until we are through.
-                where = "ours" if mine or self._pend.acquire(False) else self._locate()
-                mine = where == "ours"
-                executor = self._exec
-                if executor is not None and executor.current is self:
-                    if executor.ident == _seam.get_ident():
-                        return False
-                    waited = True
-                    self._wait_for(executor, interlock, deadline)
-                elif where != "taken":
-                    # Not ours and not taken: somebody else is cancelling or scheduling it at this moment, and
-                    # what happens at the same time as this call may be taken to happen after it.
-                    return not waited
-                else:
-                    # An executor is between popleft and showing what it has: a few bytecodes.
-                    _seam.doze(_TRANSIENT)
-                    if deadline is not None and _seam.monotonic() > deadline:
-                        raise WaitTimeout(f"{self!r} is still running")
-        finally:
-            if mine:
-                self._pend.release()
-            if (probe := probes.cancel) is not None:
-                probe(self)
+            never_ran = self._cancel(held, interlock, deadline)
+            self._tell_cancelled()
+            if held:
+                given = True; self._free.append(None)  # fmt: skip  # noqa: E702 see _seam
+        except BaseException:
+            if held and not given:
+                self._free.append(None)
+            raise
+        return never_ran
+
+    def _cancel(self, held: list[object], interlock: Any, deadline: float | None) -> bool:
+        waited = False
+        while True:
+            # The token in our hand keeps everybody from scheduling until we are through.
+            where = "ours"
+            if not held:
+                try:
+                    del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702
+                except IndexError:
+                    where = self._locate(held)
+            executor = self._exec
+            if executor is not None and executor.current is self:
+                if executor.ident == _seam.get_ident():
+                    return False
+                waited = True
+                self._wait_for(executor, interlock, deadline)
+            elif where != "taken":
+                # Not ours and not taken: somebody else is cancelling or scheduling it at this moment, and
+                # what happens at the same time as this call may be taken to happen after it.
+                return not waited
+            else:
+                # An executor is between popleft and showing what it has: a few bytecodes.
+                _seam.doze(_TRANSIENT)
+                if deadline is not None and _seam.monotonic() > deadline:
+                    raise WaitTimeout(f"{self!r} is still running")
 
     def _wait_for(self, executor: Executor, interlock: Any, deadline: float | None) -> None:
         if interlock is None:
             over = executor.wait_end(self, deadline)
         else:
-            with interlock_released(interlock):
-                over = executor.wait_end(self, deadline)
+            over = interlock_released(interlock, lambda: executor.wait_end(self, deadline))
         if not over:
             raise WaitTimeout(f"{self!r} is still running")
+
+    def forget_threads(self) -> None:
+        """In a fork child: whoever scheduled or ran it is not there; it is not pending (TP-31)."""
+        if self.fn is not _dead and not self._free:
+            self._free.append(None)
 
     def destroy(self) -> None:
         """Poison the task: it must be idle; scheduling it afterwards is an error (TK-10). Never blocks."""
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed already")
-        if not self._pend.acquire(False):
-            raise UsageError(f"{self!r} is pending; cancel() it before destroy()")
-        if self.running:
-            self._pend.release()
-            raise UsageError(f"{self!r} is running; cancel() it before destroy()")
-        self.fn = _dead
+        claimed = False
+        try:
+            del self._free[0]; claimed = True  # fmt: skip  # noqa: E702
+            if self.running:
+                raise UsageError(f"{self!r} is running; cancel() it before destroy()")
+            self.fn = _dead
+        except BaseException as error:
+            if claimed and self.fn is not _dead:
+                self._free.append(None)
+            if isinstance(error, IndexError):
+                raise UsageError(f"{self!r} is pending; cancel() it before destroy()") from None
+            raise
 
 
 def check_task(task: object, queue: TaskQueue) -> None:

@@ -20,9 +20,9 @@ import math
 from typing import TYPE_CHECKING
 
 import threadpool9
-from threadpool9 import Job, Pool, _hooks, _lifecycle, _seam
+from threadpool9 import Error, Job, Pool, _hooks, _lifecycle, _seam
 
-from ._lane import NoLock
+from ._lane import NoLock, PlumbingJob
 from ._watch import probes
 
 if TYPE_CHECKING:
@@ -45,31 +45,53 @@ class Timer:
         self.stopped = False  # A: the interpreter is exiting
         self._intake: _seam.deque[Entry] = _seam.deque()  # A
         self._numbers = itertools.count()  # A; a number that comes twice on a free-threaded build does no harm
-        self._alive = _seam.Lock()  # A: held while the job is scheduled or runs
-        self._box: _seam.SimpleQueue[None] = _seam.SimpleQueue()  # A: wake-ups
+        self._absent = _seam.token()  # A: taken while the job is scheduled or runs
+        self._box: _seam.Mailbox[None] = _seam.Mailbox()  # A: wake-ups
         self._heap: list[Entry] = []  # T
         self._expected = 0  # T: entries alive at the last sweep
         self._pool: Pool | None = None  # written once, by the first to arm; a pool without jobs costs no thread
-        self._job = Job(self._run, interlock=NoLock(), name="task9 timer")  # S
+        self._job = PlumbingJob(self._run, interlock=NoLock(), name="task9 timer")  # S
 
-    def arm(self, task: DelayedTask, due: float) -> Ticket:
-        """Have ``task._expire(due)`` called at `due` (monotonic seconds) or soon after. Any context."""
+    def arm(self, task: DelayedTask, due: float, held: list[object]) -> None:
+        """Have ``task._expire()`` called at `due` (monotonic seconds) or soon after. Any context.
+
+        The token is in the caller's hand, and still is if this raises.
+        """
         ticket: Ticket = [task]
         task._when = due
         task._ticket = ticket
-        self._intake.append((due, next(self._numbers), id(ticket), ticket))
-        if self._alive.acquire(False):
-            try:
-                if self._pool is None:
-                    self._pool = threadpool9.get()
-                self._pool.post(self._job)
-            except BaseException:
-                self._alive.release()
-                ticket.clear()
+        try:
+            entry = (due, next(self._numbers), id(ticket), ticket)
+            del held[0]; self._intake.append(entry)  # fmt: skip  # noqa: E702 out of our hand when it is there
+            if self._absent:
+                self._boot()
+            elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:
+                self._box.put(None)
+        except BaseException:
+            if not held and ticket:
+                try:
+                    _seam.collect(ticket.pop, held)
+                except IndexError:
+                    pass  # fired
+            raise
+
+    def _boot(self) -> None:
+        """Have the timer's job run, unless somebody else has just done so. Any context."""
+        claimed = False
+        try:
+            del self._absent[0]; claimed = True  # fmt: skip  # noqa: E702 see _seam
+            if self._pool is None:
+                self._pool = threadpool9.get()
+            self._pool.post(self._job)
+        except BaseException as error:
+            if claimed:
+                if self._pool is None or isinstance(error, Error):
+                    self._absent.append(None)
+                else:
+                    self._pool.post(self._job)  # it may have been posted or not; once more does no harm
                 raise
-        elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:
-            self._box.put(None)
-        return ticket
+            if not isinstance(error, IndexError):
+                raise
 
     def cancelled(self, due: float) -> None:
         """A canceller claimed an entry for `due`: do not sleep for it, nor at all if it was the last. Any context."""
@@ -84,7 +106,7 @@ class Timer:
 
     def _run(self, job: Job) -> None:
         heap, intake = self._heap, self._intake
-        if not self._alive.locked():
+        if self._absent:
             # A post that met a run at its end may mean one run more than was asked for: then nothing is left to do.
             job.done()
             return
@@ -108,11 +130,10 @@ class Timer:
                     self._box.get(False)
             except _seam.Empty:
                 pass
-        self._alive.release()
+        self._absent.append(None)
         # Look again: who armed before the line above did not start us.
-        if intake and not self.stopped and self._alive.acquire(False):
-            assert self._pool is not None
-            self._pool.post(job)  # takes effect at done()
+        if intake and not self.stopped:
+            self._boot()  # takes effect at done()
         job.done()
 
     def _take_in(self) -> None:
@@ -169,13 +190,8 @@ class Timer:
         self.__init__()  # type: ignore[misc]  # everything anew is the point
         self._pool = pool
         for entry in entries:
-            try:
-                task = entry[3].pop()
-            except IndexError:
-                continue
-            task._ticket = None
-            if task._pend.locked():
-                task._pend.release()
+            for task in entry[3]:
+                task.forget_threads()
 
 
 def coalesce(due: float, jitter: float) -> float:

@@ -6,25 +6,15 @@ then the function is called directly. Otherwise the task takes the longer way th
 
 from __future__ import annotations
 
+from threadpool9._hooks import add_layer
 from threadpool9._probes import Watch, make_probes
-from threadpool9._tunables import TunableSet, number
+from threadpool9._tunables import TunableSet, changed, number
 
-#: Ours: NetBSD's drafts of task(9) had none. Same manner as ``sdt:linux:work``.
-TASK_PROBES: dict[str, tuple[str, ...]] = {
-    "schedule": ("lane", "task"),
-    "coalesced": ("lane", "task"),
-    "entry": ("lane", "task"),
-    "return_": ("lane", "task"),
-    "cancel": ("task",),
-    "drain__start": ("queue",),
-    "drain__done": ("queue",),
-    "timer__arm": ("task", "due"),
-    "timer__fire": ("task", "late"),
-}
+from ._specs import Tracing
 
-
-probes = make_probes(TASK_PROBES)
-watch = Watch(probes, ("entry", "return_"))
+probes = make_probes("task9", Tracing)
+add_layer("task9", probes, Tracing)
+watch = Watch(probes, ("entry", "return_", "error"))
 
 
 class Tunables(TunableSet):
@@ -40,6 +30,8 @@ class Tunables(TunableSet):
 
     def _changed(self) -> None:
         watch.update()
+        for notify in changed:  # the watchdog may have something to watch now
+            notify()
 
 
 tunables = Tunables()

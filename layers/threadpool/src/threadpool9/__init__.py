@@ -15,12 +15,15 @@ For example::
 from __future__ import annotations
 
 from . import _lifecycle as _lifecycle
+from ._autoload import autoload_plugins
 from ._errors import (
     CPUError,
     Error,
     FinalizingError,
+    PluginError,
     PriorityError,
     PriorityRefused,
+    Stalled,
     StartError,
     TunableError,
     UsageError,
@@ -100,18 +103,21 @@ __all__ = [
     "FinalizingError",
     "Job",
     "PerCPU",
+    "PluginError",
     "Pool",
     "PoolRecord",
     "PriorityError",
     "PriorityRefused",
     "Scheduling",
     "Snapshot",
+    "Stalled",
     "StartError",
     "TunableError",
     "UsageError",
     "WaitTimeout",
     "WorkerRecord",
     "allowed_cpus",
+    "autoload_plugins",
     "current_cpu",
     "get",
     "hookimpl",

@@ -10,8 +10,10 @@ __all__ = [
     "CPUError",
     "Error",
     "FinalizingError",
+    "PluginError",
     "PriorityError",
     "PriorityRefused",
+    "Stalled",
     "StartError",
     "TunableError",
     "UsageError",
@@ -43,8 +45,16 @@ class CPUError(Error, ValueError):
     """A CPU that does not exist, or that this process may not use (TP-8)."""
 
 
+class PluginError(Error, ValueError):
+    """A plugin that can't be registered, or that answered a hook with nonsense; the text names it (HK-1 to HK-7)."""
+
+
 class StartError(Error, RuntimeError):
     """The OS gave no thread and none of ours is left to try again; the job is as it was before (TP-12)."""
+
+
+class Stalled(Error, TimeoutError):
+    """Reported, never raised: a job, task or work runs for longer than its limit; the text has its stack (TP-35)."""
 
 
 class WaitTimeout(Error, TimeoutError):

@@ -1,105 +1,74 @@
-"""Hooks: the one pluggy manager of the process and the specifications of this layer (HK-1 to HK-4).
+"""Hooks: the one pluggy manager of the process, and how the layers ask and tell (HK-1 to HK-7).
 
-What it is: where plugins register and where the layers ask. The upper layers add their own specifications to
-the same manager. Defaults are not plugins: where no plugin answers (all say None), the layer's own default
-applies, so a plugin may be registered and unregistered at any time and there is always an answer.
+What it is: where plugins register, where the layers ask their questions, and where probes are compiled. The upper
+layers add their own specifications to the same manager with `add_layer`. Defaults are not plugins: where no
+plugin answers, the layer's own default applies, so a plugin may come and go at any time and there is always an
+answer. A hook that raises never takes the work down: it is reported and counted.
 
-Which hook is called where: `threadpool9_topology`, `threadpool9_map_priority` in thread context (get);
-`threadpool9_bind` on the new worker; `threadpool9_current_cpu` in any context, by whoever asks for the current
-CPU; `threadpool9_error` on the thread that caught the exception. A hook that raises never takes the work down.
+Rules. `_lock` is held by who registers, unregisters or adds a layer, in thread context, never while a hook is
+called. `answers` and the probes' slots are written whole under it and read anywhere.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import pluggy
 
 from . import _seam
-from ._priority import Scheduling
+from ._errors import PluginError
+from ._probes import Probes, probes
+from ._specs import CPU, ErrorReport, Questions, Tracing, hookimpl, hookspec
 
-__all__ = ["ErrorReport", "hookimpl", "hookspec", "plugin_manager", "register", "report_error", "unregister"]
-
-hookspec = pluggy.HookspecMarker("threadpool9")
-hookimpl = pluggy.HookimplMarker("threadpool9")
-
-
-@attrs.frozen
-class CPU:
-    """One logical CPU as a topology hook describes it (HK-1); -1 where a field is unknown."""
-
-    cpu: int
-    core: int = -1
-    package: int = -1
-    cache: int = -1
-    node: int = -1
-
-
-@attrs.frozen
-class ErrorReport:
-    """An exception that left a job, task or work, or that a hook raised (HK-4, TP-30)."""
-
-    exc_type: type[BaseException]
-    exc_value: BaseException
-    exc_traceback: TracebackType | None
-    origin: object
-    """The job, task, work or plugin that it came from."""
-    thread: object
-    """The `threading.Thread` that it happened on."""
-
-
-class Specifications:
-    """The hooks of threadpool9; for each the first answer that is not None counts, except for errors."""
-
-    @hookspec(firstresult=True)
-    def threadpool9_topology(self) -> Sequence[CPU] | None:
-        """The CPUs of the machine; asked when a pool set is made. None: not mine to say (HK-1)."""
-
-    @hookspec(firstresult=True)
-    def threadpool9_current_cpu(self) -> int | None:
-        """The CPU that the calling thread runs on. Called in any context: must not block (HK-1)."""
-
-    @hookspec(firstresult=True)
-    def threadpool9_map_priority(self, pri: int) -> Scheduling | None:
-        """What priority `pri` asks of the OS; asked once when a pool is made (HK-2)."""
-
-    @hookspec(firstresult=True)
-    def threadpool9_bind(self, cpu: int) -> bool | None:
-        """Bind the calling thread to `cpu` and say True; raise OSError if that cannot be (HK-3).
-
-        Called on a new worker before its first job, and on a parked one whose binding was lost.
-        """
-
-    @hookspec
-    def threadpool9_error(self, error: ErrorReport) -> bool | None:
-        """An exception was caught. If any listener says True, `threading.excepthook` is not called (HK-4)."""
-
+__all__ = [
+    "CPU",
+    "ErrorReport",
+    "add_layer",
+    "ask",
+    "hookimpl",
+    "hookspec",
+    "plugin_manager",
+    "register",
+    "report_error",
+    "unregister",
+]
 
 _manager = pluggy.PluginManager("threadpool9")
-_manager.add_hookspecs(Specifications)
+_lock = _seam.RLock()
+_layers: dict[str, Probes] = {}  # written under _lock; insertion order is from the bottom up
 
 
 class _Answers:
-    """Who listens to the hooks that any context may need: written whole at registration, read anywhere."""
+    """Who answers in any context: written whole at registration, read anywhere."""
 
     current_cpu: Callable[[], int | None] | None = None
 
 
 answers = _Answers()
-changed: list[Callable[[], None]] = []  # called after each registration; appended at import only
+failures = _seam.Tally()  # exceptions that left a hook
 
 
-def _recompute() -> None:
-    hook = _manager.hook.threadpool9_current_cpu
-    answers.current_cpu = hook if hook.get_hookimpls() else None
-    for notify in changed:
-        notify()
+def add_layer(layer: str, probes: Probes, *specifications: type) -> None:
+    """Add the hooks of one layer, whose names begin with ``layer_``. At import of the layer, once."""
+    with _lock:
+        for specification in specifications:
+            _manager.add_hookspecs(specification)
+        _layers[layer] = probes
+        _recompile()
+
+
+def forget_threads() -> None:
+    """In a fork child: whoever was registering is not there."""
+    global _lock
+    _lock = _seam.RLock()
+
+
+# --- registering
 
 
 def plugin_manager() -> pluggy.PluginManager:
@@ -108,47 +77,189 @@ def plugin_manager() -> pluggy.PluginManager:
 
 
 def register(plugin: object, name: str | None = None) -> str | None:
-    """Register `plugin`; takes effect for the next event. Returns its name. Thread context."""
-    registered = _manager.register(plugin, name)
-    try:
-        _manager.check_pending()
-    except pluggy.PluginValidationError:
-        _manager.unregister(plugin)
-        raise
-    _recompute()
+    """Register `plugin`, an object or module with functions marked `hookimpl`. Thread context (HK-7).
+
+    Takes effect for the next event. Returns the plugin's name (None if that name is blocked in the plugin
+    manager). Raises PluginError, and registers nothing, for a plugin or name that is registered already, a hook that
+    does not exist, an argument that the hook does not have, or a wrapper around a probe.
+    """
+    with _lock:
+        called = name or _manager.get_canonical_name(plugin)
+        try:
+            registered = _manager.register(plugin, name)
+            if registered is not None:
+                try:
+                    _check(plugin, registered)
+                except BaseException:
+                    _manager.unregister(plugin)
+                    raise
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(f"plugin {called!r} was not registered: {_first_line(error)}") from error
+        _recompile()
     return registered
 
 
 def unregister(plugin: object) -> None:
-    """Unregister `plugin`; takes effect for the next event. Thread context."""
-    _manager.unregister(plugin)
-    _recompute()
+    """Unregister `plugin`; takes effect for the next event (HK-7). Thread context. PluginError if it is unknown."""
+    with _lock:
+        if not _manager.is_registered(plugin):
+            raise PluginError(f"{plugin!r} is not registered")
+        _manager.unregister(plugin)
+        _recompile()
 
 
-def ask(name: str, **arguments: Any) -> Any:
-    """The first answer to a cold hook, or None; a hook that raises is reported and counts as None."""
-    caller = getattr(_manager.hook, name)
-    if not caller.get_hookimpls():
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _check(plugin: object, name: str) -> None:
+    """What pluggy leaves to the host: unknown hooks, and wrappers where nothing is called through pluggy."""
+    for caller in _manager.get_hookcallers(plugin) or ():
+        (mine,) = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]
+        layer, _, _ = caller.name.partition("_")
+        if not caller.has_spec():
+            # A layer that is there but not imported brings its specifications later, and checks then.
+            later = layer not in _layers and importlib.util.find_spec(layer) is not None
+            if not (mine.optionalhook or later):
+                raise PluginError(
+                    f"plugin {name!r} was not registered: there is no hook {caller.name!r} "
+                    "(for a layer that may be absent say hookimpl(optionalhook=True))"
+                )
+        elif (mine.hookwrapper or mine.wrapper) and caller.name in _layers[layer].hooks.values():
+            raise PluginError(f"plugin {name!r} was not registered: {caller.name} is a probe and takes no wrapper")
+
+
+# --- compiling
+
+
+class _Listener(NamedTuple):
+    """One implementation of one hook, to be called with the hook's arguments in their order."""
+
+    call: Callable[..., Any]
+    source: str
+
+
+def _listeners(hook: str, arguments: tuple[str, ...]) -> tuple[_Listener, ...]:
+    """The implementations in the order pluggy calls them: the last registered first."""
+    found = []
+    for impl in reversed(getattr(_manager.hook, hook).get_hookimpls()):
+        taken = tuple(impl.argnames) + tuple(impl.kwargnames)
+        call = impl.function
+        if tuple(impl.argnames) != arguments:
+            call = _with_some(call, tuple((name, arguments.index(name)) for name in taken))
+        found.append(_Listener(call, f"{hook} of plugin {impl.plugin_name!r}"))
+    return tuple(found)
+
+
+def _with_some(function: Callable[..., Any], wanted: tuple[tuple[str, int], ...]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        return function(**{name: arguments[place] for name, place in wanted})
+
+    return call
+
+
+def _compile_probe(listeners: tuple[_Listener, ...]) -> Callable[..., None] | None:
+    if not listeners:
         return None
-    try:
-        return caller(**arguments)
-    except Exception as error:
-        report_error(error, origin=f"hook {name}")
+    if len(listeners) > 1:
+
+        def fire_all(*arguments: Any) -> None:
+            for call, source in listeners:
+                try:
+                    call(*arguments)
+                except Exception as error:
+                    _failed(error, source)
+
+        return fire_all
+    ((only, source),) = listeners
+
+    def fire(*arguments: Any) -> None:
+        try:
+            only(*arguments)
+        except Exception as error:
+            _failed(error, source)
+
+    return fire
+
+
+def _compile_current_cpu(listeners: tuple[_Listener, ...]) -> Callable[[], int | None] | None:
+    if not listeners:
         return None
 
+    def current_cpu() -> int | None:
+        for call, source in listeners:
+            try:
+                cpu = call()
+                if type(cpu) is int:
+                    return cpu
+                if cpu is not None:
+                    raise TypeError(f"{source} must answer with an int or None, not {cpu!r}")
+            except Exception as error:
+                _failed(error, source)
+        return None
 
-def report_error(exc: BaseException, origin: object) -> None:
-    """Tell the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises."""
+    return current_cpu
+
+
+def _recompile() -> None:
+    """After each change, under `_lock`: one store for each slot, effective for the next event."""
+    for layer_probes in _layers.values():
+        for slot, hook in layer_probes.hooks.items():
+            compiled = _compile_probe(_listeners(hook, layer_probes.arguments[slot]))
+            if compiled is not None or getattr(layer_probes, slot) is not None:
+                setattr(layer_probes, slot, compiled)
+    answers.current_cpu = _compile_current_cpu(_listeners("threadpool9_current_cpu", ()))
+
+
+# --- asking
+
+
+def ask(name: str, check: Callable[[Any, str], Any] | None = None, **arguments: Any) -> Any:
+    """The first answer to a cold question that is not None, passed through ``check(answer, source)``; or None.
+
+    An exception of a hook is reported and counts as None; one of `check`, which says who answered nonsense, and
+    an OSError of a hook, which is an answer, are the caller's.
+    """
+    hook = getattr(_manager.hook, name)
+    if not hook.get_hookimpls():
+        return None
+    for call, source in _listeners(name, tuple(arguments)):
+        try:
+            answer = call(*arguments.values())
+        except OSError:
+            raise
+        except Exception as error:
+            _failed(error, source)
+            continue
+        if answer is not None:
+            return answer if check is None else check(answer, source)
+    return None
+
+
+# --- telling
+
+
+def _failed(error: BaseException, source: str) -> None:
+    failures.bump()
+    report_error(error, origin=source)
+
+
+def report_error(exc: BaseException, origin: object, thread: Any = None) -> None:
+    """Tell the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises.
+
+    `thread` is the one that it happened on, by default the calling one.
+    """
     try:
         taken = False
         caller = _manager.hook.threadpool9_error
-        thread = _seam.current_thread()
+        thread = thread or _seam.current_thread()
         if caller.get_hookimpls():
             report = ErrorReport(type(exc), exc, exc.__traceback__, origin, thread)
             try:
                 taken = any(caller(error=report))
             except Exception as second:
                 # The reporter itself failed: both go to the reporter that cannot be replaced by plugins.
+                failures.bump()
                 _seam.excepthook(second, thread)
         if not taken:
             _seam.excepthook(exc, thread)
@@ -164,3 +275,20 @@ def tell(text: str, category: type[Warning] = RuntimeWarning) -> None:
         warnings.warn(text, category, stacklevel=2)
     except Warning as warning:
         report_error(warning, origin="threadpool9")
+
+
+def check_topology(answer: Sequence[CPU], source: str) -> tuple[CPU, ...]:
+    """`answer` if it can be the machine's CPUs: at least one, none twice; PluginError naming `source` otherwise."""
+    try:
+        cpus = tuple(answer)
+        numbers = [cpu.cpu for cpu in cpus]
+    except (TypeError, AttributeError):
+        raise PluginError(f"{source} must answer with a sequence of threadpool9.CPU, not {answer!r}") from None
+    if not cpus:
+        raise PluginError(f"{source} answered with no CPU at all")
+    if len(set(numbers)) != len(numbers):
+        raise PluginError(f"{source} names a CPU twice: {numbers}")
+    return cpus
+
+
+add_layer("threadpool9", probes, Questions, Tracing)

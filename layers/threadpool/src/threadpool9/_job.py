@@ -2,27 +2,28 @@
 
 States, told by two fields (TP-21, TP-25):
 
-    idle        _busy free
-    queued      _busy held, _ticket is a list that holds the job
-    running     _busy held, _ticket is an empty list, until done()
-    dead        _busy held for ever, _fn is poisoned
+    idle        _free holds its token
+    queued      _free is empty, _ticket is a list that holds the job
+    running     _free is empty, _ticket is an empty list, until done()
+    dead        _free is empty for ever, _fn is poisoned
 
 A *ticket* stands for one schedule: a list with the job in it, which is also the queue slot. ``ticket.pop()``
 is the claim: worker and cancellers all do it, exactly one gets the job, and it is one atomic operation. A slot
 whose ticket was withdrawn is an empty list, which a worker throws away; a later schedule has a new ticket, so a
 worker that holds an old one can never run the job for the new schedule.
 
-While a schedule is under way ``_busy`` is held and ``_ticket`` is None. Who looks in that window (a handler
+While a schedule is under way ``_free`` is empty and ``_ticket`` is None. Who looks in that window (a handler
 that interrupted the scheduler, another thread beside a `post`) may say "not scheduled": the schedule has not
 returned, so it may be taken to come after.
 
-Rules. A: atomic, any context. B: written by the holder of _busy. I: interlock. S: set at init.
+Rules. A: atomic, any context. B: written by who has the token of _free. I: interlock. S: set at init.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _hooks, _seam
 from ._errors import Error, UsageError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ._pool import Pool
 
 __all__ = ["Job"]
+
+T = TypeVar("T")
 
 
 def forbid_equality(cls: type) -> None:
@@ -61,18 +64,21 @@ class Job:
     own state in it. Making one is allowed in any context. Follows ``threadpool_job_init`` of threadpool(9).
     """
 
+    #: True for jobs that upper layers run many short things in: a lane's executor, the timer. Tracers and the
+    #: watchdog look at what runs inside of them.
+    plumbing = False
+
     __slots__ = (
         "__dict__",
         "__weakref__",
         "_again",
-        "_busy",
         "_done_waiters",
         "_fn",
+        "_free",
         "_interlock",
         "_owned",
         "_pool",
         "_runner",
-        "_tas",
         "_ticket",
         "name",
     )
@@ -92,12 +98,11 @@ class Job:
             raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
         self._interlock = interlock  # S
         self._owned = _owner_check(interlock)  # S
-        self._busy = _seam.Lock()  # A: test-and-set "not idle"
-        self._tas = self._busy.acquire  # S
+        self._free = _seam.token()  # A: taken unless idle
         self._ticket: list[Job] | None = None  # B
         self._pool: Pool | None = None  # B: where scheduled last
         self._runner = 0  # B: thread ident of the worker that runs us, 0 if none
-        self._again: Pool | None = None  # A: a post that came while running
+        self._again: list[Pool] = []  # A: posts that came while running
         self._done_waiters = _seam.Waiters()  # A
         self.name = name if name is not None else getattr(fn, "__name__", type(self).__name__)
         self._fn: Callable[[Any], object] = fn  # S; poisoned by destroy
@@ -136,20 +141,40 @@ class Job:
         self._finish()
 
     def _finish(self) -> None:
-        """End the run: the worker's thread, which still owns _busy, or the fork child that has no other thread."""
+        """End the run: the worker's thread, which has the token."""
         self._runner = 0
         self._ticket = None
-        self._busy.release()
-        # Publish, then look: a post that found us running has either been seen here, or sees _busy free.
-        again = self._again
-        if again is not None:
-            self._again = None
-            try:
-                again.post(self)
-            except Error as refused:  # not the fault of who calls done()
-                _hooks.report_error(refused, origin=self)
+        self._free.append(None)
+        # Publish, then look: a post that found us running has either been seen here, or sees the token.
+        if self._again:
+            self._post_again()
         if self._done_waiters.locks:
             self._done_waiters.wake_all()
+
+    def _post_again(self) -> None:
+        pool = None
+        while self._again:
+            try:
+                pool = self._again.pop()
+            except IndexError:
+                break
+        if pool is not None:
+            try:
+                pool.post(self)
+            except Error as refused:  # not the fault of who calls done()
+                _hooks.report_error(refused, origin=self)
+
+    def forget_threads(self) -> None:
+        """In a fork child: whoever scheduled, ran or waited for this job is not there; it is idle (TP-31)."""
+        self._runner = 0
+        self._ticket = None
+        self._again = []
+        self._done_waiters = _seam.Waiters()
+        reinit = getattr(self._interlock, "_at_fork_reinit", None)
+        if reinit is not None and not (self._owned is not None and self._owned()):
+            reinit()  # its holder may be a thread that is not there
+        if self._fn is not _dead and not self._free:
+            self._free.append(None)
 
     # --- for the owner
 
@@ -160,14 +185,16 @@ class Job:
         """
         if self._fn is _dead:
             raise UsageError(f"{self!r} is destroyed already")
-        if not self._tas(False):
-            raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()")
-        self._fn = _dead
+        try:
+            # One line, so that nothing comes between: a job with neither its token nor a ticket is lost.
+            del self._free[0]; self._fn = _dead  # fmt: skip  # noqa: E702
+        except IndexError:
+            raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
 
     def _state(self) -> str:
         if self._fn is _dead:
             return "destroyed"
-        if not self._busy.locked():
+        if self._free:
             return "idle"
         return "scheduled" if self._ticket else "running"
 
@@ -192,28 +219,30 @@ def _owner_check(interlock: Any) -> Callable[[], bool] | None:
     return owned
 
 
-class interlock_released:
-    """``with interlock_released(lock):`` gives the lock up, however deep it is held, and takes it back after.
+def interlock_released(lock: Any, wait: Callable[[], T]) -> T:
+    """Give `lock` up, however deep it is held, call ``wait()``, take it back; what `wait` returned.
 
-    A `KeyboardInterrupt` that arrives in between leaves with the lock held again.
+    Whatever is raised, and wherever, the lock is held again when this is left. Thread context.
     """
+    saved: list[Any] = []
+    restored: list[Any] = []
+    release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)
 
-    __slots__ = ("_lock", "_saved")
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-        self._saved: Any = None
-
-    def __enter__(self) -> None:
-        save = getattr(self._lock, "_release_save", None)
-        if save is not None:
-            self._saved = save()
-        else:
-            self._lock.__exit__(None, None, None)
-
-    def __exit__(self, *exc: object) -> None:
-        restore = getattr(self._lock, "_acquire_restore", None)
+    def take_back() -> None:
         if restore is not None:
-            restore(self._saved)
+            restored.extend(map(restore, saved))
         else:
-            self._lock.__enter__()
+            _seam.collect(lock.__enter__, restored)
+
+    try:
+        _seam.collect(release or functools.partial(lock.__exit__, None, None, None), saved)
+        result = wait()
+        take_back()
+    except BaseException:
+        while saved and not restored:
+            try:
+                take_back()
+            except BaseException:
+                continue  # one more Ctrl-C: the caller's with statement needs the lock all the same
+        raise
+    return result

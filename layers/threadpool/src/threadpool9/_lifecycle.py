@@ -10,22 +10,30 @@ Fork: the child has none of our threads. Every pool is emptied, jobs become unsc
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Callable
+from typing import TypeVar
 
-from . import _hooks, _seam
+from . import _hooks, _osthread, _seam
+from ._job import Job
 from ._pool import Pool
+from ._probes import probes
 from ._registry import registry
 from ._starter import Starter
+from ._topology import allowed
 from ._tunables import tunables
 from ._worker import Worker
 
 #: Called first at exit, in order: the upper layers stop what would keep jobs running. Appended at import only.
 before_exit: list[Callable[[], None]] = []
+#: Called last at exit, after the drain: what tells of the whole run (a trace is written). Appended at any time.
+after_exit: list[Callable[[], None]] = []
 #: Called in a fork child after this layer is usable again, in order. Appended at import only.
 after_fork: list[Callable[[], None]] = []
 
 _SLICE = 0.05
+T = TypeVar("T")
 _FAREWELL = 1.0
 
 
@@ -65,8 +73,10 @@ def _cancel_queued() -> None:
             except IndexError:
                 continue
             pool._drop(ticket)
+            if (probe := probes.cancel__job) is not None:
+                probe(pool, job)
             job._ticket = None
-            job._busy.release()
+            job._free.append(None)
             pool._cancelled.bump()
 
 
@@ -98,47 +108,68 @@ def _at_exit() -> None:
         pool._closed = True
     # Let those who are idle go in good order; daemon threads that remain are frozen by the interpreter.
     farewell = _seam.monotonic() + _FAREWELL
-    for pool in _pools():
-        for worker in pool._dismiss_idle():
-            worker.thread.join(max(0.0, farewell - _seam.monotonic()))
+    helper = starter.tid
+    sent = [worker for pool in _pools() for worker in pool._dismiss_idle()]
+    for worker in sent:
+        worker.thread.join(max(0.0, farewell - _seam.monotonic()))
+    # A subinterpreter can't be ended while the OS still has a thread of it.
+    _osthread.wait_gone([worker.tid for worker in sent] + [helper] * bool(helper and not starter.workers), farewell)
+    _notify(after_exit, "after exit")
+
+
+def _notify(listeners: list[Callable[[], None]], occasion: str) -> None:
+    for notify in listeners:
+        try:
+            notify()
+        except Exception as error:
+            _hooks.report_error(error, origin=occasion)
+
+
+class _Fork:
+    others = False  # written before a fork: somebody else may have had something of ours in hand
+
+
+def _before_fork() -> None:
+    parked = sum(len(pool._idle) for pool in list(registry.pools))
+    _Fork.others = _seam.active_count() - parked > 1
+
+
+def strays(kind: type[T]) -> list[T]:
+    """In a fork child: every object of a kind, if another thread may have had one in hand; else none.
+
+    Others may have been between two steps of a schedule, a run or a cancel, with the object in no table. Nobody but us
+    lives now, so to look at every object is exact, but for a schedule that a handler which forks interrupted.
+    """
+    return [thing for thing in gc.get_objects() if isinstance(thing, kind)] if _Fork.others else []
 
 
 def _in_child() -> None:
+    """The child's only thread makes everything anew that belonged to threads which it does not have (TP-31)."""
     me = _seam.get_ident()
     registry.lock = _seam.RLock()
-    old = registry.starter
+    _hooks.forget_threads()
     starter = registry.starter = Starter()
-    del old
+    allowed.witness = 0
+    stranded: list[Job] = []
     for pool in list(registry.pools):
-        tickets = list(pool._jobs)
-        running = [worker for worker in pool._workers if worker.ident != me]
-        mine = [worker for worker in pool._workers if worker.ident == me]
+        stranded += [job for ticket in pool._jobs for job in ticket]
+        stranded += [worker.job for worker in pool._workers if worker.job is not None]
+        mine = {worker: None for worker in pool._workers if worker.ident == me}
         pool._starter = starter
         pool._jobs.clear()
         pool._idle.clear()
         pool._workers.clear()
-        pool._workers.update(dict.fromkeys(mine))
-        pool._asked = _seam.Lock()
+        pool._workers.update(mine)
+        pool._asked = _seam.token()
         pool._workers_gone = _seam.Waiters()
-        stranded = [job for ticket in tickets for job in ticket]
-        stranded += [worker.job for worker in running if worker.job is not None and worker.job._runner == worker.ident]
-        for job in stranded:
-            job._runner = 0
-            job._ticket = None
-            job._again = None
-            job._done_waiters = _seam.Waiters()
-            reinit = getattr(job._interlock, "_at_fork_reinit", None)
-            if reinit is not None and not (job._owned is not None and job._owned()):
-                reinit()  # its holder may be a thread that the child does not have
-            if job._busy.locked():
-                job._busy.release()
-    for notify in after_fork:
-        try:
-            notify()
-        except Exception as error:
-            _hooks.report_error(error, origin="after fork")
+        starter.workers.update(mine)
+    stranded += strays(Job)
+    for job in stranded:
+        if job._runner != me:
+            job.forget_threads()
+    _notify(after_fork, "after fork")
 
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_in_child)

@@ -26,11 +26,26 @@ def get_affinity(tid: int) -> frozenset[int]:
     return frozenset(range(os.cpu_count() or 1))
 
 
-def set_affinity(cpus: frozenset[int]) -> None:
-    """Bind the calling thread to `cpus`; OSError if none of them can be used, or where the OS has no such call."""
+def foreign_affinities() -> list[frozenset[int]]:
+    """The CPU sets of all threads of the process but the calling one; none where the OS does not tell."""
+    if not LINUX:
+        return []
+    sets = []
+    me = _native_id()
+    for tid in os.listdir("/proc/self/task"):
+        try:
+            if int(tid) != me:
+                sets.append(get_affinity(int(tid)))
+        except OSError:
+            continue  # has left since
+    return sets
+
+
+def set_affinity(cpus: frozenset[int], tid: int = 0) -> None:
+    """Bind thread `tid` (0: the caller) to `cpus`; OSError if none can be used, or where the OS has no such call."""
     if not hasattr(os, "sched_setaffinity"):
         raise OSError(f"binding a thread to a CPU is not possible on {sys.platform}; plug in threadpool9_bind")
-    os.sched_setaffinity(0, cpus)
+    os.sched_setaffinity(tid, cpus)
 
 
 def _libc() -> Any:

@@ -16,7 +16,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from . import _hooks, _seam
-from ._errors import UsageError, WaitTimeout
+from ._errors import Error, UsageError
 from ._job import Job, interlock_released
 from ._priority import Scheduling
 from ._probes import probes
@@ -48,7 +48,7 @@ class Pool:
         self._jobs: _seam.deque[list[Job]] = _seam.deque()  # A: tickets, oldest left
         self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
         self._workers: dict[Worker, None] = {}  # A: every worker until it is joined (idents are reused before)
-        self._asked = _seam.Lock()  # A: held from a request to the starter until it looks at us
+        self._asked = _seam.token()  # A: taken from a request to the starter until it looks at us
         self._closing = False  # R: the last reference is being put; idle workers leave
         self._closed = False  # R: nothing may be scheduled any more
         self._cancelled = _seam.Tally()  # A
@@ -91,59 +91,107 @@ class Pool:
             return True
         if job._ticket:
             return False  # queued: that run begins after now
-        # Running, so far as we can see. Publish, then look; `Job._finish` does the same the other way round.
-        while True:
-            job._again = self
-            if job._busy.locked():
-                return False
-            job._again = None  # over meanwhile: ours to do, or to publish once more
-            if self._enqueue(job):
-                return True
+        # Running, so far as we can see. Publish, then look; `Job._finish` does the same the other way round. Who takes
+        # the note out again does what it asks for.
+        again = job._again
+        try:
+            while True:
+                again.append(self)
+                if not job._free:
+                    return False
+                try:
+                    again.pop()
+                except IndexError:
+                    return False
+                if self._enqueue(job):
+                    return True
+        except BaseException:
+            if job._free:
+                again.clear()
+            raise
 
     def _enqueue(self, job: Job) -> bool:
-        if not job._tas(False):
-            job._refuse_dead()
-            if (probe := probes.schedule__job__running) is not None:
-                probe(self, job)
-            return False
+        if not job._free:
+            return self._not_idle(job)
         ticket = [job]
-        job._pool = self
-        job._ticket = ticket
-        if (probe := probes.schedule__job) is not None:
-            probe(self, job)
-        self._jobs.append(ticket)
-        idle = self._idle
-        if idle:
-            try:
-                worker = idle.pop()
-            except IndexError:  # somebody else claimed it just now
-                pass
-            else:
-                worker.wake(None)
-                if (probe := probes.schedule__job__thread) is not None:
-                    probe(self, job, worker)
-                return True
-        # No idle worker. Two test-and-sets, so that a burst costs the starter one look at us.
-        if self._asked.acquire(False):
-            self._starter.requests.put(self)
-            if (probe := probes.schedule__job__dispatcher) is not None:
+        claimed = False
+        try:
+            del job._free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see _seam
+            job._pool = self
+            job._ticket = ticket
+            if (probe := probes.schedule__job) is not None:
                 probe(self, job)
-        if self._closed or (not self._starter.is_alive() and not self._starter.ensure_alive()):
-            self._take_back(job, ticket)
+            self._jobs.append(ticket)
+            if not (self._idle and self._wake_one(job)):
+                # No idle worker. One request at a time, so that a burst costs the starter one look at us.
+                if self._asked:
+                    self._ask(job)
+                if (self._closed or self._starter.absent) and (self._closed or not self._starter.ensure_alive()):
+                    raise self._why_not(job)
+        except BaseException as error:
+            if claimed:
+                self._undo(job, ticket)
+                raise
+            if isinstance(error, IndexError):  # somebody else claimed it between our two looks
+                return self._not_idle(job)
+            raise
         return True
 
-    def _take_back(self, job: Job, ticket: list[Job]) -> None:
-        """Nobody will run `ticket`: undo the schedule and tell the caller, unless a worker has it after all."""
+    def _not_idle(self, job: Job) -> bool:
+        """The slow half of a schedule that found the job queued, running or destroyed."""
+        job._refuse_dead()
+        if (probe := probes.schedule__job__running) is not None:
+            probe(self, job)
+        return False
+
+    def _wake_one(self, job: Job) -> bool:
+        """Claim an idle worker and wake it; False if there is none any more. Any context."""
+        taken: list[Worker] = []
+        woken = False
+        try:
+            _seam.collect(self._idle.pop, taken)
+            woken = True; taken[0].wake()  # fmt: skip  # noqa: E702 said, then done
+        except IndexError:
+            return False
+        except BaseException:
+            if taken and not woken:
+                taken[0].wake()
+            raise
+        if (probe := probes.schedule__job__thread) is not None:
+            probe(self, job, taken[0])
+        return True
+
+    def _ask(self, job: Job) -> None:
+        """Ask the starter for a worker, unless somebody else has just done so. Any context."""
+        claimed = False
+        try:
+            del self._asked[0]; claimed = True  # fmt: skip  # noqa: E702
+            self._starter.requests.put(self)
+        except IndexError:
+            return
+        except BaseException:
+            if claimed:
+                self._starter.requests.put(self)  # perhaps once more: that does no harm
+            raise
+        if (probe := probes.schedule__job__dispatcher) is not None:
+            probe(self, job)
+
+    def _undo(self, job: Job, ticket: list[Job]) -> None:
+        """After an exception in the middle of a schedule: the job is as it was, unless a worker has it already."""
         try:
             ticket.pop()
         except IndexError:
             return
         self._drop(ticket)
+        if (probe := probes.cancel__job) is not None:
+            probe(self, job)
         job._ticket = None
-        job._busy.release()
+        job._free.append(None)
+
+    def _why_not(self, job: Job) -> Error:
         if self._closed and not self._starter.finalizing:
-            raise UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
-        raise self._starter.why_not()
+            return UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
+        return self._starter.why_not()
 
     def _drop(self, ticket: list[Job]) -> None:
         """Free the queue slot of a withdrawn ticket; if a worker has taken it, it throws it away."""
@@ -158,25 +206,34 @@ class Pool:
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
         job.check_held("cancel_async()")
-        if not job._busy.locked():
+        if job._free:
             return True
         job._refuse_dead()
-        if job._pool is not self:
-            raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
-        job._again = None
         ticket = job._ticket
         if ticket is None:  # being scheduled or finished at this moment: see the head of _job
             return True
+        if job._pool is not self:
+            raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
+        job._again.clear()
+        taken: list[Job] = []
+        given = False
         try:
-            ticket.pop()
+            _seam.collect(ticket.pop, taken)
+            self._drop(ticket)
+            # Told before the next schedule can be.
+            if (probe := probes.cancel__job) is not None:
+                probe(self, job)
+            job._ticket = None
+            given = True; job._free.append(None)  # fmt: skip  # noqa: E702
         except IndexError:
             return job._ticket is not ticket  # entered; unless it is over by now
-        self._drop(ticket)
-        job._ticket = None
-        job._busy.release()
+        except BaseException:
+            if taken and not given:
+                self._drop(ticket)
+                job._ticket = None
+                job._free.append(None)
+            raise
         self._cancelled.bump()
-        if (probe := probes.cancel__job) is not None:
-            probe(self, job)
         return True
 
     def cancel(self, job: Job, timeout: float | None = None) -> bool:
@@ -201,13 +258,13 @@ class Pool:
         ticket = job._ticket
 
         def running() -> bool:
-            return job._ticket is ticket and job._busy.locked()
+            return job._ticket is ticket and not job._free
+
+        def wait() -> None:
+            _seam.wait_until(job._done_waiters, running, deadline, f"{job!r} is still running")
 
         if ticket is not None:
-            with interlock_released(job._interlock):
-                while running():
-                    if not job._done_waiters.wait(running, deadline) and running():
-                        raise WaitTimeout(f"{job!r} is still running")
+            interlock_released(job._interlock, wait)
         return False
 
     # --- references
@@ -241,15 +298,22 @@ class Pool:
 
     def _dismiss_idle(self) -> list[Worker]:
         """Claim every idle worker and send it away; returns them. Any context."""
-        sent = []
-        while self._idle:
-            try:
-                worker = self._idle.pop()
-            except IndexError:
-                break
-            worker.leave()
-            sent.append(worker)
-        return sent
+        taken: list[Worker] = []
+        sent = 0
+        try:
+            while self._idle:
+                try:
+                    _seam.collect(self._idle.pop, taken)
+                except IndexError:
+                    break
+                taken[-1].leaving = True
+                sent += 1; taken[-1].wake()  # fmt: skip  # noqa: E702
+        except BaseException:
+            for worker in taken[sent:]:
+                worker.leaving = True
+                worker.wake()
+            raise
+        return taken
 
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
@@ -260,6 +324,7 @@ class Pool:
     def _gone(self, worker: Worker) -> None:
         """The last word of a worker's thread."""
         self._starter.requests.put(worker)
+        self._starter.ensure_alive()  # it is, but in the child of a fork from inside a job
 
     def _note_refusal(self, refused: str) -> None:
         if self._refused is None:

@@ -11,7 +11,7 @@ import os
 
 import attrs
 
-from ._errors import PriorityError
+from ._errors import PluginError, PriorityError
 
 PRI_NONE = -1
 PRI_IDLE = 0
@@ -70,18 +70,18 @@ class Scheduling:
         return f"nice {self.nice}" if self.policy == "other" else "inherit"
 
 
-def check_scheduling(answer: object, pri: int, source: str) -> Scheduling:
-    """Return `answer` if a priority map may say that; an error that names `source` otherwise."""
+def check_scheduling(answer: object, source: str) -> Scheduling:
+    """`answer` if a priority map may say that; PluginError that names `source` otherwise."""
     if not isinstance(answer, Scheduling):
-        raise TypeError(f"{source}: the map of priority {pri} must be a threadpool9.Scheduling, not {answer!r}")
-    ranges_ok = (
+        raise PluginError(f"{source} must answer with a threadpool9.Scheduling, not {answer!r}")
+    known = (
         answer.policy == "inherit"
         or (answer.policy == "other" and answer.nice in range(-20, 20))
         or (answer.policy == "rr" and answer.rt_priority in range(1, 100))
     )
-    if not ranges_ok:
-        raise ValueError(
-            f"{source}: {answer!r} for priority {pri} is nothing an OS knows; policy is 'inherit', 'other' with "
+    if not known:
+        raise PluginError(
+            f"{source} answered {answer!r}, which no OS knows; policy is 'inherit', 'other' with "
             "nice -20..19, or 'rr' with rt_priority 1..99"
         )
     return answer

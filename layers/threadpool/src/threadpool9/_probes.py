@@ -1,55 +1,21 @@
-"""Probe points: one slot per probe, None unless somebody listens (HK-5).
+"""Probe points: one slot per probe, None unless somebody listens (HK-5, HK-7).
 
-The names and arguments are those of NetBSD's SDT probes for threadpool(9). A probe in the code reads
-``if (probe := probes.schedule__job) is not None: probe(pool, job)``: one attribute load and a pointer test
-when nobody listens. `fire` guards the listener: a raising one is reported and never breaks what it traced.
-The upper layers have slots of their own, made by `make_probes`.
+A probe in the code reads ``if (probe := probes.schedule__job) is not None: probe(pool, job)``: one attribute
+load and a pointer test when nobody listens. Names and arguments are those of the layer's `Tracing` class: the hook
+``threadpool9_get`` belongs to the slot ``get``. Whenever a plugin comes or goes, `_hooks` compiles the listeners of
+each probe into one callable and stores it here, one atomic store; pluggy itself is never on a hot path.
 """
 
 from __future__ import annotations
 
+import inspect
+import keyword
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-Probe = Callable[..., Any] | None
+from ._specs import Tracing
 
-#: NetBSD's probes and their arguments. ``dispatcher__*`` are fired by the starter, our one dispatcher.
-THREADPOOL_PROBES: dict[str, tuple[str, ...]] = {
-    "get": ("pri",),
-    "get__create": ("pri",),
-    "get__race": ("pri",),
-    "put": ("pool", "pri"),
-    "put__destroy": ("pool", "pri"),
-    "percpu__get": ("pri",),
-    "percpu__get__create": ("pri",),
-    "percpu__get__race": ("pri",),
-    "percpu__put": ("pool", "pri"),
-    "percpu__put__destroy": ("pool", "pri"),
-    "create": ("cpu", "pri"),
-    "create__success": ("cpu", "pri", "pool"),
-    "create__failure": ("cpu", "pri", "error"),
-    "destroy": ("pool",),
-    "destroy__wait": ("pool", "refcnt"),
-    "schedule__job": ("pool", "job"),
-    "schedule__job__running": ("pool", "job"),
-    "schedule__job__dispatcher": ("pool", "job"),
-    "schedule__job__thread": ("pool", "job", "thread"),
-    "dispatcher__start": ("pool",),
-    "dispatcher__dying": ("pool",),
-    "dispatcher__spawn": ("pool",),
-    "dispatcher__race": ("pool", "job"),
-    "dispatcher__assign": ("pool", "job", "thread"),
-    "dispatcher__exit": ("pool",),
-    "thread__start": ("pool",),
-    "thread__dying": ("pool",),
-    "thread__job": ("pool", "job"),
-    "thread__exit": ("pool",),
-    # Ours, for what NetBSD has no probe for.
-    "thread__job__done": ("pool", "job"),
-    "cancel__job": ("pool", "job"),
-    "bind__lost": ("pool", "cpu"),
-    "bind__restored": ("pool", "cpu"),
-}
+Probe = Callable[..., Any] | None
 
 
 class Probes:
@@ -58,11 +24,12 @@ class Probes:
     Written whole (one atomic store) by whoever attaches a listener, read by any thread in any context.
     """
 
-    __slots__ = ("arguments", "changed")
+    __slots__ = ("arguments", "changed", "hooks")
 
-    def __init__(self, arguments: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, hooks: dict[str, str], arguments: dict[str, tuple[str, ...]]) -> None:
         set_slot = object.__setattr__
-        set_slot(self, "arguments", arguments)
+        set_slot(self, "hooks", hooks)  # S: slot name to hook name
+        set_slot(self, "arguments", arguments)  # S: slot name to the names of the probe's arguments
         set_slot(self, "changed", [])  # called after each store; appended at import only
         for name in arguments:
             set_slot(self, name, None)
@@ -77,15 +44,23 @@ class Probes:
     if TYPE_CHECKING:
         # The slots are made from the table. At run time this method would make every probe test slow: the
         # interpreter does not specialise attribute loads of a class that has one.
+        hooks: dict[str, str]
         arguments: dict[str, tuple[str, ...]]
         changed: list[Callable[[], None]]
 
         def __getattr__(self, name: str) -> Any: ...
 
 
-def make_probes(arguments: dict[str, tuple[str, ...]]) -> Probes:
+def make_probes(layer: str, specifications: type) -> Probes:
     """The slots of one layer, as real slots: the cheapest attribute there is."""
-    probes: Probes = type("Probes", (Probes,), {"__slots__": tuple(arguments)})(arguments)
+    hooks, arguments = {}, {}
+    for hook, function in vars(specifications).items():
+        if hook.startswith(f"{layer}_"):
+            slot = hook.removeprefix(f"{layer}_")
+            slot += "_" if keyword.iskeyword(slot) else ""
+            hooks[slot] = hook
+            arguments[slot] = tuple(inspect.signature(function).parameters)[1:]
+    probes: Probes = type("Probes", (Probes,), {"__slots__": tuple(arguments)})(hooks, arguments)
     return probes
 
 
@@ -110,5 +85,5 @@ class Watch:
         self.plain = not listening and not any(condition() for condition in self.conditions)
 
 
-probes = make_probes(THREADPOOL_PROBES)
-watch = Watch(probes, ("thread__job", "thread__job__done"))
+probes = make_probes("threadpool9", Tracing)
+watch = Watch(probes, ("thread__job", "thread__job__done", "thread__job__error"))

@@ -10,12 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import _hooks, _osthread, _seam, _topology
+from ._autoload import autoload
 from ._errors import CPUError, PriorityRefused, UsageError
 from ._pool import Pool
 from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
 from ._probes import probes
 from ._starter import Starter
-from ._tunables import tunables
+from ._tunables import changed, tunables
+from ._watchdog import Sight, sources
+from ._worker import apply_priority
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,15 +41,16 @@ class Registry:
 
     def wanted(self, pri: int) -> Scheduling:
         """What the priority map says, checked; in strict mode tried on a thread (TP-10)."""
-        answer = _hooks.ask("threadpool9_map_priority", pri=pri)
-        if answer is None:
-            wanted = default_mapping(pri)
-        else:
-            wanted = check_scheduling(answer, pri, "threadpool9_map_priority")
-        if tunables.strict_priorities:
-            refused = _try(wanted)
-            if refused is not None:
+        autoload()
+        try:
+            answer: Scheduling | None = _hooks.ask("threadpool9_map_priority", check_scheduling, pri=pri)
+            wanted = default_mapping(pri) if answer is None else answer
+            if tunables.strict_priorities and (refused := _try(wanted)) is not None:
                 raise PriorityRefused(f"priority {pri}: {refused}; tunables.strict_priorities = False accepts that")
+        except Exception as error:
+            if (probe := probes.create__failure) is not None:
+                probe(None, pri, error)
+            raise
         return wanted
 
     def make(self, pri: int, cpu: int | None, wanted: Scheduling) -> Pool:
@@ -83,9 +87,10 @@ class Registry:
         with self.lock:
             if pool.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {pool!r}")
+            # Each step may be repeated after an exception; the last one is what counts.
             if pool.references == 1:
                 _refuse_own_worker((pool,))
-                del self.unbound[pool.pri]
+                self.unbound.pop(pool.pri, None)
                 pool._closing = True
             pool.references -= 1
         if pool._closing:
@@ -129,6 +134,27 @@ class Registry:
 registry = Registry()
 
 
+def _watched_jobs() -> list[Sight]:
+    """What the watchdog looks at in this layer."""
+    limit = tunables.stall_ms / 1000
+    sights = []
+    for worker in list(registry.starter.workers):
+        job = worker.job
+        if job is not None and not job.plumbing:
+            sights.append(Sight(worker, worker.started, job, limit, worker.ident, repr(worker.pool)))
+    return sights
+
+
+def _look_at_tunables() -> None:
+    """The starter may be asleep for long: have it look whether there is something to watch now."""
+    if registry.starter.is_alive():
+        registry.starter.requests.put(None)
+
+
+sources.append((lambda: tunables.stall_ms / 1000, _watched_jobs))
+changed.append(_look_at_tunables)
+
+
 def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
     me = _seam.get_ident()
     for pool in pools:
@@ -141,7 +167,7 @@ def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
 def _try(wanted: Scheduling) -> str | None:
     """Ask for `wanted` on a throw-away thread; what was refused, or None."""
     refused: list[str | None] = []
-    thread = _seam.Thread(lambda: refused.append(_osthread.apply_scheduling(wanted)), "threadpool9-trial")
+    thread = _seam.Thread(lambda: refused.append(apply_priority(wanted)), "threadpool9-trial")
     thread.start()
     thread.join()
     return refused[0] if refused else f"{wanted}: could not be tried"
@@ -162,18 +188,18 @@ def get(pri: int = -1) -> Pool:
         if pool is not None:
             pool.references += 1
             return pool
-    # Hooks are asked without the lock; whoever comes second throws its answer away.
+    # Hooks are asked and probes told without the lock; whoever comes second throws its pool away.
     if (probe := probes.get__create) is not None:
         probe(pri)
-    wanted = registry.wanted(pri)
+    fresh = registry.make(pri, None, registry.wanted(pri))
     with registry.lock:
-        pool = registry.unbound.get(pri)
-        if pool is None:
-            pool = registry.unbound[pri] = registry.make(pri, None, wanted)
-        elif (probe := probes.get__race) is not None:
-            probe(pri)
+        pool = registry.unbound.setdefault(pri, fresh)
         pool.references += 1
-        return pool
+    if pool is not fresh:
+        registry.forget(fresh)
+        if (probe := probes.get__race) is not None:
+            probe(pri)
+    return pool
 
 
 class PerCPU:
@@ -210,7 +236,7 @@ class PerCPU:
             raise TypeError(f"a CPU is an int, not {cpu!r}")
         pool = self._pools.get(cpu)
         if pool is None:
-            if cpu not in _topology.allowed.cpus:
+            if cpu not in _topology.refresh():
                 usable = ", ".join(map(str, _topology.allowed_cpus()))
                 raise CPUError(f"CPU {cpu} does not exist or may not be used by this process; it may use {usable}")
             pool = self._late(cpu)
@@ -218,7 +244,7 @@ class PerCPU:
 
     def _late(self, cpu: int) -> Pool:
         """The pool of a CPU that came after we were made; for one that we may not use, some pool."""
-        if cpu not in _topology.allowed.cpus:
+        if cpu not in _topology.refresh():
             cpus = self.cpus
             return self._pools[cpus[cpu % len(cpus)]]
         fresh = registry.make(self.pri, cpu, self._wanted)
@@ -240,7 +266,7 @@ class PerCPU:
                 raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
             if self.references == 1:
                 _refuse_own_worker(pools)
-                del registry.percpu[self.pri]
+                registry.percpu.pop(self.pri, None)
                 self._closing = True
                 for pool in pools:
                     pool._closing = True
@@ -276,16 +302,17 @@ def percpu_get(pri: int = -1) -> PerCPU:
             return percpu
     if (probe := probes.percpu__get__create) is not None:
         probe(pri)
-    wanted = registry.wanted(pri)
+    fresh = PerCPU(pri, registry.wanted(pri))
     _topology.current_cpu()  # finds the system's call now, so that ref() never has to import in a handler
     with registry.lock:
-        percpu = registry.percpu.get(pri)
-        if percpu is None:
-            percpu = registry.percpu[pri] = PerCPU(pri, wanted)
-        elif (probe := probes.percpu__get__race) is not None:
-            probe(pri)
+        percpu = registry.percpu.setdefault(pri, fresh)
         percpu.references += 1
-        return percpu
+    if percpu is not fresh:
+        for pool in fresh._pools.values():
+            registry.forget(pool)
+        if (probe := probes.percpu__get__race) is not None:
+            probe(pri)
+    return percpu
 
 
 def retire_idle(timeout: float = 5.0) -> int:

@@ -7,10 +7,20 @@ then on use them. Objects keep what they were made with, so this costs nothing o
 
 What may be used where: operations on `deque`, `SimpleQueue.put`, ``Lock.acquire(False)`` and ``Lock.release``
 are safe in interrupt context; a blocking acquire, ``SimpleQueue.get`` and `join` are for thread context.
+
+Exceptions from nowhere. In the main thread a signal handler may raise (KeyboardInterrupt does) between any two lines,
+and, within a line, where the interpreter looks for signals: after calls and when a loop goes round. Whatever
+must not be torn apart is therefore written in one of three ways, and an ``except`` undoes or completes the rest:
+
+    del token[0]; mine = True      take a token and know it: no call, so nothing comes between
+    collect(deque.pop, taken)      call, and keep the result: one call into C, nothing comes between
+    sent = True; box.put(item)     say it, then do it: if it was said, it was done
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import sys
 import threading
 from _thread import allocate_lock as Lock
@@ -18,20 +28,25 @@ from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from threading import RLock, current_thread
+from threading import RLock, active_count, current_thread
 from time import monotonic, monotonic_ns
-from typing import Any
+from types import FrameType
+from typing import Any, Generic, TypeVar
 
 from ._errors import WaitTimeout
 
 __all__ = [
     "Empty",
     "Lock",
+    "Mailbox",
+    "Parking",
     "RLock",
     "SimpleQueue",
     "Tally",
     "Thread",
     "Waiters",
+    "active_count",
+    "collect",
     "current_thread",
     "deque",
     "excepthook",
@@ -40,10 +55,19 @@ __all__ = [
     "monotonic",
     "monotonic_ns",
     "start_new_thread",
+    "token",
 ]
 
+T = TypeVar("T")
 LockType = type(Lock())
-RLockType = type(RLock())
+
+try:
+    threading.Thread(daemon=True)
+except RuntimeError as refusal:
+    raise ImportError(
+        f"threadpool9 needs daemon threads, and this isolated subinterpreter does not allow them ({refusal}); "
+        "import it in the main interpreter, or in a subinterpreter with the legacy configuration"
+    ) from None
 
 
 class Thread(threading.Thread):
@@ -61,9 +85,115 @@ class Thread(threading.Thread):
             super().__init__(target=target, name=name, daemon=True)
 
 
+class _LockParking:
+    """Where one thread sleeps until whoever has claimed it wakes it, once. Taken = asleep or about to be."""
+
+    __slots__ = ("_lock", "wake")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._lock.acquire()
+        #: ``wake()``, by who has claimed the sleeper. Any context; one call into C.
+        self.wake: Callable[[], object] = self._lock.release
+
+    def sleep(self, timeout: float) -> bool:
+        """Until woken, or `timeout` seconds (at most 1e6) are over: False then. Thread context."""
+        return self._lock.acquire(True, timeout)
+
+
+class _QueueParking:
+    """The same on a queue: on a free-threaded build a lock would first yield the CPU 40 times."""
+
+    __slots__ = ("_queue", "wake")
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[None] = SimpleQueue()
+        self.wake: Callable[[], object] = functools.partial(self._queue.put, None)
+
+    def sleep(self, timeout: float) -> bool:
+        """As above."""
+        try:
+            self._queue.get(True, timeout)
+        except Empty:
+            return False
+        return True
+
+
+class _LockMailbox(Generic[T]):
+    """A queue with one reader. For Pythons before 3.13, whose ``SimpleQueue.get`` with a timeout may wait for ever:
+    it forgets to look whether the time is over before it goes round once more.
+    """
+
+    __slots__ = ("_items", "_nothing_new")
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._nothing_new = Lock()  # taken unless something was put since the reader last looked
+
+    def put(self, item: T) -> None:
+        """Any context. An exception from nowhere may come before the reader is woken: then put once more."""
+        self._items.append(item)
+        try:
+            self._nothing_new.release()
+        except RuntimeError:
+            pass  # the reader has yet to look
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """The oldest item; Empty if there is none (in time). The reader only, thread context."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:
+                pass
+            left = 1e6 if deadline is None else deadline - monotonic()
+            if not block or left <= 0:
+                raise Empty
+            self._nothing_new.acquire(True, min(left, 1e6))
+
+    def empty(self) -> bool:
+        """True if there is nothing. Any context; a moment's truth."""
+        return not self._items
+
+
+if sys.version_info >= (3, 13):
+    Parking = _QueueParking
+    Mailbox = SimpleQueue
+else:
+    Parking = _LockParking
+    Mailbox = _LockMailbox
+
+
 def excepthook(exc: BaseException, thread: threading.Thread | None) -> None:
     """Hand `exc` to `threading.excepthook`, as an uncaught exception of `thread` (TP-30)."""
     threading.excepthook(threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, thread)))
+
+
+def current_frames() -> dict[int, FrameType]:
+    """The frame that each thread is in now, by thread ident."""
+    return sys._current_frames()
+
+
+def thread_of(ident: int) -> threading.Thread | None:
+    """The `threading.Thread` of a thread ident, if there is one."""
+    return next((thread for thread in threading.enumerate() if thread.ident == ident), None)
+
+
+def token() -> list[None]:
+    """A free token: a test-and-set bit that any context may take and give back.
+
+    It is a list with one element while it is free. ``del token[0]`` takes it: atomic on every build, an IndexError for
+    who comes second. ``token.append(None)`` gives it back; only who has it may.
+    """
+    return [None]
+
+
+_ONCE: tuple[tuple[()], ...] = ((),)
+
+
+def collect(call: Callable[[], T], into: list[T]) -> None:
+    """Append the result of ``call()``, a function in C, to `into`: whatever is raised meanwhile, it is not lost."""
+    into.extend(itertools.starmap(call, _ONCE))
 
 
 class Waiters:
@@ -109,27 +239,31 @@ class Waiters:
         """
         mine = Lock()
         mine.acquire()
-        self.locks.append(mine)
         try:
-            if not must_wait():
-                return True
-            if deadline is None:
-                return bool(mine.acquire())
-            left = deadline - monotonic()
-            return bool(mine.acquire(True, min(left, 1e6))) if left > 0 else False
-        finally:
+            self.locks.append(mine)
+            in_time = True
+            if must_wait():
+                left = 1e6 if deadline is None else min(deadline - monotonic(), 1e6)
+                in_time = left > 0 and (mine.acquire(True, left) or deadline is None)
             discard(self.locks, mine)
+        except BaseException:
+            discard(self.locks, mine)
+            raise
+        return in_time
 
 
-def discard(items: deque[Any], item: object) -> bool:
+def discard(items: deque[Any], item: object, taken: list[Any] | None = None) -> bool:
     """Take `item` out of `items` if it is there; True makes the caller its owner. Any context.
 
-    On a free-threaded build ``deque.remove`` gives up with an IndexError when others change the deque beside
-    it; nothing is removed then, and to try again is all there is to do.
+    `taken` is not empty any more when that has happened, whatever is raised meanwhile. On a free-threaded
+    build ``deque.remove`` gives up with an IndexError when others change the deque beside it; nothing is removed
+    then, and to try again is all there is to do.
     """
+    if taken is None:
+        taken = []
     while True:
         try:
-            items.remove(item)
+            taken.extend(map(items.remove, (item,)))
         except ValueError:
             return False
         except IndexError:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import attrs
 
-from . import _seam
+from . import _hooks, _seam
 from ._pool import Pool
 from ._registry import registry
+from ._topology import refresh
 
 __all__ = ["Counters", "PoolRecord", "Snapshot", "WorkerRecord", "snapshot"]
 
@@ -33,6 +34,8 @@ class WorkerRecord:
     """Seconds that it has been in this state."""
     scheduling: str
     """Class and priority as the OS tells: ``"nice 0"``, ``"SCHED_RR 20"``."""
+    stalled: bool
+    """True if the watchdog has reported what it runs now (TP-35)."""
 
 
 @attrs.frozen
@@ -79,6 +82,10 @@ class Snapshot:
     """Of the process, pools that are gone included."""
     starter: int | None
     """Thread id of the helper thread, None if there is none now."""
+    stalls: int
+    """Reports of the watchdog (TP-35)."""
+    hook_errors: int
+    """Exceptions that left hooks and probe listeners; each was reported (HK-5)."""
 
     @property
     def queued(self) -> tuple[str, ...]:
@@ -115,6 +122,8 @@ def snapshot() -> Snapshot:
         pools = list(registry.pools)
         sets = {pri: percpu.references for pri, percpu in registry.percpu.items()}
         totals = list(registry.totals)
+    refresh()
+    stalled = registry.starter.watchdog.stalled
     records, workers = [], []
     for pool in pools:
         counts = pool_counts(pool)
@@ -146,8 +155,16 @@ def snapshot() -> Snapshot:
                     job=None if job is None else job.name,
                     since=max(0.0, now - worker.since),
                     scheduling=worker.scheduling,
+                    stalled=worker.ident in stalled,
                 )
             )
     starter = registry.starter
     helper = starter.tid or None if starter.is_alive() else None
-    return Snapshot(tuple(records), tuple(workers), Counters(*totals), helper)
+    return Snapshot(
+        pools=tuple(records),
+        workers=tuple(workers),
+        counters=Counters(*totals),
+        starter=helper,
+        stalls=starter.watchdog.reports,
+        hook_errors=_hooks.failures.value(),
+    )

@@ -4,8 +4,8 @@ Why a thread for it: what a new thread inherits (CPU set, nice value, class, con
 not that of whoever scheduled; ``Thread.start`` runs on a clean stack, never inside somebody's signal handler;
 and there is somebody to try again when the OS refuses a thread. It costs one hop on a cold start.
 
-It comes with the first request and leaves with the last worker. `_alive` is held while it lives: the
-scheduler that gets it boots the thread. Leaving is publish-then-look: give `_alive` back, *then* look at the
+It comes with the first request and leaves with the last worker. `absent` holds its token while there is none: the
+scheduler that takes it boots the thread. Leaving is publish-then-look: give the token back, *then* look at the
 requests once more.
 
 How many workers: one for a pool without any; after that one more only while the job at the head of the queue
@@ -22,11 +22,14 @@ from typing import TYPE_CHECKING
 
 from . import _hooks, _osthread, _seam
 from ._errors import Error, FinalizingError, StartError
+from ._priority import Scheduling
 from ._probes import probes
-from ._topology import allowed
+from ._topology import allowed, refresh, refresh_unwitnessed
+from ._watchdog import Watchdog
 from ._worker import Worker
 
 if TYPE_CHECKING:
+    from ._job import Job
     from ._pool import Pool
 
 NAME = "poolstarter"
@@ -35,6 +38,12 @@ _GRACE_LAST = 2e-3
 _BACK_OFF_FIRST = 0.01
 _BACK_OFF_LAST = 1.0
 _READY_LIMIT = 1.0
+_CPU_BACK = 1.0  # how often to look whether a lost CPU is back, while workers of its pool live
+
+
+def _job_of(ticket: list[Job]) -> Job | None:
+    """The job of a ticket, None if it was claimed meanwhile."""
+    return next(iter(tuple(ticket)), None)
 
 
 class _Look:
@@ -53,27 +62,42 @@ class Starter:
     """Starts workers; see the module's text."""
 
     def __init__(self) -> None:
-        self.requests: _seam.SimpleQueue[Pool | Worker] = _seam.SimpleQueue()  # A: pools that ask, workers that left
+        #: A: pools that ask, workers that left, None: look at the tunables.
+        self.requests: _seam.Mailbox[Pool | Worker | None] = _seam.Mailbox()
         self.tid = 0  # T
         self.finalizing = False  # A: written once, by the exit policy
         self.failed: BaseException | None = None  # A: why the last boot did not work
         self.workers: dict[Worker, None] = {}  # T: all that were started and not joined yet
-        self._alive = _seam.Lock()  # A: held while the thread exists or is being started
-        self.is_alive = self._alive.locked  # S
+        self.absent = _seam.token()  # A: taken while the thread exists or is being started
+        self.watchdog = Watchdog()  # T
         self._looks: dict[Pool, _Look] = {}  # T
+        self._next_watch = 0.0  # T: when the watchdog looks again
 
     def ensure_alive(self) -> bool:
         """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
         if self.finalizing:
             return False
-        if self._alive.acquire(False):
-            try:
-                _seam.start_new_thread(self._main, ())
-            except (RuntimeError, MemoryError) as error:
-                self.failed = error
-                self._alive.release()
-                return False
+        if not self.absent:
+            return True
+        claimed = booted = False
+        try:
+            del self.absent[0]; claimed = True  # fmt: skip  # noqa: E702
+            booted = True; _seam.start_new_thread(self._main, ())  # fmt: skip  # noqa: E702
+        except IndexError:
+            return True
+        except (RuntimeError, MemoryError) as error:
+            self.failed = error
+            self.absent.append(None)
+            return False
+        except BaseException:
+            if claimed and not booted:
+                self.absent.append(None)
+            raise
         return True
+
+    def is_alive(self) -> bool:
+        """True while the thread exists or is being started. Any context."""
+        return not self.absent
 
     def why_not(self) -> Error:
         """The error for a schedule that `ensure_alive` could not serve."""
@@ -89,38 +113,49 @@ class Starter:
             while True:
                 self._serve()
                 # Nothing to do and no worker left: go, then look again.
-                self.tid = 0
-                self._alive.release()
-                if self.requests.empty() or not self._alive.acquire(False):
+                self.tid = allowed.witness = 0
+                self.absent.append(None)
+                if self.requests.empty():
                     return
-                self.tid = _seam.get_native_id()
+                try:
+                    del self.absent[0]
+                except IndexError:  # another one was booted
+                    return
+                self._settle()
         except BaseException as error:  # a bug of ours: say so and let the next request boot another
+            self.tid = allowed.witness = 0
             _hooks.report_error(error, origin="threadpool9 starter")
-            if self._alive.locked():
-                self._alive.release()
+            self.absent.append(None)
 
     def _settle(self) -> None:
         self.tid = _seam.get_native_id()
         _osthread.clean_signal_mask()
         _osthread.set_name(NAME)
         try:
-            _osthread.set_affinity(allowed.cpus)
-            from ._priority import Scheduling
-
+            _osthread.set_affinity(refresh_unwitnessed())
             _osthread.apply_scheduling(Scheduling("inherit"))
         except OSError:
             pass  # each worker puts itself in order too, and tells what it could not
-        self._affinity = _osthread.get_affinity(0)
+        # From now on whoever changes the CPU set of all threads from outside changes ours too (TP-8).
+        allowed.witness = self.tid
+        refresh()
 
     def _serve(self) -> None:
         """Serve requests until none is left and no worker is alive."""
         looks = self._looks
         while True:
-            timeout = None
-            if looks:
-                timeout = max(0.0, min(look.when for look in looks.values()) - _seam.monotonic())
-            elif not self.workers and self.requests.empty():
+            whens = [look.when for look in looks.values()]
+            if not (whens or self.workers) and self.requests.empty():
                 return
+            if (period := self.watchdog.period()) > 0:
+                now = _seam.monotonic()
+                if now >= self._next_watch:
+                    self.watchdog.look()
+                    self._next_watch = now + period
+                whens.append(min(self._next_watch, now + period))
+            if any(worker.pool._unbound for worker in self.workers):
+                whens.append(_seam.monotonic() + _CPU_BACK)
+            timeout = max(0.0, min(whens) - _seam.monotonic()) if whens else None
             try:
                 item = self.requests.get(True, timeout)
                 while True:
@@ -128,21 +163,30 @@ class Starter:
                     item = self.requests.get(False)
             except _seam.Empty:
                 pass
-            # Whoever changes the CPU set of all threads from outside changes ours too (TP-8).
-            now = _osthread.get_affinity(0)
-            if now != self._affinity:
-                self._affinity = allowed.cpus = now
+            self._bind_again()
             for pool in list(looks):
                 self._examine(pool, looks[pool])
 
-    def _take(self, item: Pool | Worker) -> None:
+    def _bind_again(self) -> None:
+        """The CPU of some workers was lost: if it is back, bind also those that are never idle (TP-8)."""
+        for worker in self.workers:
+            if worker.pool._unbound and not worker.bound and worker.pool.cpu in refresh():
+                worker.bind_from_outside()
+
+    def _take(self, item: Pool | Worker | None) -> None:
+        if item is None:
+            return
         if isinstance(item, Worker):
             self._see_off(item)
             return
-        # Give the test-and-set back *before* looking at the queue: a job that comes later asks again.
-        item._asked.release()
+        # Give the token back *before* looking at the queue: a job that comes later asks again. It may be there
+        # already, after a request that was repeated because an exception came in its middle; only we give it back.
+        if not item._asked:
+            item._asked.append(None)
         if item not in self._looks:
             self._looks[item] = _Look()
+            if (probe := probes.dispatcher__start) is not None:
+                probe(item)
 
     def _see_off(self, worker: Worker) -> None:
         worker.thread.join(_READY_LIMIT)
@@ -152,8 +196,10 @@ class Starter:
         pool._left[0] = (started + worker.started, errors + worker.errors)
         pool._workers.pop(worker, None)
         pool._threads_left += 1
-        del self.workers[worker]
+        self.workers.pop(worker, None)  # of a fork's parent, if it is not there
         pool._workers_gone.wake_all()
+        if pool._closing and not pool._workers and (probe := probes.dispatcher__dying) is not None:
+            probe(pool)
 
     def _examine(self, pool: Pool, look: _Look) -> None:
         """Start a worker for `pool` if its queue stands still; forget the pool when its queue is empty."""
@@ -164,12 +210,17 @@ class Starter:
             head = pool._jobs[0]
         except IndexError:
             del self._looks[pool]
+            if (probe := probes.dispatcher__exit) is not None:
+                probe(pool)
             return
         if pool._workers and head is not look.head:
             look.grace = min(look.grace * 2, _GRACE_LAST)
-        elif not pool._workers or not pool._idle:
+        elif pool._workers and pool._idle:
+            if (probe := probes.dispatcher__race) is not None:
+                probe(pool, _job_of(head))
+        else:
             look.grace = _GRACE
-            if not self._start(pool, look):
+            if not self._start(pool, look, head):
                 return
             try:
                 head = pool._jobs[0]
@@ -179,7 +230,7 @@ class Starter:
         look.head = head
         look.when = now + look.grace
 
-    def _start(self, pool: Pool, look: _Look) -> bool:
+    def _start(self, pool: Pool, look: _Look, head: list[Job]) -> bool:
         ready = _seam.Lock()
         ready.acquire()
         if (probe := probes.dispatcher__spawn) is not None:
@@ -195,6 +246,8 @@ class Starter:
         look.back_off = 0.0
         self.workers[worker] = None
         pool._threads_started += 1
+        if (probe := probes.dispatcher__assign) is not None:
+            probe(pool, _job_of(head), worker)
         # Until it has its first job or has seen that there is none, the queue says nothing about need.
         ready.acquire(True, _READY_LIMIT)
         return True

@@ -2,14 +2,14 @@
 
 The machine's layout comes from the topology hook, by default from Linux sysfs and elsewhere from what the
 standard library tells. The *allowed* set is the one that this process was given, not the one that some thread
-narrowed for itself: it is read when the module is imported and again whenever the starter, which runs nobody
-else's code, finds its own set changed from outside.
+narrowed for itself: it is read when the module is imported, and later from the set of the starter's thread, which
+runs nobody else's code: if that has changed, somebody outside has changed it for all threads (taskset, a cpuset).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from . import _hooks, _osthread, _seam
 from ._hooks import CPU
@@ -20,15 +20,42 @@ _SYSFS = "/sys/devices/system/cpu"
 
 
 class _Allowed:
-    cpus: frozenset[int] = _osthread.get_affinity(0)  # written whole by the starter
+    cpus: frozenset[int] = _osthread.get_affinity(0)  # written whole, by whoever finds it changed
+    witness = 0  # the starter's thread id while it lives, written by it: a thread that only outsiders bind
 
 
 allowed = _Allowed()
 
 
+def refresh() -> frozenset[int]:
+    """Look whether somebody outside has changed what this process may use; the set as it is now. Any context."""
+    witness = allowed.witness
+    if witness:
+        try:
+            now = _osthread.get_affinity(witness)
+        except OSError:  # it has just left
+            return allowed.cpus
+        if now != allowed.cpus:
+            allowed.cpus = now
+    return allowed.cpus
+
+
+def refresh_unwitnessed() -> frozenset[int]:
+    """The same for a starter that comes to life: what the other threads of the process may use, together.
+
+    A CPU that several threads all lack was taken from the process. A lone thread may have bound itself, which is
+    no concern of our workers (TP-13), so from that one only CPUs that came back are learned.
+    """
+    sets = _osthread.foreign_affinities()
+    if sets:
+        together = frozenset().union(*sets)
+        allowed.cpus = together if len(sets) > 1 else allowed.cpus | together
+    return allowed.cpus
+
+
 def allowed_cpus() -> tuple[int, ...]:
     """The CPUs that this process may use now, in order (TP-8). Any context."""
-    return tuple(sorted(allowed.cpus))
+    return tuple(sorted(refresh()))
 
 
 def _read_int(path: str, default: int = -1) -> int:
@@ -67,22 +94,11 @@ def _listdir(path: str) -> list[str]:
         return []
 
 
-def check_topology(answer: Sequence[CPU]) -> tuple[CPU, ...]:
-    """Return the answer of a topology hook if it can be one: at least one CPU, none twice."""
-    cpus = tuple(answer)
-    numbers = [cpu.cpu for cpu in cpus]
-    if not cpus:
-        raise ValueError("the topology hook answered with no CPU at all")
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"the topology hook names a CPU twice: {numbers}")
-    return cpus
-
-
 def topology() -> tuple[CPU, ...]:
     """The CPUs of the machine as the topology hook tells, else as the system does. Thread context, reads files."""
-    answer = _hooks.ask("threadpool9_topology")
+    answer: tuple[CPU, ...] | None = _hooks.ask("threadpool9_topology", _hooks.check_topology)
     if answer is not None:
-        return check_topology(answer)
+        return answer
     try:
         found = _sysfs_topology()
     except OSError:
@@ -106,10 +122,8 @@ _current = _Current()
 def current_cpu() -> int:
     """The CPU that the caller runs on now, as the hook or the OS tells. Any context, never blocks (HK-1)."""
     hook = _hooks.answers.current_cpu
-    if hook is not None:
-        cpu = hook()
-        if cpu is not None:
-            return cpu
+    if hook is not None and (cpu := hook()) is not None:
+        return cpu
     getcpu = _current.getcpu
     if getcpu is None:
         getcpu = _current.getcpu = _osthread.find_getcpu() or _by_thread

@@ -103,6 +103,8 @@ class Tunables(TunableSet):
     """Idle time in milliseconds after which a worker leaves, >= 1, default 30000 (TP-4)."""
     job_names: bool
     """Show the job's name as the thread's OS name while it runs, default False for its cost (TP-11)."""
+    strict_plugins: bool
+    """Raise when an installed plugin fails to load, default False: a warning (HK-7)."""
     strict_priorities: bool
     """Raise at get() when the OS refuses a priority, default False (TP-10)."""
     exit_policy: str | float
@@ -116,6 +118,7 @@ class Tunables(TunableSet):
             {
                 "idle_ms": (30000.0, number(1)),
                 "job_names": (False, boolean),
+                "strict_plugins": (False, boolean),
                 "strict_priorities": (False, boolean),
                 "exit_policy": ("drain", exit_policy),
                 "stall_ms": (0.0, number(0)),
@@ -126,6 +129,10 @@ class Tunables(TunableSet):
 
     def _changed(self) -> None:
         watch.update()
+        for notify in changed:
+            notify()
 
 
+#: Called after each assignment to a tunable of this layer. Appended at import only.
+changed: list[Callable[[], None]] = []
 tunables = Tunables()

@@ -14,19 +14,30 @@ Rules. O: written by the worker's own thread, read by anybody (a snapshot may be
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam
 from ._errors import UsageError
+from ._priority import Scheduling
 from ._probes import probes, watch
-from ._topology import allowed
+from ._topology import refresh
 from ._tunables import tunables
 
 if TYPE_CHECKING:
     from ._job import Job
     from ._pool import Pool
 
-_LEAVE = object()  # what a claimed worker gets instead of a wake-up: go now
+
+UNDONE = "{!r} returned without done(): call it, interlock held, when there is no more to do"
+
+
+def apply_priority(wanted: Scheduling) -> str | None:
+    """Give the calling thread its class and priority, by the hook or by the OS's calls; what was refused (TP-10)."""
+    answer = _hooks.ask("threadpool9_apply_priority", scheduling=wanted, tid=_seam.get_native_id())
+    if isinstance(answer, str):
+        return answer or None
+    return _osthread.apply_scheduling(wanted)
 
 
 class Worker:
@@ -34,8 +45,9 @@ class Worker:
 
     def __init__(self, pool: Pool, ready: Any) -> None:
         self.pool = pool  # S
-        self.box: _seam.SimpleQueue[object] = _seam.SimpleQueue()  # A: wake-ups; put by who claimed us, only
-        self.wake = self.box.put  # S
+        self.parking = _seam.Parking()  # A: where we sleep
+        self.wake = self.parking.wake  # S: by who has claimed us, only
+        self.leaving = False  # written by who has claimed us before the wake-up: go, if there is nothing to do
         self.ready = ready  # S: released once, when the worker has looked for its first job
         self.tid = 0  # O
         self.ident = 0  # O
@@ -44,15 +56,11 @@ class Worker:
         self.started = 0  # O
         self.errors = 0  # O
         self.scheduling = ""  # O: what the OS says
-        self.bound = pool.cpu is None  # O: False while the CPU can't be had
+        self.bound = pool.cpu is None  # written by our thread and by the starter: False while the CPU can't be had
         self.name = pool.thread_name  # S
         self.thread = _seam.Thread(self._main, f"{self.name}-{next(pool.numbers)}")  # S
         self._fingerprint = _osthread.fingerprint_call()  # O
         self._clean: object = None  # O: the fingerprint of the clean thread
-
-    def leave(self) -> None:
-        """Tell the worker, which the caller has claimed, to go."""
-        self.box.put(_LEAVE)
 
     # --- the thread
 
@@ -80,7 +88,7 @@ class Worker:
         popleft = jobs.popleft
         run = self._run
         ready = self.ready
-        box_get = self.box.get
+        sleep = self.parking.sleep
         while True:
             while jobs:
                 try:
@@ -104,22 +112,23 @@ class Worker:
                     return
                 continue
             left = tunables.idle_ms / 1000
-            while True:
-                try:
-                    message = box_get(True, left if left < 1e6 else 1e6)
-                except _seam.Empty:
-                    # A longer idle time may have been set meanwhile: the wait goes on.
-                    left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
-                    if left > 0:
-                        continue
-                    if self._unpublish():
-                        if (probe := probes.thread__dying) is not None:
-                            probe(self.pool)
-                        return
-                    message = box_get()  # claimed: the wake-up is on its way
-                break
-            if message is _LEAVE and not jobs:
-                return
+            while not sleep(left if left < 1e6 else 1e6):
+                # A longer idle time may have been set meanwhile: the wait goes on.
+                left = parked + tunables.idle_ms / 1000 - _seam.monotonic()
+                if left > 0:
+                    continue
+                if self._unpublish():
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
+                    return
+                left = 1e6  # claimed: the wake-up is on its way
+            if self.leaving:
+                self.leaving = False
+                if not jobs:
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
+                    return
+                self.pool._workers_gone.wake_all()  # who sent us away need not wait for it
             if bound_to is not None and not self._bound_still():
                 self._rebind()
 
@@ -136,11 +145,9 @@ class Worker:
             if watch.plain:
                 job._fn(job)
             else:
-                self._run_watched(job)
+                self._run_watched(job, ticket)
             if job._ticket is ticket:
-                raise UsageError(
-                    f"{job!r} returned without done(): call it, interlock held, when there is no more to do"
-                )
+                raise UsageError(UNDONE.format(job))
         except BaseException as error:
             self.errors += 1
             # First release those who wait for the job, then report: the report may take its time.
@@ -150,13 +157,19 @@ class Worker:
             error.__traceback__ = None  # the worker's frame must not keep the job's locals alive
         self.job = None
 
-    def _run_watched(self, job: Job) -> None:
+    def _run_watched(self, job: Job, ticket: list[Job]) -> None:
         if (probe := probes.thread__job) is not None:
             probe(self.pool, job)
         if tunables.job_names:
             _osthread.set_name(job.name)
         try:
             job._fn(job)
+            if job._ticket is ticket:
+                raise UsageError(UNDONE.format(job))
+        except BaseException as error:
+            if (probe := probes.thread__job__error) is not None:
+                probe(self.pool, job, error)
+            raise
         finally:
             if (probe := probes.thread__job__done) is not None:
                 probe(self.pool, job)
@@ -168,7 +181,7 @@ class Worker:
         pool = self.pool
         _osthread.clean_signal_mask()
         self._rebind()
-        refused = _osthread.apply_scheduling(pool.wanted)
+        refused = apply_priority(pool.wanted)
         self.scheduling = _osthread.describe()
         if refused is not None:
             pool._note_refusal(refused)
@@ -182,27 +195,40 @@ class Worker:
         except Exception as error:
             _hooks.report_error(error, origin=self.pool)
 
+    def bind_from_outside(self) -> None:
+        """The starter's call: the CPU is back, and this worker may be busy for long."""
+        pool = self.pool
+        try:
+            _osthread.set_affinity(frozenset((pool.cpu,)), self.tid)  # type: ignore[arg-type]  # pools that lost a CPU have one
+        except OSError:
+            return  # gone again, or the thread is
+        self.bound = True
+        pool._note_bound()
+
     def _bound_still(self) -> bool:
-        return self.bound and len(_osthread.get_affinity(0)) == 1
+        return self.bound and _osthread.get_affinity(0) == {self.pool.cpu}
 
     def _rebind(self) -> None:
         """Bind to the pool's CPU, or, if it is gone, to what is allowed; say so once and try again (TP-8)."""
         pool = self.pool
+        allowed = refresh()
         if pool.cpu is None:
-            if _osthread.LINUX and _osthread.get_affinity(0) != allowed.cpus:
+            if _osthread.LINUX and _osthread.get_affinity(0) != allowed:
                 try:
-                    _osthread.set_affinity(allowed.cpus)
+                    _osthread.set_affinity(allowed)
                 except OSError:
-                    pass  # the allowed set is about to be read anew; any CPU will do
+                    pass  # it is being changed at this moment; any CPU will do
             return
         try:
+            if pool.cpu not in allowed:
+                raise OSError(errno.EINVAL, "it was taken from this process")
             if _hooks.ask("threadpool9_bind", cpu=pool.cpu) is not True:
                 _osthread.set_affinity(frozenset((pool.cpu,)))
         except OSError as error:
             self.bound = False
             pool._note_unbound(error)
             try:
-                _osthread.set_affinity(allowed.cpus)
+                _osthread.set_affinity(allowed)
             except OSError:
                 pass  # the kernel has moved us to what remains
         else:

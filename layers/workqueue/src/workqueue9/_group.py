@@ -135,18 +135,17 @@ class WorkGroup(Group):
 
     # --- back-pressure
 
-    def take_slot(self, work: Work, block: bool, timeout: float | None) -> None:
-        """Take a slot, waiting for one if `block`; Full if there is none (in time)."""
+    def take_slot(self, work: Work, block: bool, timeout: float | None, slot: list[None]) -> None:
+        """Take a slot into `slot`, waiting for one if `block`; Full if there is none (in time)."""
         slots = self.slots
         assert slots is not None
         deadline = _seam.deadline_after(timeout) if block else None
-        while True:
+        while not slot:
             try:
-                slots.pop()
+                _seam.collect(slots.pop, slot)
+                return
             except IndexError:
                 pass
-            else:
-                return
             if not block:
                 raise Full(f"queue {self.name!r} holds {self.max_pending} works; {work!r} was not enqueued")
             try:
@@ -172,12 +171,20 @@ class WorkGroup(Group):
             if self.space.locks:
                 self.space.wake_one()
 
+    def forget_threads(self) -> None:
+        """In a fork child: nothing is pending, nobody waits."""
+        if self.max_pending is not None and self.slots is not None:
+            self.slots.clear()
+            self.slots.extend([None] * self.max_pending)
+        self.space.locks.clear()
+        self.watches.clear()
+
     # --- waiting for one work
 
     def pending_here(self, work: Work) -> bool:
         """True if `work` waits on a lane of this queue or is armed for it. Any context."""
         lane = work._lane
-        return lane is not None and lane.group is self and work._pend.locked()
+        return lane is not None and lane.group is self and not work._free
 
     def running(self) -> int:
         """How many works are in the function now. Any context."""
@@ -191,14 +198,14 @@ class WorkGroup(Group):
     def wait(self, work: Work, deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
 
-        First until what is pending now (told by the time it was enqueued) has been called or withdrawn, then until
+        First until what is pending now (told by the number of the enqueue) has been called or withdrawn, then until
         the runs that are under way are over. Whoever enqueues it again meanwhile is not waited for, but for a run
         that has begun by then.
         """
-        enqueued = work._since
+        turn = work._turn
 
         def pending() -> bool:
-            return self.pending_here(work) and work._since == enqueued
+            return self.pending_here(work) and work._turn == turn
 
         in_time = True
         while in_time and pending():

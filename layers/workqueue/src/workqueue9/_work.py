@@ -10,7 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from task9 import DelayedTask
+from task9._lane import Lane
 from threadpool9 import _seam
+
+from ._group import WorkGroup
+from ._probes import probes
 
 __all__ = ["Work"]
 
@@ -25,25 +29,41 @@ class Work(DelayedTask):
     Making one is allowed in any context. Subclasses must not define ``__eq__``. Follows ``struct work``.
     """
 
-    __slots__ = ("_disabled", "_since", "_slot", "payload")
+    __slots__ = ("_cancelling", "_disabled", "_since", "_slot", "_turn", "payload")
 
     _exclusive = False
 
     def __init__(self, payload: Any = None) -> None:
         super().__init__(_no_function)
         self.payload = payload
-        self._disabled = 0  # written under the disable lock, read by anyone
-        self._since = 0  # written by the holder of _pend: when it came onto its lane, in nanoseconds
-        self._slot = False  # written by the holder of _pend: takes one of max_pending
+        self._disabled = 0  # under the disable lock, read by anyone: disable() calls not undone
+        self._cancelling = 0  # under the disable lock, read by anyone: cancel() calls under way
+        self._since = 0  # written by who has the token: when it came onto its lane, in nanoseconds
+        self._turn = 0  # written by who has the token: how often it was enqueued
+        self._slot = False  # written by who has the token: takes one of max_pending
 
     def __repr__(self) -> str:
         payload = getattr(self, "payload", None)
         what = type(self).__name__ if payload is None else f"{type(self).__name__} {payload!r:.40}"
         return f"<{what} at {id(self):#x}>"
 
-    def schedule(self, *args: object, **kwargs: object) -> bool:
-        """Not for works: a queue has the function. Always TypeError."""
-        raise TypeError(f"{self!r} is enqueued with WorkQueue.enqueue or enqueue_delayed, not scheduled")
+    def _not_for_works(self, *args: object, **kwargs: object) -> Any:
+        """Not for works: always TypeError."""
+        raise TypeError(f"{self!r} belongs to a work queue: use its enqueue, enqueue_delayed, modify, cancel and wait")
+
+    # What a task can do and a work can't: it is the queue that has the function, counts and is waited for.
+    schedule = reschedule = cancel = cancel_async = done = destroy = _not_for_works
+
+    def forget_threads(self) -> None:
+        """In a fork child: as for any task; and nobody is cancelling it."""
+        self._cancelling = 0
+        self._slot = False
+        super().forget_threads()
+
+    def _tell_scheduled(self, lane: Lane) -> None:
+        group = lane.group
+        if (probe := probes.enqueue) is not None and isinstance(group, WorkGroup):
+            probe(group.wq(), self, lane.cpu)
 
     def _expire(self) -> None:
         self._since = _seam.monotonic_ns()

@@ -6,6 +6,7 @@ drain and destroy, back-pressure, freezing, counters. It owns no thread while it
 
     open       enqueue from anywhere
     draining   enqueue from the queue's own function only (WQ-6)
+    ending     none; destroy is under way or was cut short
     destroyed  none
 """
 
@@ -13,18 +14,21 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
 from task9 import TaskQueue
 from task9._delayed import check_seconds
 from task9._lane import Group, Lane
+from task9._task import _TRANSIENT
 from task9._timer import coalesce
-from threadpool9 import PRI_NONE, UsageError, _seam
+from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
+from threadpool9._lifecycle import after_fork
 from threadpool9._priority import check_priority
 from threadpool9._seam import monotonic_ns
 
+from . import _group
 from ._errors import WorkPending
 from ._group import BUCKETS, WorkGroup
 from ._probes import probes
@@ -127,6 +131,7 @@ class WorkQueue:
         group.wq = weakref.ref(self)
         self._lanes = _Lanes(group, pri, percpu, max_active)  # S
         self._lane = self._lanes._lane  # S: None for WQ_PERCPU
+        self._drains = 0  # under the disable lock: drain() calls under way
         self._state = "open"
         queues.add(self)
         if (probe := probes.create) is not None:
@@ -151,7 +156,7 @@ class WorkQueue:
         for a queue that drains or is destroyed, or a cpu without WQ_PERCPU. An error changes nothing.
         """
         try:
-            pend, disabled = work._pend, work._disabled
+            free, disabled = work._free, work._disabled or work._cancelling
         except AttributeError:
             raise TypeError(f"{self!r} takes works, not {work!r}") from None
         lane = self._lane
@@ -161,30 +166,34 @@ class WorkQueue:
             self._check_open()
         if disabled:
             return False
-        group = self._group
-        limited = group.slots is not None
-        if limited:
-            if pend.locked():  # do not wait for space for nothing
-                self._refuse_pending(work)
-            group.take_slot(work, block, timeout)
-        if not pend.acquire(False):
-            if limited:
-                group.give_slot()
+        if not free:
             self._refuse_pending(work)
-        if limited:  # no slot is kept without a limit, so what an earlier queue left there does no harm
-            work._slot = True
-        work._lane = lane
-        work._since = monotonic_ns()
-        if probes.enqueue is not None:
-            probes.enqueue(self, work, lane.pool.cpu)
-        lane.items.append(work)
-        if lane.idle:
-            try:
-                lane.kick_or_undo(work)
-            except BaseException:
-                if limited:
-                    group.give_slot()
-                raise
+        group = self._group
+        slot: list[None] = []
+        claimed = published = False
+        try:
+            if group.slots is not None:
+                group.take_slot(work, block, timeout, slot)
+            del free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see threadpool9's _seam
+            if slot:  # none is kept without a limit, so what an earlier queue left there does no harm
+                work._slot = True
+            work._turn += 1
+            work._lane = lane
+            work._since = monotonic_ns()
+            if probes.enqueue is not None:
+                probes.enqueue(self, work, lane.pool.cpu)
+            published = True; lane.items.append(work)  # fmt: skip  # noqa: E702 said, then done
+            if lane.idle:
+                lane.kick()
+        except BaseException as error:
+            undone = claimed and (not published or _seam.discard(lane.items, work))
+            if slot and (undone or not claimed):
+                group.give_slot()
+            if undone:
+                free.append(None)
+            if not claimed and isinstance(error, IndexError):
+                self._refuse_pending(work)
+            raise
         return True
 
     def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
@@ -199,17 +208,23 @@ class WorkQueue:
             raise TypeError(f"{self!r} takes works, not {work!r}")
         lane = self._choose(cpu)
         self._check_open()
-        if work._disabled:
+        if work._disabled or work._cancelling:
             return False
-        if not work._pend.acquire(False):
+        if not work._free:
             self._refuse_pending(work)
-        work._slot = False
-        work._lane = lane
-        if seconds == 0:
-            work._queue = self._lanes
-            work._expire()
-        else:
-            work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
+        held: list[object] = []
+        claimed = False
+        try:
+            del work._free[0]; claimed = True; held.append(None)  # fmt: skip  # noqa: E702 see threadpool9's _seam
+            work._turn += 1
+            work._slot = False
+            self._place(work, lane, seconds, jitter, held)
+        except BaseException as error:
+            if held:
+                work._free.append(None)
+            if not claimed and isinstance(error, IndexError):
+                self._refuse_pending(work)
+            raise
         return True
 
     def modify(self, work: Work, seconds: float, jitter: float = 0.0) -> bool:
@@ -219,24 +234,34 @@ class WorkQueue:
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
+        if not isinstance(work, Work):
+            raise TypeError(f"{self!r} takes works, not {work!r}")
         if not work.pending:
             self.enqueue_delayed(work, seconds, jitter)
             return False
-        if work._lane is None or work._lane.group is not self._group:
-            self._refuse_pending(work)
-        if work._locate() != "ours":
-            return True  # its function is being called right now: too late to move, nothing to make up for
-        if work._slot:
-            self._group.give_slot()
-            work._slot = False
         lane = work._lane
-        assert lane is not None
-        if seconds == 0:
-            work._queue = self._lanes
-            work._expire()
-        else:
-            work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter))
+        if lane is None or lane.group is not self._group:
+            self._refuse_pending(work)
+        held: list[object] = []
+        try:
+            if work._locate(held) != "ours":
+                return True  # its function is being called right now: too late to move, nothing to make up for
+            if work._slot:
+                work._slot = False; self._group.give_slot()  # fmt: skip  # noqa: E702
+            self._place(work, lane, seconds, jitter, held)
+        except BaseException:
+            if held:
+                self._give_back(work, held)
+            raise
         return True
+
+    def _place(self, work: Work, lane: Lane, seconds: float, jitter: float, held: list[object]) -> None:
+        """Onto the lane or into the timer; the token is in the caller's hand, and still is if this raises."""
+        if seconds > 0:
+            work._enter(lane, self._lanes, coalesce(_seam.monotonic() + seconds, jitter), held)
+        else:
+            work._since = monotonic_ns()
+            lane.put_held(work, held)
 
     def _choose(self, cpu: int | None) -> Lane:
         lane = self._lane
@@ -249,12 +274,12 @@ class WorkQueue:
         return self._lanes._lane_of(cpu)
 
     def _check_open(self) -> None:
-        if self._state == "destroyed":
+        if self._state in ("ending", "destroyed"):
             raise UsageError(f"queue {self.name!r} is destroyed")
         if self._state == "draining" and not self._group.is_own_thread():
             raise UsageError(f"queue {self.name!r} is draining and takes works from its own function only")
 
-    def _refuse_pending(self, work: Work) -> None:
+    def _refuse_pending(self, work: Work) -> NoReturn:
         lane = work._lane
         where = "another queue" if lane is None else f"queue {lane.group.name!r}"
         raise WorkPending(f"{work!r} is pending on {where}; it may be enqueued again once its function was called")
@@ -270,15 +295,17 @@ class WorkQueue:
         deadline = _seam.deadline_after(timeout)
         if (probe := probes.wait__start) is not None:
             probe(self, work)
-        if self._group.is_own_thread():
-            if (probe := probes.wait__self) is not None:
+        try:
+            if self._group.is_own_thread():
+                if (probe := probes.wait__self) is not None:
+                    probe(self, work)
+            else:
+                if self._group.pending_here(work) and (probe := probes.wait__hit) is not None:
+                    probe(self, work)
+                self._group.wait(work, deadline)
+        finally:
+            if (probe := probes.wait__done) is not None:
                 probe(self, work)
-        else:
-            if self._group.pending_here(work) and (probe := probes.wait__hit) is not None:
-                probe(self, work)
-            self._group.wait(work, deadline)
-        if (probe := probes.wait__done) is not None:
-            probe(self, work)
 
     def cancel(self, work: Work, timeout: float | None = None) -> bool:
         """Withdraw `work`; True if it was withdrawn before running, False if it had run or was waited for (WQ-5).
@@ -287,32 +314,63 @@ class WorkQueue:
         From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
         """
         deadline = _seam.deadline_after(timeout)
-        with _disable_lock:
-            work._disabled += 1
+        counted = False
         try:
-            withdrawn = self._withdraw(work)
+            with _disable_lock:
+                work._cancelling += 1; counted = True  # fmt: skip  # noqa: E702
+            withdrawn = self._cancel(work, deadline)
+            with _disable_lock:
+                work._cancelling -= 1; counted = False  # fmt: skip  # noqa: E702
+        except BaseException:
+            if counted:
+                with _disable_lock:
+                    work._cancelling -= 1
+            raise
+        return withdrawn
+
+    def _cancel(self, work: Work, deadline: float | None) -> bool:
+        withdrawn = waited = False
+        while True:
+            where = self._withdraw(work)
+            withdrawn = withdrawn or where == "ours"
             if self._group.is_own_thread():
                 return withdrawn
-            if not withdrawn and not self._group.pending_here(work) and not self._group.in_hand(work):
-                return False
-            while self._group.in_hand(work) or self._group.pending_here(work):
-                withdrawn = False
-                self._group.wait(work, deadline)
-                self._withdraw(work)
-            return withdrawn
-        finally:
-            with _disable_lock:
-                work._disabled -= 1
+            running = self._group.in_hand(work)
+            for executor in running:
+                waited = True
+                if not executor.wait_end(work, deadline):
+                    raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
+            if not running:
+                # Enqueues are refused meanwhile: what has just been taken out, or is nowhere here, stays away.
+                if where != "taken":
+                    return withdrawn and not waited
+                _seam.doze(_TRANSIENT)  # an executor or the timer is between two steps
+                if deadline is not None and _seam.monotonic() > deadline:
+                    raise WaitTimeout(f"{work!r} is still pending on queue {self.name!r}")
 
-    def _withdraw(self, work: Work) -> bool:
-        if not (self._group.pending_here(work) and work._withdraw()):
-            return False
+    def _withdraw(self, work: Work) -> str:
+        """Withdraw `work` if it is pending here; where it was, as `Task._locate` tells."""
+        if not self._group.pending_here(work):
+            return "nowhere"
+        held: list[object] = []
+        try:
+            where = work._locate(held)
+            if held:
+                self._group.cancelled.bump()
+                work._tell_cancelled()  # before the next enqueue can be
+                self._give_back(work, held)
+        except BaseException:
+            if held:
+                self._give_back(work, held)
+            raise
+        return where
+
+    def _give_back(self, work: Work, held: list[object]) -> None:
+        """A work that was withdrawn is idle again: its slot is free, and who waits for it is told."""
         if work._slot:
-            self._group.give_slot()
-        work._pend.release()
-        self._group.cancelled.bump()
+            work._slot = False; self._group.give_slot()  # fmt: skip  # noqa: E702
+        del held[:]; work._free.append(None)  # fmt: skip  # noqa: E702
         self._group.left_lane(work)
-        return True
 
     def disable(self, work: Work, timeout: float | None = None) -> bool:
         """Cancel `work` and let every enqueue of it return False until `enable` (WQ-10). Counted. Thread context.
@@ -349,17 +407,17 @@ class WorkQueue:
             raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to drain")
         if self._state == "destroyed":
             raise UsageError(f"queue {self.name!r} is destroyed")
-        with _disable_lock:
-            _draining[self] = _draining.get(self, 0) + 1
-            self._state = "draining"
+        counted = False
         try:
+            with _disable_lock:
+                self._drains += 1; counted = True  # fmt: skip  # noqa: E702
+                self._state = "draining"
             self._lanes._drain_all(deadline)
         finally:
-            with _disable_lock:
-                _draining[self] -= 1
-                if not _draining[self]:
-                    del _draining[self]
-                    if self._state == "draining":
+            if counted:
+                with _disable_lock:
+                    self._drains -= 1
+                    if not self._drains and self._state == "draining":
                         self._state = "open"
 
     def destroy(self, timeout: float | None = None) -> tuple[Work, ...]:
@@ -377,8 +435,9 @@ class WorkQueue:
             raise UsageError(f"queue {self.name!r} has {waiting} works pending; drain() it before destroy()")
         if (probe := probes.exit__start) is not None:
             probe(self)
-        self._state = "destroyed"
+        self._state = "ending"  # a destroy that was cut short may be called again
         cancelled = self._lanes.close(timeout)
+        self._state = "destroyed"
         for _ in cancelled:
             self._group.cancelled.bump()
         if (probe := probes.destroy) is not None:
@@ -437,12 +496,26 @@ class WorkQueue:
         )
 
 
-#: Guards the disable counts and the draining states; held for a few lines only, by thread context only.
+#: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
 _disable_lock = _seam.RLock()
-_draining: dict[WorkQueue, int] = {}
 queues: weakref.WeakSet[WorkQueue] = weakref.WeakSet()
 
 
 def snapshot() -> dict[str, QueueStats]:
     """The counters of every queue of the process by name; of queues with the same name the newest. Thread context."""
     return {queue.name: queue.stats() for queue in list(queues)}
+
+
+def _in_child() -> None:
+    """Fork: in the child every queue is empty and open, as the layers below have made its lanes (TP-31)."""
+    global _disable_lock
+    _disable_lock = _seam.RLock()
+    _group.giant = _seam.RLock()
+    for queue in list(queues):
+        queue._group.forget_threads()
+        queue._drains = 0
+        if queue._state == "draining":
+            queue._state = "open"
+
+
+after_fork.append(_in_child)

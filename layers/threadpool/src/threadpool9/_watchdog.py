@@ -1,0 +1,94 @@
+"""The stall watchdog: what runs for longer than its limit is reported once, with its stack (TP-35, TK-4).
+
+It costs what it watches nothing: the starter, which lives as long as there are workers, looks now and then at what each
+of them has in hand. Whoever shows the same run for the limit, counted from the first look, is reported; so a report
+is never early, and late by two looks at most. Off (no limit) it does not look at all.
+
+The upper layers add a source of `Sight` each for what they run inside of a job; their jobs are `Job.plumbing`, which
+this layer does not watch. Everything here happens on the starter's thread.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from . import _hooks, _seam
+from ._errors import Stalled
+
+_LOOKS_PER_LIMIT = 4
+_PERIOD_MIN, _PERIOD_MAX = 0.001, 1.0
+
+
+class Sight(NamedTuple):
+    """Something that runs now."""
+
+    runner: object
+    """Who runs it; identity."""
+    run: int
+    """Number of the run, so that the next one is not taken for the same."""
+    what: object
+    """The job, task or work."""
+    limit: float
+    """Seconds that it may take, > 0."""
+    ident: int
+    """Thread that it runs on."""
+    where: str
+    """The pool or queue, for the report."""
+
+
+#: Each tells its shortest limit in seconds (0: nothing to watch) and what runs now. Appended at import only.
+sources: list[tuple[Callable[[], float], Callable[[], Iterable[Sight]]]] = []
+
+
+class Watchdog:
+    """What the starter remembers between two looks."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, tuple[int, float, bool]] = {}  # runner to run, first seen, reported
+        #: Threads whose run was reported and goes on. Written whole, read anywhere.
+        self.stalled: frozenset[int] = frozenset()
+        self.reports = 0
+
+    def period(self) -> float:
+        """Seconds until the next look; 0 if there is nothing to watch."""
+        limits = [limit for limit in (shortest() for shortest, _ in sources) if limit > 0]
+        return min(max(min(limits) / _LOOKS_PER_LIMIT, _PERIOD_MIN), _PERIOD_MAX) if limits else 0.0
+
+    def look(self) -> None:
+        """Look at everything that runs now, report what is over its limit."""
+        now = _seam.monotonic()
+        seen, stalled = {}, set()
+        for shortest, sights in sources:
+            if shortest() <= 0:
+                continue
+            for sight in sights():
+                run, first, reported = self._seen.get(sight.runner, (None, now, False))
+                if run != sight.run:
+                    first, reported = now, False
+                if not reported and now - first >= sight.limit:
+                    reported = True
+                    self.reports += 1
+                    self._report(sight, now - first)
+                if reported:
+                    stalled.add(sight.ident)
+                seen[sight.runner] = (sight.run, first, reported)
+        self._seen = seen
+        self.stalled = frozenset(stalled)
+
+    def was_reported(self, runner: object, run: int) -> bool:
+        """True if that run was reported already. Any thread; a moment's truth."""
+        known = self._seen.get(runner)
+        return known is not None and known[0] == run and known[2]
+
+    def _report(self, sight: Sight, seconds: float) -> None:
+        frame = _seam.current_frames().get(sight.ident)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (the thread has just gone)\n"
+        del frame
+        thread = _seam.thread_of(sight.ident)
+        text = (
+            f"{sight.what!r} on {sight.where} has been running for {seconds:.3g} s, its limit is {sight.limit:g} s; "
+            f"its stack:\n{stack}"
+        )
+        _hooks.report_error(Stalled(text), origin=sight.what, thread=thread)
