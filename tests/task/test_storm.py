@@ -120,7 +120,7 @@ def test_tk7_several_drains_beside_tasks_that_reschedule_themselves() -> None:
             queue.schedule(Task(again))
 
         def drain() -> None:
-            for _ in range(100):
+            for _ in range(30):
                 done: list[int] = []
                 for _ in range(3):
                     queue.schedule(Task(lambda task, done=done: done.append(1)))

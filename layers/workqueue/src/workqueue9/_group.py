@@ -46,6 +46,16 @@ class Stats:
         self.waits = [0] * BUCKETS
 
 
+class Watch(_seam.Waiters):
+    """Those who wait for one work to be called or withdrawn."""
+
+    __slots__ = ("users",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = 0  # under the group's watch_lock
+
+
 class WorkGroup(Group):
     """The group of one work queue."""
 
@@ -69,7 +79,8 @@ class WorkGroup(Group):
         #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
         self.slots: _seam.deque[None] | None = None if max_pending is None else _seam.deque([None] * max_pending)  # A
         self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
-        self.watches: dict[Work, _seam.Waiters] = {}  # A: who waits for a work to be called; see `wait`
+        self.watch_lock = _seam.RLock()  # held for a few lines, in thread context
+        self.watches: dict[Work, Watch] = {}  # under watch_lock, read by anyone: who waits for a work to be called
 
     # --- running
 
@@ -178,6 +189,7 @@ class WorkGroup(Group):
             self.slots.extend([None] * self.max_pending)
         self.space.locks.clear()
         self.watches.clear()
+        self.watch_lock = _seam.RLock()
 
     # --- waiting for one work
 
@@ -195,6 +207,21 @@ class WorkGroup(Group):
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
 
+    def _watch(self, work: Work) -> Watch:
+        """Have `left_lane` tell us of `work`; thread context. Each call is undone by one `_unwatch`."""
+        with self.watch_lock:
+            watch = self.watches.get(work)
+            if watch is None:
+                watch = self.watches[work] = Watch()
+            watch.users += 1
+            return watch
+
+    def _unwatch(self, work: Work, watch: Watch) -> None:
+        with self.watch_lock:
+            watch.users -= 1
+            if not watch.users:
+                self.watches.pop(work, None)
+
     def wait(self, work: Work, deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
 
@@ -208,18 +235,13 @@ class WorkGroup(Group):
             return self.pending_here(work) and work._turn == turn
 
         in_time = True
-        while in_time and pending():
-            waiters = self.watches.setdefault(work, _seam.Waiters())
-
-            def entered(mine: _seam.Waiters = waiters) -> bool:
-                return pending() and self.watches.get(work) is mine
-
+        if pending():
+            watch = self._watch(work)
             try:
-                in_time = waiters.wait(entered, deadline)
+                while in_time and pending():
+                    in_time = watch.wait(pending, deadline)
             finally:
-                # Whoever entered beside us is woken and enters anew.
-                if not waiters.locks and self.watches.pop(work, None) is not None:
-                    waiters.wake_all()
+                self._unwatch(work, watch)
         # An executor shows the work before it gives the pending lock back, so none escapes this look.
         for executor in self.in_hand(work):
             in_time = in_time and executor.wait_end(work, deadline)
