@@ -7,6 +7,7 @@ scheduled, cancelled and destroyed; queues drain; pools can be put; locks of the
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
@@ -30,7 +31,8 @@ from workqueue9 import WQ_PERCPU, Work, WorkQueue
 #: A lost run costs this long for each line where it happens: lower it to list all the lines of a broken operation.
 LIMIT = float(os.environ.get("KEYBOARD_INTERRUPT_LIMIT", "10"))
 LISTED = int(os.environ.get("KEYBOARD_INTERRUPT_LISTED", "3"))  # failing lines after which a test gives up
-PRI = 40  # pools of their own
+PRI = 40  # a pool of the benches' own
+PRIORITIES = itertools.cycle(range(1, 120))  # for tests that see pools go: one each
 MOST = 600  # line events of an operation; more would be a loop
 
 
@@ -189,7 +191,7 @@ class JobBench(Bench):
             return self.pool.cancel(unit, LIMIT)
 
     def idle(self, unit: Any) -> bool:
-        return not unit._busy.locked()
+        return unit._state() == "idle"
 
     def close(self) -> None:
         self.pool.put(LIMIT)
@@ -592,9 +594,11 @@ def test_while_modifying(bench: WorkBench) -> None:
 @pytest.mark.parametrize("state", ["unused", "idle", "running"])
 def test_while_putting_a_pool(percpu: bool, state: str) -> None:
     """put of the last reference: it was given back or it was not; the workers leave; the next get is usable."""
+    threadpool9.tunables.idle_ms = 20  # an interrupted put may leave it to the idle time to send them away
 
     def attempt(number: int) -> str | None:
-        pool = threadpool9.percpu_get(PRI) if percpu else threadpool9.get(PRI)
+        pri = next(PRIORITIES)
+        pool = threadpool9.percpu_get(pri) if percpu else threadpool9.get(pri)
         gate = Gate()
         runs: list[None] = []
 
@@ -621,39 +625,42 @@ def test_while_putting_a_pool(percpu: bool, state: str) -> None:
         except UsageError:
             pass  # it had been given back
         poll(lambda: runs or state == "unused", f"{where}: the job was lost")
-        poll(lambda: not of_pri(), f"{where}: workers stay")
-        with threadpool9.get(PRI) as again:
+        poll(lambda: not workers_of(pri), f"{where}: workers stay")
+        with threadpool9.get(pri) as again:
             over = threading.Event()
             job = Job(lambda job: (job.interlock.acquire(), job.done(), job.interlock.release(), over.set()))
             assert again.post(job)
             assert over.wait(LIMIT), f"{where}: the next pool does not run anything"
-        poll(lambda: not [pool for pool in threadpool9.snapshot().pools if pool.pri == PRI], f"{where}: a pool stays")
+        stay = [pool for pool in threadpool9.snapshot().pools if pool.pri == pri and pool.references]
+        assert not stay, f"{where}: a pool stays"
         return where
 
     with Watchdog(100, lambda: None):
         at_every_line(attempt)
 
 
-def of_pri() -> list[object]:
-    """Workers of our priority."""
-    return [worker for worker in threadpool9.snapshot().workers if worker.pool_pri == PRI]
+def workers_of(pri: int) -> list[object]:
+    """Workers of that priority."""
+    return [worker for worker in threadpool9.snapshot().workers if worker.pool_pri == pri]
 
 
 @pytest.mark.parametrize("kind", ["private", "percpu", "shared", "work"])
 def test_while_closing_a_queue(kind: str) -> None:
     """close, put and destroy of queues: again, or done already; all has run and the pool's workers leave."""
+    threadpool9.tunables.idle_ms = 20
 
     def attempt(number: int) -> str | None:
+        pri = next(PRIORITIES)
         runs: list[None] = []
         queue: Any
         if kind == "work":
-            queue = WorkQueue("closing", lambda work, arg: runs.append(None), pri=PRI)
+            queue = WorkQueue("closing", lambda work, arg: runs.append(None), pri=pri)
             queue.enqueue(Work())
             queue.enqueue_delayed(Work(), 1000)
             queue.flush(LIMIT)
             close = queue.destroy
         else:
-            queue = task9.get(PRI) if kind == "shared" else TaskQueue("closing", PRI, percpu=kind == "percpu")
+            queue = task9.get(pri) if kind == "shared" else TaskQueue("closing", pri, percpu=kind == "percpu")
             queue.schedule(Task(lambda task: runs.append(None)))
             queue.schedule_delayed(DelayedTask(lambda task: runs.append(None)), 1000)
             close = queue.put if kind == "shared" else queue.close
@@ -666,7 +673,9 @@ def test_while_closing_a_queue(kind: str) -> None:
         if where is None:
             assert task9.snapshot().armed == 0
         del queue, close
-        poll(lambda: not of_pri(), f"{where}: workers stay")
+        poll(lambda: not workers_of(pri), f"{where}: workers stay")
+        held = [pool for pool in threadpool9.snapshot().pools if pool.pri == pri and pool.references]
+        assert not held, f"{where}: the reference to the pool was lost"
         return where
 
     with Watchdog(100, lambda: None):

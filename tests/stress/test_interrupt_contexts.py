@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stormkit.contexts import CONTEXTS
+from stormkit.contexts import CONTEXTS, GIL
 from stormkit.kinds import KINDS
 from stormkit.storm import Storm
 
@@ -42,14 +42,17 @@ def test_a_storm_loses_nothing_and_doubles_nothing(kind: str, context: str) -> N
     if context == "monitoring" and not hasattr(sys, "monitoring"):
         pytest.skip("sys.monitoring is new in Python 3.12")
     interrupter = CONTEXTS[context]()
+    events = EVENTS
+    if not GIL and context in ("del", "weakref", "gc"):
+        events //= 5  # each of these collections stops the world, and there are no others to wait for
 
-    totals = Storm(KINDS[kind], interrupter, EVENTS).run()
+    totals = Storm(KINDS[kind], interrupter, events).run()
 
-    assert totals["events"] == EVENTS
-    assert totals["fresh"] > EVENTS / 2, totals
+    assert totals["events"] == events
+    assert totals["fresh"] > events / 2, totals
     if context in ("signal", "trace", "profile", "monitoring"):
         ours = sum(count for what, count in interrupter.seen.items() if what.startswith("ours"))
-        assert ours > EVENTS / 10, f"it was not the layers' code that was interrupted: {interrupter.seen}"
+        assert ours > events / 10, f"it was not the layers' code that was interrupted: {interrupter.seen}"
 
 
 @pytest.mark.parametrize("kind", STACK)

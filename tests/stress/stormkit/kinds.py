@@ -143,7 +143,7 @@ class Jobs(Kind):
             return unit.place.cancel(unit, LIMIT)
 
     def idle(self, unit: Any) -> bool:
-        return not unit._busy.locked()
+        return unit._state() == "idle"
 
     def close(self) -> None:
         self.unbound.put(LIMIT)
