@@ -162,9 +162,12 @@ class Lane:
                 self.kick()
         except BaseException as error:
             if claimed:
-                if not published or _seam.discard(self.items, task):
+                undone = not published or _seam.discard(self.items, task)
+                if undone:
                     task._free.append(None)
-                raise
+                if undone or not isinstance(error, Error):
+                    raise
+                return True  # no thread for it, but an executor that somebody else had run has taken it
             if isinstance(error, IndexError):  # somebody else took the token between our two looks
                 return task._coalesced(self.group)
             raise
@@ -179,10 +182,9 @@ class Lane:
             del held[0]; self.items.append(task)  # fmt: skip  # noqa: E702 out of our hand when it is there
             if self.idle:
                 self.kick()
-        except BaseException:
-            if not held:
-                _seam.discard(self.items, task, held)
-            raise
+        except BaseException as error:
+            if held or _seam.discard(self.items, task, held) or not isinstance(error, Error):
+                raise
 
     def kick(self) -> None:
         """Have an idle executor run, if there is one. Any context. Raises what `Pool.post` raises."""

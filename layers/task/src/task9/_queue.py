@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import threadpool9
 from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
@@ -244,9 +244,25 @@ class TaskQueue:
     def _release(self, deadline: float | None) -> None:
         """Give the reference to the pools back, once."""
         pools = self._percpu or self._pool
+        if pools is None:
+            return
+        given: list[None] = []
+        try:
+            pools.put_until(deadline, given)
+            self._percpu = self._pool = None
+        except BaseException:
+            if given:
+                self._percpu = self._pool = None
+            raise
+
+    def _abandon(self) -> None:
+        """Close without waiting: what is scheduled still runs, then the workers leave. Any context."""
+        self._closed = True
+        self._cancel_armed()
+        pools = self._percpu or self._pool
         if pools is not None:
             self._percpu = self._pool = None
-            pools.put(None if deadline is None else max(0.0, deadline - _seam.monotonic()))
+            pools.release()
 
     def __enter__(self) -> TaskQueue:
         return self
@@ -259,10 +275,7 @@ class TaskQueue:
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if getattr(self, "_closed", True) or finalizing():  # at exit the exit policy has had its say
             return
-        self._closed = True
-        pools: Any = self._percpu or self._pool
-        if pools is not None:
-            pools.release()  # lanes keep what they need; the workers leave when the tasks are done
+        self._abandon()
         warnings.warn(
             f"{self!r} was dropped without close(); its tasks still run", ResourceWarning, stacklevel=2, source=self
         )
@@ -280,19 +293,27 @@ class SharedQueue(TaskQueue):
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one completes what is scheduled and cancels what is armed.
 
-        Thread context; may block as `close`. One put too many is a UsageError.
+        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the queue goes when its tasks have
+        run. One put too many is a UsageError.
         """
         if self._group.is_own_thread():
             raise UsageError(f"a task of queue {self.name!r} can't put its own queue")
-        with _registry.lock:
-            if self.references == 0:
-                raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
-            self.references -= 1
-            last = self.references == 0
+        last = False
+        try:
+            with _registry.lock:
+                if self.references == 0:
+                    raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
+                if self.references == 1:
+                    _registry.queues.pop(self.pri, None)
+                    last = True
+                self.references -= 1
             if last:
-                _registry.queues.pop(self.pri, None)
-        if last:
-            super().close(timeout)
+                super().close(timeout)
+        except BaseException:
+            if last:
+                self.references = 0
+                self._abandon()
+            raise
 
     def discard(self) -> None:
         """A queue that lost the race to be the one: nobody has seen it."""

@@ -130,8 +130,9 @@ class Pool:
                     raise self._why_not(job)
         except BaseException as error:
             if claimed:
-                self._undo(job, ticket)
-                raise
+                if self._undo(job, ticket) or not isinstance(error, Error):
+                    raise
+                return True  # we had no thread for it, but a worker of somebody else's has taken it
             if isinstance(error, IndexError):  # somebody else claimed it between our two looks
                 return self._not_idle(job)
             raise
@@ -176,17 +177,18 @@ class Pool:
         if (probe := probes.schedule__job__dispatcher) is not None:
             probe(self, job)
 
-    def _undo(self, job: Job, ticket: list[Job]) -> None:
-        """After an exception in the middle of a schedule: the job is as it was, unless a worker has it already."""
+    def _undo(self, job: Job, ticket: list[Job]) -> bool:
+        """After an exception in the middle of a schedule: True if the job is as it was, False if a worker has it."""
         try:
             ticket.pop()
         except IndexError:
-            return
+            return False
         self._drop(ticket)
         if (probe := probes.cancel__job) is not None:
             probe(self, job)
         job._ticket = None
         job._free.append(None)
+        return True
 
     def _why_not(self, job: Job) -> Error:
         if self._closed and not self._starter.finalizing:
@@ -277,7 +279,13 @@ class Pool:
         """
         from ._registry import registry
 
-        registry.put(self, timeout)
+        registry.put(self, _seam.deadline_after(timeout), [])
+
+    def put_until(self, deadline: float | None, given: list[None]) -> None:
+        """`put`, and `given` is not empty any more when the reference was given back, whatever is raised."""
+        from ._registry import registry
+
+        registry.put(self, deadline, given)
 
     def release(self) -> None:
         """Give the reference back without waiting: what is scheduled still runs, then the workers leave.
@@ -317,7 +325,8 @@ class Pool:
 
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
-        return bool(self._jobs or self._workers)
+        # Not `self._jobs or ...`, which would be looked at twice.
+        return bool(self._jobs) or bool(self._workers)
 
     # --- told by workers
 

@@ -7,7 +7,7 @@ its own thread is in here does not lock itself out; get and put are meant for th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam, _topology
 from ._autoload import autoload
@@ -77,26 +77,51 @@ class Registry:
 
     # --- putting
 
-    def put(self, pool: Pool, timeout: float | None) -> None:
-        """`Pool.put`."""
-        deadline = _seam.deadline_after(timeout)
+    def put(self, pool: Pool, deadline: float | None, given: list[None]) -> None:
+        """`Pool.put`; `given` is not empty any more when the reference was given back."""
         if pool.cpu is not None:
             raise UsageError(f"{pool!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
         if (probe := probes.put) is not None:
             probe(pool, pool.pri)
-        with self.lock:
-            if pool.references == 0:
-                raise UsageError(f"one put() too many: nobody holds a reference to {pool!r}")
-            # Each step may be repeated after an exception; the last one is what counts.
-            if pool.references == 1:
-                _refuse_own_worker((pool,))
-                self.unbound.pop(pool.pri, None)
-                pool._closing = True
-            pool.references -= 1
-        if pool._closing:
-            if (probe := probes.put__destroy) is not None:
-                probe(pool, pool.pri)
-            self.close((pool,), deadline)
+        self._put(pool, (pool,), self.unbound, deadline, given, probes.put__destroy)
+
+    def put_percpu(self, percpu: PerCPU, deadline: float | None, given: list[None]) -> None:
+        """`PerCPU.put`; as above."""
+        if (probe := probes.percpu__put) is not None:
+            probe(percpu, percpu.pri)
+        pools = tuple(percpu._pools.values())
+        self._put(percpu, pools, self.percpu, deadline, given, probes.percpu__put__destroy)
+
+    def _put(
+        self,
+        holder: Pool | PerCPU,
+        pools: tuple[Pool, ...],
+        table: dict[int, Any],
+        deadline: float | None,
+        given: list[None],
+        destroy_probe: Any,
+    ) -> None:
+        try:
+            with self.lock:
+                if holder.references == 0:
+                    raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
+                if holder.references == 1:
+                    _refuse_own_worker(pools)
+                    # Each step may be repeated after an exception; the last one is what counts.
+                    table.pop(holder.pri, None)
+                    for pool in pools:
+                        pool._closing = True
+                    holder._closing = True
+                holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _seam
+            if holder._closing:
+                if destroy_probe is not None:
+                    destroy_probe(holder, holder.pri)
+                self.close(pools, deadline)
+        except BaseException:
+            if holder._closing:
+                for pool in pools:  # nobody waits any more, but idle workers need not idle out
+                    pool._dismiss_idle()
+            raise
 
     def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
@@ -259,24 +284,11 @@ class PerCPU:
 
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
-        deadline = _seam.deadline_after(timeout)
-        pools = tuple(self._pools.values())
-        with registry.lock:
-            if self.references == 0:
-                raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
-            if self.references == 1:
-                _refuse_own_worker(pools)
-                registry.percpu.pop(self.pri, None)
-                self._closing = True
-                for pool in pools:
-                    pool._closing = True
-            self.references -= 1
-        if (probe := probes.percpu__put) is not None:
-            probe(self, self.pri)
-        if self._closing:
-            if (probe := probes.percpu__put__destroy) is not None:
-                probe(self, self.pri)
-            registry.close(pools, deadline)
+        registry.put_percpu(self, _seam.deadline_after(timeout), [])
+
+    def put_until(self, deadline: float | None, given: list[None]) -> None:
+        """As `Pool.put_until`."""
+        registry.put_percpu(self, deadline, given)
 
     def __enter__(self) -> PerCPU:
         return self

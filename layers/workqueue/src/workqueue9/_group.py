@@ -162,25 +162,24 @@ class WorkGroup(Group):
             try:
                 in_time = self.space.wait(lambda: not slots, deadline)
             except BaseException:
-                self._pass_on()
+                self.offer_space()  # we may have been woken for a slot that we do not take: let another have it
                 raise
             if not in_time and not slots:
-                self._pass_on()
+                self.offer_space()
                 raise Full(
                     f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued"
                 )
-
-    def _pass_on(self) -> None:
-        # We may have been woken for a slot that we do not take: let somebody else have it.
-        if self.slots:
-            self.space.wake_one()
 
     def give_slot(self) -> None:
         """Put a slot back and wake one enqueuer. Any context."""
         if self.slots is not None:
             self.slots.append(None)
-            if self.space.locks:
-                self.space.wake_one()
+            self.offer_space()
+
+    def offer_space(self) -> None:
+        """Wake one enqueuer if there is a slot for it. Any context; once too often does no harm."""
+        if self.slots and self.space.locks:
+            self.space.wake_one()
 
     def forget_threads(self) -> None:
         """In a fork child: nothing is pending, nobody waits."""
@@ -207,20 +206,22 @@ class WorkGroup(Group):
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
 
-    def _watch(self, work: Work) -> Watch:
-        """Have `left_lane` tell us of `work`; thread context. Each call is undone by one `_unwatch`."""
+    def _watch(self, work: Work, mine: list[Watch]) -> None:
+        """Have `left_lane` tell us of `work`; thread context."""
         with self.watch_lock:
             watch = self.watches.get(work)
             if watch is None:
                 watch = self.watches[work] = Watch()
-            watch.users += 1
-            return watch
+            watch.users += 1; mine.append(watch)  # fmt: skip  # noqa: E702 see threadpool9's _seam
 
-    def _unwatch(self, work: Work, watch: Watch) -> None:
+    def _unwatch(self, work: Work, mine: list[Watch]) -> None:
+        """Undo `_watch`. May be repeated."""
         with self.watch_lock:
-            watch.users -= 1
-            if not watch.users:
-                self.watches.pop(work, None)
+            if mine:
+                mine[0].users -= 1; del mine[0]  # fmt: skip  # noqa: E702
+            watch = self.watches.get(work)
+            if watch is not None and not watch.users:
+                del self.watches[work]
 
     def wait(self, work: Work, deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
@@ -236,12 +237,15 @@ class WorkGroup(Group):
 
         in_time = True
         if pending():
-            watch = self._watch(work)
+            mine: list[Watch] = []
             try:
+                self._watch(work, mine)
                 while in_time and pending():
-                    in_time = watch.wait(pending, deadline)
-            finally:
-                self._unwatch(work, watch)
+                    in_time = mine[0].wait(pending, deadline)
+                self._unwatch(work, mine)
+            except BaseException:
+                self._unwatch(work, mine)
+                raise
         # An executor shows the work before it gives the pending lock back, so none escapes this look.
         for executor in self.in_hand(work):
             in_time = in_time and executor.wait_end(work, deadline)

@@ -23,7 +23,7 @@ from task9._delayed import check_seconds
 from task9._lane import Group, Lane
 from task9._task import _TRANSIENT
 from task9._timer import coalesce
-from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
+from threadpool9 import PRI_NONE, Error, UsageError, WaitTimeout, _seam
 from threadpool9._lifecycle import after_fork
 from threadpool9._priority import check_priority
 from threadpool9._seam import monotonic_ns
@@ -193,7 +193,8 @@ class WorkQueue:
                 free.append(None)
             if not claimed and isinstance(error, IndexError):
                 self._refuse_pending(work)
-            raise
+            if undone or not claimed or not isinstance(error, Error):
+                raise
         return True
 
     def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
@@ -246,12 +247,13 @@ class WorkQueue:
         try:
             if work._locate(held) != "ours":
                 return True  # its function is being called right now: too late to move, nothing to make up for
-            if work._slot:
-                work._slot = False; self._group.give_slot()  # fmt: skip  # noqa: E702
+            slots = self._group.slots
+            if work._slot and slots is not None:
+                work._slot = False; slots.append(None)  # fmt: skip  # noqa: E702
+                self._group.offer_space()
             self._place(work, lane, seconds, jitter, held)
         except BaseException:
-            if held:
-                self._give_back(work, held)
+            self._give_back(work, held)
             raise
         return True
 
@@ -360,16 +362,18 @@ class WorkQueue:
                 work._tell_cancelled()  # before the next enqueue can be
                 self._give_back(work, held)
         except BaseException:
-            if held:
-                self._give_back(work, held)
+            self._give_back(work, held)
             raise
         return where
 
     def _give_back(self, work: Work, held: list[object]) -> None:
-        """A work that was withdrawn is idle again: its slot is free, and who waits for it is told."""
-        if work._slot:
-            work._slot = False; self._group.give_slot()  # fmt: skip  # noqa: E702
-        del held[:]; work._free.append(None)  # fmt: skip  # noqa: E702
+        """A work that was withdrawn is idle again: its slot is free, and who waits is told. May be repeated."""
+        slots = self._group.slots
+        if held:
+            if work._slot and slots is not None:
+                work._slot = False; slots.append(None)  # fmt: skip  # noqa: E702
+            del held[:]; work._free.append(None)  # fmt: skip  # noqa: E702
+        self._group.offer_space()
         self._group.left_lane(work)
 
     def disable(self, work: Work, timeout: float | None = None) -> bool:
@@ -410,15 +414,22 @@ class WorkQueue:
         counted = False
         try:
             with _disable_lock:
-                self._drains += 1; counted = True  # fmt: skip  # noqa: E702
+                self._drains += 1; counted = True  # fmt: skip  # noqa: E702 see threadpool9's _seam
                 self._state = "draining"
             self._lanes._drain_all(deadline)
-        finally:
-            if counted:
-                with _disable_lock:
-                    self._drains -= 1
-                    if not self._drains and self._state == "draining":
-                        self._state = "open"
+            with _disable_lock:
+                self._drains -= 1; counted = False  # fmt: skip  # noqa: E702
+            self._reopen()
+        except BaseException:
+            with _disable_lock:
+                self._drains -= counted
+            self._reopen()
+            raise
+
+    def _reopen(self) -> None:
+        with _disable_lock:
+            if self._drains == 0 and self._state == "draining":
+                self._state = "open"
 
     def destroy(self, timeout: float | None = None) -> tuple[Work, ...]:
         """End the queue (WQ-6, WQ-7): after a drain; a running function is waited for. Thread context.
