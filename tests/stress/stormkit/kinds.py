@@ -123,7 +123,10 @@ class Jobs(Kind):
         return job
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
-        if not unit.interlock.acquire(wait):
+        if wait:
+            with unit.interlock:
+                return unit.place.schedule(unit)
+        if not unit.interlock.acquire(False):
             return None
         try:
             return unit.place.schedule(unit)
@@ -131,7 +134,10 @@ class Jobs(Kind):
             unit.interlock.release()
 
     def cancel_async(self, unit: Any, wait: bool = True) -> bool | None:
-        if not unit.interlock.acquire(wait):
+        if wait:
+            with unit.interlock:
+                return unit.place.cancel_async(unit)
+        if not unit.interlock.acquire(False):
             return None
         try:
             return unit.place.cancel_async(unit)
