@@ -329,7 +329,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "coalesced": pairs,
         "round trip": json.loads(child.stdout.splitlines()[-1]),
         "imports": imports,
-        "bytes": sys.getsizeof(task) + sys.getsizeof(task._pend) + 48,
+        "bytes": sys.getsizeof(task) + sys.getsizeof(task._free),
     }
 
 

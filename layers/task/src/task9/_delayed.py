@@ -236,6 +236,12 @@ class PeriodicTask(DelayedTask):
         self._due = 0.0  # written by who has the token
         self._jitter = 0.0
 
+    @property
+    def task_name(self) -> str:
+        """The function's name."""
+        fn = getattr(self, "_periodic", None)
+        return getattr(fn, "__qualname__", None) or super().task_name
+
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
         """Begin: the first run in `first` seconds (default: one period). False if it is started already.
 

@@ -82,6 +82,10 @@ class Group:
         """What `executor` is to call with each task of the batch that begins; None: the task's own function."""
         return None
 
+    def withdraw(self, task: Task) -> None:
+        """Take `task`, which waits on a lane of ours, out of it (TP-32)."""
+        task.cancel_async()
+
     def entering(self, lane: Lane, task: Task) -> None:
         """`task` is about to be called; only while `watch.plain` is False."""
         if (probe := probes.entry) is not None:
@@ -213,7 +217,7 @@ class Lane:
 class Executor:
     """One job of one lane; runs tasks until there are none."""
 
-    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "no_runs", "runs", "waiters")
+    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "runs", "started", "waiters")
 
     def __init__(self, lane: Lane, name: str) -> None:
         self.lane = lane  # S
@@ -221,15 +225,10 @@ class Executor:
         self.current: Any = None  # E: the task in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.runs = 0  # E: number of the run in `current`; goes up whenever something is taken or put down elsewhere
-        self.no_runs = 0  # E: how many of `runs` were something else than a run
+        self.started = 0  # E: runs begun so far
         self.errors = 0  # E
         self.waiters = _seam.Waiters()  # A: threads that wait for the end of the current run
         self.deferred: _seam.deque[Task] = _seam.deque()  # A: scheduled elsewhere while we run them
-
-    @property
-    def started(self) -> int:
-        """Runs begun so far; exact when nothing is going on. Any context."""
-        return self.runs - self.no_runs
 
     def _run(self, job: Job) -> None:
         lane = self.lane
@@ -255,14 +254,13 @@ class Executor:
                             if task._marker:
                                 task.fn.note_others(self)  # type: ignore[attr-defined]  # a marker's fn is its Drain
                 except IndexError:
-                    self.no_runs += 1
                     break
                 if task._exec is not self and not self._take_over(task):
                     self.current = TAKING
-                    self.no_runs += 2
                     self.runs += 1  # put down
                     continue
                 self.current = task
+                self.started += 1
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
@@ -312,7 +310,6 @@ class Executor:
     def _undefer(self) -> None:
         """Put what was scheduled elsewhere during the run back where it was scheduled, at the front."""
         # `current` is TAKING, something in hand as when taking: see `Task._locate`.
-        self.no_runs += 2
         self.runs += 1
         while self.deferred:
             try:

@@ -1,9 +1,9 @@
-"""Fork: in the child every lane is empty, every task unscheduled, every timer disarmed (TK-14, TP-31)."""
+"""Fork and exit (TK-14): in a fork child every lane is empty, every task unscheduled, every timer disarmed."""
 
 from __future__ import annotations
 
 from threadpool9 import _seam
-from threadpool9._lifecycle import after_fork, strays
+from threadpool9._lifecycle import after_fork, cancel_queued, strays
 
 from ._lane import groups
 from ._queue import _registry
@@ -38,4 +38,14 @@ def _in_child() -> None:
         task.forget_threads()
 
 
+def _cancel_queued() -> None:
+    """At exit with the policy "cancel": what waits in lanes never runs."""
+    for group in list(groups):
+        for lane in list(group.lanes):
+            for task in _seam.contents(lane.items):
+                if not task._marker:
+                    group.withdraw(task)
+
+
 after_fork.append(_in_child)
+cancel_queued.append(_cancel_queued)

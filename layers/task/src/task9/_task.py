@@ -17,6 +17,7 @@ from nowhere (see threadpool9's `_seam`) finds out whether there is something to
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -66,19 +67,22 @@ class Task:
         if context is not None:
             if not isinstance(context, Context):
                 raise TypeError(f"context must be a contextvars.Context, not {context!r}")
-            inner = fn
-
-            def fn(task: Any) -> object:
-                return context.run(inner, task)
-
+            fn = functools.partial(context.run, fn)  # type: ignore[call-arg]  # the task comes with the call
         self.fn = fn  # S, poisoned by destroy
         self._free = _seam.token()  # A: taken while pending
         self._lane: Lane | None = None  # written by who has the token: where it was scheduled last
         self._exec: Executor | None = None  # written by the executor that has popped the task
 
-    def __repr__(self) -> str:
+    @property
+    def task_name(self) -> str:
+        """The function's name, for people: snapshots, traces, metrics. Any context."""
         fn = getattr(self, "fn", None)
-        return f"<{type(self).__name__} {getattr(fn, '__qualname__', fn)} at {id(self):#x}>"
+        if isinstance(fn, functools.partial):
+            fn = fn.args[0] if fn.args else fn.func
+        return getattr(fn, "__qualname__", None) or repr(fn)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.task_name} at {id(self):#x}>"
 
     # --- scheduling
 

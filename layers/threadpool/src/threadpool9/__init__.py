@@ -14,6 +14,8 @@ For example::
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import _lifecycle as _lifecycle
 from ._autoload import autoload_plugins
 from ._errors import (
@@ -63,9 +65,11 @@ from ._priority import (
     Scheduling,
 )
 from ._registry import PerCPU, get, percpu_get, retire_idle
-from ._snapshot import Counters, PoolRecord, Snapshot, WorkerRecord, snapshot
 from ._topology import allowed_cpus, current_cpu, topology
 from ._tunables import tunables
+
+if TYPE_CHECKING:
+    from ._snapshot import Counters, PoolRecord, Snapshot, WorkerRecord, snapshot
 
 __all__ = [
     "CPU",
@@ -130,3 +134,12 @@ __all__ = [
     "tunables",
     "unregister",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The records of snapshots are made when somebody first asks: that is half of the time that an import takes."""
+    if name in ("Counters", "PoolRecord", "Snapshot", "WorkerRecord", "snapshot"):
+        from . import _snapshot
+
+        return getattr(_snapshot, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,12 +11,10 @@ called. `answers` and the probes' slots are written whole under it and read anyw
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pluggy
 
@@ -116,10 +114,12 @@ def _check(plugin: object, name: str) -> None:
     """What pluggy leaves to the host: unknown hooks, and wrappers where nothing is called through pluggy."""
     for caller in _manager.get_hookcallers(plugin) or ():
         (mine,) = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]
+        from importlib.util import find_spec
+
         layer, _, _ = caller.name.partition("_")
         if not caller.has_spec():
             # A layer that is there but not imported brings its specifications later, and checks then.
-            later = layer not in _layers and importlib.util.find_spec(layer) is not None
+            later = layer not in _layers and find_spec(layer) is not None
             if not (mine.optionalhook or later):
                 raise PluginError(
                     f"plugin {name!r} was not registered: there is no hook {caller.name!r} "
@@ -132,11 +132,8 @@ def _check(plugin: object, name: str) -> None:
 # --- compiling
 
 
-class _Listener(NamedTuple):
-    """One implementation of one hook, to be called with the hook's arguments in their order."""
-
-    call: Callable[..., Any]
-    source: str
+#: One implementation of one hook: what to call with the hook's arguments in their order, and whose it is.
+_Listener = tuple[Callable[..., Any], str]
 
 
 def _listeners(hook: str, arguments: tuple[str, ...]) -> tuple[_Listener, ...]:
@@ -147,7 +144,7 @@ def _listeners(hook: str, arguments: tuple[str, ...]) -> tuple[_Listener, ...]:
         call = impl.function
         if tuple(impl.argnames) != arguments:
             call = _with_some(call, tuple((name, arguments.index(name)) for name in taken))
-        found.append(_Listener(call, f"{hook} of plugin {impl.plugin_name!r}"))
+        found.append((call, f"{hook} of plugin {impl.plugin_name!r}"))
     return tuple(found)
 
 
@@ -266,6 +263,8 @@ def report_error(exc: BaseException, origin: object, thread: Any = None) -> None
     except BaseException:
         # Last resort: a broken excepthook must not kill the worker.
         if sys.stderr is not None:
+            import traceback
+
             traceback.print_exc()
 
 

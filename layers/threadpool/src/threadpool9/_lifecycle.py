@@ -27,6 +27,8 @@ from ._worker import Worker
 
 #: Called first at exit, in order: the upper layers stop what would keep jobs running. Appended at import only.
 before_exit: list[Callable[[], None]] = []
+#: Called again and again at exit with the policy "cancel": withdraw what waits in queues. Appended at import only.
+cancel_queued: list[Callable[[], None]] = []
 #: Called last at exit, after the drain: what tells of the whole run (a trace is written). Appended at any time.
 after_exit: list[Callable[[], None]] = []
 #: Called in a fork child after this layer is usable again, in order. Appended at import only.
@@ -43,13 +45,21 @@ def _pools() -> list[Pool]:
 
 
 def _unfinished() -> bool:
-    return any(pool._jobs or any(w.job is not None for w in list(pool._workers)) for pool in _pools())
+    """True while there are jobs, or workers that may have one."""
+    me = _seam.get_ident()
+    for pool in _pools():
+        # Not `worker.job`: it is not set yet when a job has just been taken. Who is not idle may have one.
+        idle = set(_seam.contents(pool._idle))
+        if pool._jobs or any(worker.ident != me and worker not in idle for worker in list(pool._workers)):
+            return True
+    return False
 
 
 def _run_inline(pool: Pool) -> None:
     """No thread can be had any more: run what waits on this one, so that nothing is lost."""
     worker = Worker(pool, None)
     worker.ident = _seam.get_ident()
+    worker.inline = True
     pool._workers[worker] = None
     try:
         while pool._jobs:
@@ -81,32 +91,44 @@ def _cancel_queued() -> None:
 
 
 def _at_exit() -> None:
-    for notify in before_exit:
-        notify()
-    policy = tunables.exit_policy
+    try:
+        _notify(before_exit, "before exit")
+        _wait_for_work(tunables.exit_policy)
+    finally:  # Ctrl-C gets out of the wait, not around this
+        _wind_down()
+        _notify(after_exit, "after exit")
+
+
+def _wait_for_work(policy: str | float) -> None:
+    if policy == "abandon":
+        return
     starter = registry.starter
-    if policy == "cancel":
-        _cancel_queued()
-    if policy != "abandon":
-        deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None
-        # A worker tells nobody when it finishes a job; a slice is what an exit may take too long.
-        pause = _seam.Lock()
-        pause.acquire()
-        pause_for = 0.001
-        failures = {pool: pool._start_failures for pool in _pools()}
-        while _unfinished() and (deadline is None or _seam.monotonic() < deadline):
-            for pool in _pools():
-                if policy != "drain" or not pool._jobs or pool._workers:
-                    continue  # what runs on this thread can't be given up after a time limit
-                # 3.12.0 to 3.12.2 start no thread from here on: a refusal now is final.
-                if pool._start_failures > failures.get(pool, 0) or not starter.ensure_alive():
-                    _run_inline(pool)
-            pause.acquire(True, pause_for)
-            pause_for = min(pause_for * 2, _SLICE)
+    deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None
+    # A worker tells nobody when it finishes a job; a slice is what an exit may take too long.
+    pause_for = 0.001
+    failures = {pool: pool._start_failures for pool in _pools()}
+    while True:
+        if policy == "cancel":  # each time round: what still runs may schedule more
+            for cancel in (_cancel_queued, *cancel_queued):
+                cancel()
+        if not _unfinished() or (deadline is not None and _seam.monotonic() >= deadline):
+            return
+        for pool in _pools():
+            if policy != "drain" or not pool._jobs or pool._workers:
+                continue  # what runs on this thread can't be given up after a time limit
+            # 3.12.0 to 3.12.2 start no thread from here on: a refusal now is final.
+            if pool._start_failures > failures.get(pool, 0) or starter.absent:
+                _run_inline(pool)
+        _seam.doze(pause_for)
+        pause_for = min(pause_for * 2, _SLICE)
+
+
+def _wind_down() -> None:
+    """Refuse what comes from now on; let those who are idle go in good order. Daemon threads that remain are frozen."""
+    starter = registry.starter
     starter.finalizing = True
     for pool in _pools():
         pool._closed = True
-    # Let those who are idle go in good order; daemon threads that remain are frozen by the interpreter.
     farewell = _seam.monotonic() + _FAREWELL
     helper = starter.tid
     sent = [worker for pool in _pools() for worker in pool._dismiss_idle()]
@@ -114,7 +136,6 @@ def _at_exit() -> None:
         worker.thread.join(max(0.0, farewell - _seam.monotonic()))
     # A subinterpreter can't be ended while the OS still has a thread of it.
     _osthread.wait_gone([worker.tid for worker in sent] + [helper] * bool(helper and not starter.workers), farewell)
-    _notify(after_exit, "after exit")
 
 
 def _notify(listeners: list[Callable[[], None]], occasion: str) -> None:

@@ -7,8 +7,9 @@ ctypes is imported when the first worker starts, never at import of the layer.
 
 from __future__ import annotations
 
+# `signal` wraps this in enums, and takes longer to import than all of us.
+import _signal  # type: ignore[import-not-found]  # no stub
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +85,7 @@ def _native_id() -> int:
 
 
 _BASE_MASK: frozenset[int] = (
-    frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, [])) if hasattr(signal, "pthread_sigmask") else frozenset()
+    frozenset(_signal.pthread_sigmask(_signal.SIG_BLOCK, [])) if hasattr(_signal, "pthread_sigmask") else frozenset()
 )
 
 
@@ -108,11 +109,16 @@ def apply_scheduling(wanted: Scheduling) -> str | None:
             return f"{wanted} refused ({refusal.strerror}), running at nice {got}"
         return None
     # A thread born of a real-time one inherits the class; giving it up is always allowed.
-    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if _scheduler() != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     nice = BASE_NICE if wanted.policy == "inherit" else wanted.nice
     got = _lower_nice(nice)
     return None if got == nice else f"nice {nice} refused, running at nice {got}"
+
+
+def _scheduler() -> int:
+    """The calling thread's class, without the flag that a broker may have set."""
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
 
 
 def _lower_nice(nice: int) -> int:
@@ -131,15 +137,15 @@ def _lower_nice(nice: int) -> int:
 
 def clean_signal_mask() -> None:
     """Give the calling thread the signal mask that the process had when the layer was imported (TP-13)."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_SETMASK, _BASE_MASK)
+    if hasattr(_signal, "pthread_sigmask"):
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, _BASE_MASK)
 
 
 def describe() -> str:
     """The calling thread's scheduling as the OS tells it, for the snapshot."""
     if not LINUX:
         return "unknown"
-    if os.sched_getscheduler(0) == os.SCHED_RR:
+    if _scheduler() == os.SCHED_RR:
         return f"SCHED_RR {os.sched_getparam(0).sched_priority}"
     return f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"
 
@@ -170,8 +176,8 @@ def fingerprint_call() -> Callable[[], object]:
     return take
 
 
-def wait_gone(tids: list[int], deadline: float) -> None:
-    """Wait until the kernel has let go of the threads `tids`, which have finished, or until `deadline`.
+def wait_gone(tids: list[int], deadline: float, still: Callable[[], bool] = lambda: True) -> None:
+    """Wait until the kernel has let go of the threads `tids`, which have finished, until `deadline` or not `still()`.
 
     A thread that has returned is in the kernel for some microseconds more; ``fork`` and tools count it.
     """
@@ -180,5 +186,5 @@ def wait_gone(tids: list[int], deadline: float) -> None:
     from . import _seam
 
     for tid in tids:
-        while os.path.exists(f"/proc/self/task/{tid}") and _seam.monotonic() < deadline:
+        while os.path.exists(f"/proc/self/task/{tid}") and _seam.monotonic() < deadline and still():
             _seam.doze(0.0001)  # nobody announces this to us: the kernel can only be polled

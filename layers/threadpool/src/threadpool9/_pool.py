@@ -53,6 +53,7 @@ class Pool:
         self._closed = False  # R: nothing may be scheduled any more
         self._cancelled = _seam.Tally()  # A
         self._left: list[tuple[int, int]] = [(0, 0)]  # T: started and errors of workers that are gone
+        self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
         self._refused: str | None = None  # A: what the OS refused, told once
         self._unbound = False  # A: told that the CPU is gone
         self._start_failures = 0  # T
@@ -327,6 +328,22 @@ class Pool:
         """True while there is a job or a worker. Any context."""
         # Not `self._jobs or ...`, which would be looked at twice.
         return bool(self._jobs) or bool(self._workers)
+
+    def counts(self) -> list[int]:
+        """The numbers of `Counters`, in their order. Any context; exact when nothing is going on (TP-34)."""
+        workers = list(self._workers)
+        started, errors = self._left[0]
+        errors += sum(worker.errors for worker in workers)
+        started += sum(worker.started for worker in workers)
+        # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
+        in_flight = sum(worker.job is not None for worker in workers)
+        cancelled = self._cancelled.value()
+        queued = sum(1 for ticket in _seam.contents(self._jobs) if ticket)
+        # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot
+        # path. What a worker has just taken is in neither for a moment, and a counter must not go back.
+        self._told = max(self._told, started + cancelled + queued)
+        threads = [self._threads_started, self._threads_left, self._start_failures]
+        return [self._told, started, max(0, started - in_flight), cancelled, errors, *threads]
 
     # --- told by workers
 

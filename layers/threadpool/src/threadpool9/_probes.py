@@ -8,7 +8,6 @@ each probe into one callable and stores it here, one atomic store; pluggy itself
 
 from __future__ import annotations
 
-import inspect
 import keyword
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,8 @@ def make_probes(layer: str, specifications: type) -> Probes:
             slot = hook.removeprefix(f"{layer}_")
             slot += "_" if keyword.iskeyword(slot) else ""
             hooks[slot] = hook
-            arguments[slot] = tuple(inspect.signature(function).parameters)[1:]
+            code = function.__code__
+            arguments[slot] = code.co_varnames[1 : code.co_argcount]
     probes: Probes = type("Probes", (Probes,), {"__slots__": tuple(arguments)})(hooks, arguments)
     return probes
 

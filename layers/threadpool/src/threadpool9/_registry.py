@@ -67,13 +67,11 @@ class Registry:
 
     def forget(self, pool: Pool) -> None:
         """A pool without jobs, workers and references: keep only what it counted."""
-        from ._snapshot import pool_counts
-
         pool._closed = True
         with self.lock:
             if pool in self.pools:
                 del self.pools[pool]
-                self.totals = [a + b for a, b in zip(self.totals, pool_counts(pool), strict=True)]
+                self.totals = [a + b for a, b in zip(self.totals, pool.counts(), strict=True)]
 
     # --- putting
 
@@ -351,8 +349,7 @@ def retire_idle(timeout: float = 5.0) -> int:
         while still() and pool._workers_gone.wait(still, deadline):
             pass
         left += worker not in pool._workers
-    gone = [worker.tid for _, worker in sent if worker not in worker.pool._workers]
-    if helper and not starter.workers:
-        gone.append(helper)
-    _osthread.wait_gone(gone, deadline)
+    _osthread.wait_gone([worker.tid for pool, worker in sent if worker not in pool._workers], deadline)
+    # The starter goes with the last worker, unless it is asked for another one.
+    _osthread.wait_gone([helper] * bool(helper), deadline, lambda: starter.tid in (0, helper) and not starter.busy())
     return left

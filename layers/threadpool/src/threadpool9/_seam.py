@@ -23,11 +23,11 @@ import functools
 import itertools
 import sys
 import threading
+from _queue import Empty, SimpleQueue  # the module `queue` is pure Python around them
 from _thread import allocate_lock as Lock
 from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from threading import RLock, active_count, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType

@@ -93,23 +93,6 @@ class Snapshot:
         return tuple(name for pool in self.pools for name in pool.queued)
 
 
-def pool_counts(pool: Pool) -> list[int]:
-    """The numbers of `Counters` for one pool."""
-    workers = list(pool._workers)
-    errors = sum(worker.errors for worker in workers)
-    started = sum(worker.started for worker in workers)
-    # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
-    in_flight = sum(worker.job is not None for worker in workers)
-    gone = pool._left[0]
-    started, errors = started + gone[0], errors + gone[1]
-    completed = max(0, started - in_flight)
-    cancelled = pool._cancelled.value()
-    queued = sum(1 for ticket in _seam.contents(pool._jobs) if ticket)
-    threads = [pool._threads_started, pool._threads_left, pool._start_failures]
-    # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot path.
-    return [started + cancelled + queued, started, completed, cancelled, errors, *threads]
-
-
 def _queued(pool: Pool) -> tuple[str, ...]:
     return tuple(job.name for ticket in _seam.contents(pool._jobs) for job in tuple(ticket))
 
@@ -126,7 +109,7 @@ def snapshot() -> Snapshot:
     stalled = registry.starter.watchdog.stalled
     records, workers = [], []
     for pool in pools:
-        counts = pool_counts(pool)
+        counts = pool.counts()
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
         alive = list(pool._workers)
         records.append(

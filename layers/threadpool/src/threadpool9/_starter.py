@@ -88,7 +88,9 @@ class Starter:
         except (RuntimeError, MemoryError) as error:
             self.failed = error
             self.absent.append(None)
-            return False
+            # 3.12.0 to 3.12.2 start no thread once the main thread has come to its end, long before our exit function:
+            # that will run what is queued by then.
+            return "interpreter shutdown" in str(error)
         except BaseException:
             if claimed and not booted:
                 self.absent.append(None)
@@ -98,6 +100,10 @@ class Starter:
     def is_alive(self) -> bool:
         """True while the thread exists or is being started. Any context."""
         return not self.absent
+
+    def busy(self) -> bool:
+        """True while there are workers or requests. Any context; a moment's truth."""
+        return bool(self.workers) or bool(self._looks) or not self.requests.empty()
 
     def why_not(self) -> Error:
         """The error for a schedule that `ensure_alive` could not serve."""

@@ -10,7 +10,6 @@ this layer does not watch. Everything here happens on the starter's thread.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -83,6 +82,8 @@ class Watchdog:
         return known is not None and known[0] == run and known[2]
 
     def _report(self, sight: Sight, seconds: float) -> None:
+        import traceback  # 10 ms that only a stall costs
+
         frame = _seam.current_frames().get(sight.ident)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (the thread has just gone)\n"
         del frame

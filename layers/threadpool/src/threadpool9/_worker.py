@@ -55,6 +55,7 @@ class Worker:
         self.since = _seam.monotonic()  # O: start of the present state
         self.started = 0  # O
         self.errors = 0  # O
+        self.inline = False  # S: True for the exiting thread, which runs what no worker can be had for
         self.scheduling = ""  # O: what the OS says
         self.bound = pool.cpu is None  # written by our thread and by the starter: False while the CPU can't be had
         self.name = pool.thread_name  # S
@@ -80,6 +81,7 @@ class Worker:
         finally:
             if (probe := probes.thread__exit) is not None:
                 probe(pool)
+            self.ident = 0  # another thread may soon have it
             # The last step of our own; the starter joins the thread and tells who waits for it.
             pool._gone(self)
 
@@ -153,6 +155,8 @@ class Worker:
             # First release those who wait for the job, then report: the report may take its time.
             if job._ticket is ticket:
                 job._finish()
+            if self.inline and isinstance(error, KeyboardInterrupt):
+                raise
             _hooks.report_error(error, origin=job)
             error.__traceback__ = None  # the worker's frame must not keep the job's locals alive
         self.job = None

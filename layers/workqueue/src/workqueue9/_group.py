@@ -118,6 +118,12 @@ class WorkGroup(Group):
 
         return call
 
+    def withdraw(self, task: Any) -> None:
+        """As a cancel of the queue does, with all that is counted."""
+        queue = self.wq()
+        if queue is not None:
+            queue._withdraw(task)
+
     def entering(self, lane: Lane, task: Any) -> None:
         """As in the layer below, and this layer's own probe."""
         super().entering(lane, task)
@@ -246,7 +252,7 @@ class WorkGroup(Group):
             except BaseException:
                 self._unwatch(work, mine)
                 raise
-        # An executor shows the work before it gives the pending lock back, so none escapes this look.
+        # An executor shows the work before it gives the token back, so none escapes this look.
         for executor in self.in_hand(work):
             in_time = in_time and executor.wait_end(work, deadline)
         if not in_time and (pending() or self.in_hand(work)):

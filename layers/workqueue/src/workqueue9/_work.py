@@ -42,6 +42,11 @@ class Work(DelayedTask):
         self._turn = 0  # written by who has the token: how often it was enqueued
         self._slot = False  # written by who has the token: takes one of max_pending
 
+    @property
+    def task_name(self) -> str:
+        """The name of its class: the function is the queue's."""
+        return type(self).__name__
+
     def __repr__(self) -> str:
         payload = getattr(self, "payload", None)
         what = type(self).__name__ if payload is None else f"{type(self).__name__} {payload!r:.40}"

@@ -131,6 +131,7 @@ class WorkQueue:
         group.wq = weakref.ref(self)
         self._lanes = _Lanes(group, pri, percpu, max_active)  # S
         self._lane = self._lanes._lane  # S: None for WQ_PERCPU
+        self._told = 0  # written by who asks for stats: the most that was told of `enqueued`
         self._drains = 0  # under the disable lock: drain() calls under way
         self._state = "open"
         queues.add(self)
@@ -491,11 +492,13 @@ class WorkQueue:
         measured = list(group.stats.values())
         running = group.running()
         started = sum(executor.started for executor in executors)
-        pending = sum(1 for lane in group.lanes for task in _seam.contents(lane.items) if not task._marker)
         cancelled = group.cancelled.value()
+        pending = sum(1 for lane in group.lanes for task in _seam.contents(lane.items) if not task._marker)
         armed = len(self._lanes._armed)
+        # What an executor has just taken is in none of them for a moment: a counter must not go back.
+        self._told = max(self._told, started + cancelled + pending + armed)
         return QueueStats(
-            enqueued=started + pending + cancelled + armed,
+            enqueued=self._told,
             started=started,
             completed=max(0, started - running),
             cancelled=cancelled,
