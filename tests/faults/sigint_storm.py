@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "stress"))
 
-from stormkit.kinds import KINDS  # noqa: E402  (the path comes first)
+from stormkit.kinds import KINDS
 
 DELAYS = (2e-6, 3e-4)
 PATIENCE = float(os.environ.get("KEYBOARD_INTERRUPT_LIMIT", "10"))

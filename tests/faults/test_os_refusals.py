@@ -38,7 +38,7 @@ def run_job(pool: Any) -> None:
 def test_tp8_einval_from_sched_setaffinity_loses_nothing_and_is_told_once(
     monkeypatch: pytest.MonkeyPatch, reports: Reports
 ) -> None:
-    """TP-8: a CPU that can't be bound to: its jobs run, one warning for the pool, the snapshot shows it, then it is back."""
+    """TP-8: a CPU that can't be bound to: its jobs run, one warning, the snapshot shows it, then it is back."""
     real = _osthread.set_affinity
 
     def refuse(cpus: Any, *rest: Any) -> None:
@@ -145,11 +145,7 @@ def test_tp10_a_process_without_privilege() -> None:
         threadpool9.get(0).put(20)  # lowering is always allowed
         print("fine")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=90
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=90)
     if done.returncode == 77:
         pytest.skip("this process keeps its privilege whoever it is")
     assert done.stdout == "fine\n", done.stdout + done.stderr
-
-

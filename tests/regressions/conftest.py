@@ -10,7 +10,7 @@ import pytest
 import threadpool9
 from threadpool9 import Job
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Storms in every interrupt context: nothing deadlocks, nothing is lost, nothing runs twice (TP-20, TP-25, TP-28, TK-1, WQ-3).
+"""Storms in every interrupt context: nothing deadlocks, nothing is lost, nothing runs twice (TP-25, TP-28, TK-1, WQ-3).
 
 Each storm is 20 000 events, each of which launches a unit of its own and often a shared one, while the main thread
 schedules, cancels and drains. See the package ``stormkit`` for how it is accounted.

@@ -60,6 +60,7 @@ class Signals(Context):
     old: Any = None
 
     def start(self, fire: Fire) -> None:
+        """As in the base class."""
         depth = [0]  # of handlers in handlers: all on the main thread
 
         def handler(number: int, frame: FrameType | None) -> None:
@@ -77,9 +78,11 @@ class Signals(Context):
         signal.setitimer(signal.ITIMER_REAL, self.interval, self.interval)
 
     def stop(self) -> None:
+        """As in the base class."""
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def close(self) -> None:
+        """As in the base class."""
         if self.old is not None:
             signal.signal(signal.SIGALRM, self.old)
 
@@ -97,7 +100,6 @@ class _Garbage(Context):
     def stop(self) -> None:
         gc.set_threshold(*self.old)
         gc.unfreeze()
-
 
     def collect(self) -> None:
         """Free-threaded builds collect only when garbage is a quarter of all that lives: ask for it there."""
@@ -127,6 +129,7 @@ class Finalizers(_Garbage):
             self.context.fire()
 
     def provoke(self) -> None:
+        """As in the base class."""
         for _ in range(4):
             self.Bomb(self)
         self.collect()
@@ -140,6 +143,7 @@ class WeakReferences(_Garbage):
         self.references: dict[int, Any] = {}
 
     def provoke(self) -> None:
+        """As in the base class."""
         for _ in range(4):
             reference = weakref.ref(_Mine(), self.gone)
             self.references[id(reference)] = reference
@@ -156,6 +160,7 @@ class GcCallbacks(_Garbage):
     """`gc.callbacks`, at the start and the end of every collection."""
 
     def start(self, fire: Fire) -> None:
+        """As in the base class."""
         super().start(fire)
         # A free-threaded collection stops the world: fewer of them, with more events each.
         self.calls = [self.called] * (1 if GIL else 20)
@@ -167,11 +172,13 @@ class GcCallbacks(_Garbage):
         self.fire()
 
     def stop(self) -> None:
+        """As in the base class."""
         for call in self.calls:
             gc.callbacks.remove(call)
         super().stop()
 
     def provoke(self) -> None:
+        """As in the base class."""
         for _ in range(4):
             _Mine()
         self.collect()
@@ -184,12 +191,14 @@ class Trace(Context):
     install = staticmethod(sys.settrace)
 
     def start(self, fire: Fire) -> None:
+        """As in the base class."""
         self.fire = fire
         self.active = True
         self.install_all(self.event)
         self.install(self.event)
 
     def stop(self) -> None:
+        """As in the base class."""
         self.install(None)
         self.install_all(None)  # type: ignore[arg-type]
         self.active = False
@@ -229,6 +238,7 @@ class Monitoring(Context):
     names = ("PY_START", "PY_RETURN", "LINE", "INSTRUCTION", "CALL", "C_RETURN", "RAISE", "JUMP", "BRANCH")
 
     def start(self, fire: Fire) -> None:
+        """As in the base class."""
         monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         monitoring.use_tool_id(self.tool, "storm")
         events = 0
@@ -246,6 +256,7 @@ class Monitoring(Context):
         monitoring.set_events(self.tool, events)
 
     def stop(self) -> None:
+        """As in the base class."""
         monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         monitoring.set_events(self.tool, 0)
         for name in self.names:
@@ -265,6 +276,7 @@ class Audit(Context):
     hooked = False
 
     def start(self, fire: Fire) -> None:
+        """As in the base class."""
         if not self.hooked:
             self.inside: dict[int, None] = {}  # threads that are in the hook
             sys.addaudithook(self.hook)
@@ -273,6 +285,7 @@ class Audit(Context):
         sys.settrace(self.trace)
 
     def stop(self) -> None:
+        """As in the base class."""
         sys.settrace(None)
         self.fire = None
 
@@ -296,6 +309,7 @@ class Audit(Context):
         return self.trace
 
     def provoke(self) -> None:
+        """As in the base class."""
         sys.audit("storm.provoked")
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import task9
 import threadpool9
-import workqueue9
 from task9 import DelayedTask, Task, TaskQueue
 from threadpool9 import Job, UsageError
 from workqueue9 import WQ_PERCPU, Full, Work, WorkPending, WorkQueue
@@ -118,11 +117,13 @@ class Jobs(Kind):
             job.done()
 
     def fresh(self) -> Any:
+        """As in the base class."""
         job = StormJob(self.run)
         job.fresh_fields(self.pools[next(self.numbers) % len(self.pools)])
         return job
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         if wait:
             with unit.interlock:
                 return unit.place.schedule(unit)
@@ -134,6 +135,7 @@ class Jobs(Kind):
             unit.interlock.release()
 
     def cancel_async(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         if wait:
             with unit.interlock:
                 return unit.place.cancel_async(unit)
@@ -145,13 +147,16 @@ class Jobs(Kind):
             unit.interlock.release()
 
     def cancel(self, unit: Any) -> bool:
+        """As in the base class."""
         with unit.interlock:
             return unit.place.cancel(unit, LIMIT)
 
     def idle(self, unit: Any) -> bool:
+        """As in the base class."""
         return unit._state() == "idle"
 
     def close(self) -> None:
+        """As in the base class."""
         self.unbound.put(LIMIT)
         self.percpu.put(LIMIT)
 
@@ -163,6 +168,7 @@ class Posts(Jobs):
     exact = False
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         return unit.place.post(unit)
 
 
@@ -183,27 +189,34 @@ class Tasks(Kind):
         ]
 
     def fresh(self) -> Any:
+        """As in the base class."""
         task = StormTask(self.body)
         task.fresh_fields(self.queues[next(self.numbers) % len(self.queues)])
         return task
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         return unit.place.schedule(unit)
 
     def cancel_async(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         return unit.cancel_async()
 
     def cancel(self, unit: Any) -> bool:
+        """As in the base class."""
         return unit.cancel(timeout=LIMIT)
 
     def drain(self) -> None:
+        """As in the base class."""
         for queue in self.queues:
             queue.drain(LIMIT)
 
     def idle(self, unit: Any) -> bool:
+        """As in the base class."""
         return not unit.pending and not unit.running
 
     def close(self) -> None:
+        """As in the base class."""
         for queue in self.queues:
             if hasattr(queue, "references"):
                 queue.put(LIMIT)
@@ -217,11 +230,13 @@ class Delayed(Tasks):
     delays = (0.0, 0.0001, 0.0003, 0.001)
 
     def fresh(self) -> Any:
+        """As in the base class."""
         task = StormDelayed(self.body)
         task.fresh_fields(self.queues[next(self.numbers) % len(self.queues)])
         return task
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         number = next(self.numbers)
         delay = self.delays[number // 3 % len(self.delays)]
         if number % 3:
@@ -249,11 +264,13 @@ class Works(Kind):
         self.drains = 0
 
     def fresh(self) -> Any:
+        """As in the base class."""
         work = StormWork()
         work.fresh_fields(self.queues[next(self.numbers) % len(self.queues)])
         return work
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         number = next(self.numbers)
         try:
             if number % 4:
@@ -269,9 +286,11 @@ class Works(Kind):
             raise
 
     def cancel(self, unit: Any) -> bool:
+        """As in the base class."""
         return unit.place.cancel(unit, LIMIT)
 
     def drain(self) -> None:
+        """As in the base class."""
         self.drains += 1
         for queue in self.queues:
             if self.drains % 4:
@@ -280,9 +299,11 @@ class Works(Kind):
                 queue.drain(LIMIT)
 
     def idle(self, unit: Any) -> bool:
+        """As in the base class."""
         return not unit.pending and not unit.running
 
     def close(self) -> None:
+        """As in the base class."""
         for queue in self.queues:
             queue.drain(LIMIT)
             stats = queue.stats()
@@ -305,21 +326,26 @@ class Executors(Kind):
         self.executor = ThreadPoolExecutor(2)
 
     def fresh(self) -> Any:
+        """As in the base class."""
         unit = _Plain()
         unit.fresh_fields(self.executor)
         return unit
 
     def launch(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
         unit.future = self.executor.submit(self.body, unit)
         return True
 
     def cancel(self, unit: Any) -> bool:
+        """As in the base class."""
         return unit.future.cancel() or not unit.runs
 
     def idle(self, unit: Any) -> bool:
+        """As in the base class."""
         return unit.future.done()
 
     def close(self) -> None:
+        """As in the base class."""
         self.executor.shutdown()
 
 
