@@ -19,6 +19,7 @@ demo: venv  ## hash a directory tree on pooled threads; DIR=... chooses which
 	  $(BIN)/python examples/treehash/treehash.py "$$dir"
 
 test: venv  ## run the tests, then again on every other Python found here
+	@$(BIN)/python tools/system_packages.py
 	@$(BIN)/python tools/test_everywhere.py $(ARGS)
 
 test-here: venv  ## run the tests in .venv only

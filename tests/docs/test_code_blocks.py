@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
-    [ROOT / "README.md", *ROOT.glob("layers/*/README.md"), *ROOT.glob("docs/*.rst"), *ROOT.glob("docs/man/*.rst")]
+    [
+        ROOT / "README.md",
+        *ROOT.glob("layers/*/README.md"),
+        *ROOT.glob("plugins/*/README.md"),
+        *ROOT.glob("docs/*.rst"),
+        *ROOT.glob("docs/man/*.rst"),
+        *ROOT.glob("docs/plugins/*.rst"),
+    ]
 )
 FENCE = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 DIRECTIVE = re.compile(r"^\.\. code(?:-block)?:: python\n((?:[ \t]+:.*\n)*)\n((?:(?:[ \t]+.*)?\n)+)", re.M)
