@@ -70,8 +70,21 @@ def at_every_line(attempt: Callable[[int], str | None]) -> int:
             break
     else:
         failures.append(f"no end after {MOST} lines")
+    # Locks that the main thread still held would not keep it out, but everybody else.
+    other = threading.Thread(target=use_from_elsewhere, daemon=True)
+    other.start()
+    other.join(LIMIT)
+    assert not other.is_alive(), "a lock was left taken"
     assert not failures, "\n".join(failures)
     return number - 1
+
+
+def use_from_elsewhere() -> None:
+    """Takes every lock of the layers once."""
+    threadpool9.get(121).put(LIMIT)
+    task9.get(121).put(LIMIT)
+    with WorkQueue("elsewhere", lambda work, arg: None, pri=121) as wq:
+        wq.cancel(Work(), LIMIT)
 
 
 def each(*names: str) -> pytest.MarkDecorator:

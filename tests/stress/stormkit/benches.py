@@ -5,6 +5,8 @@ Also what raises KeyboardInterrupt at the n-th line of the layers' code, and wha
 
 from __future__ import annotations
 
+import dis
+import linecache
 import os
 import sys
 import threading
@@ -26,6 +28,18 @@ LIMIT = float(os.environ.get("KEYBOARD_INTERRUPT_LIMIT", "10"))
 PRI = 40  # a pool of the benches' own
 
 
+def leaves_with(frame: FrameType) -> bool:
+    """Whether this line event is that of a ``with`` statement at its end, before ``__exit__``.
+
+    A trace function that raises there leaves the lock taken. No signal can: there is nothing between the end of the
+    block and the call of ``__exit__`` where the interpreter looks for one.
+    """
+    begins = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    if begins.startswith(("LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF")):  # the lock: this is where it is entered
+        return False
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with ")
+
+
 def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
     """Run `operation`, raising KeyboardInterrupt at line event `number` inside the layers; where, or None."""
     seen = 0
@@ -33,7 +47,7 @@ def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
 
     def line(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal seen, where
-        if event == "line":
+        if event == "line" and not leaves_with(frame):
             seen += 1
             if seen == number:
                 name = frame.f_code.co_filename.rpartition("/")[2]
