@@ -30,7 +30,7 @@ from stormkit.benches import (
     interrupted_at,
     poll,
 )
-from stormkit.watchdog import Hang, Watchdog
+from stormkit.watchdog import Hang, Watchdog, stacks
 
 import task9
 import threadpool9
@@ -74,7 +74,7 @@ def at_every_line(attempt: Callable[[int], str | None]) -> int:
     other = threading.Thread(target=use_from_elsewhere, daemon=True)
     other.start()
     other.join(LIMIT)
-    assert not other.is_alive(), "a lock was left taken"
+    assert not other.is_alive(), f"a lock was left taken:\n{stacks()}"
     assert not failures, "\n".join(failures)
     return number - 1
 
