@@ -1,0 +1,28 @@
+"""KeyboardInterrupt from real signals, which strike between any two bytecodes (TP-25 to TP-28, TK-1, TK-6, WQ-3)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROUNDS = 400
+
+
+@pytest.mark.parametrize("kind", ["job", "post", "task", "delayed", "work"])
+def test_a_storm_of_real_interrupts(kind: str) -> None:
+    """Struck some hundred times at random; after each the unit runs by itself or is idle, and is usable."""
+    seed = os.environ.get("SIGINT_SEED", "9")
+
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("sigint_storm.py")), kind, str(ROUNDS), seed],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == ROUNDS
