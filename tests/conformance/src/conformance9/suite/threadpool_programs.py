@@ -436,6 +436,8 @@ def exit_after_everybody(adapter: Any) -> None:
 
 def exit_interrupted(adapter: Any) -> None:
     """TP-32: a job that never ends, and Ctrl-C."""
+    # A shell that runs the suite in the background has had it ignored, for the children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     exit_policy(adapter, "drain")
 
 

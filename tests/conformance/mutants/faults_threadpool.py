@@ -1,0 +1,524 @@
+"""Faults of the bottom layer."""
+
+from catalogue import Layer
+
+fault = Layer("threadpool", "threadpool9")
+
+# --- pools and references
+
+fault(
+    "each get makes a pool", "TP-1", "Two gets of one priority give two pools.",
+    "_registry", "        pool = registry.unbound.get(pri)\n", "        pool = None\n",
+    "_registry", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+)  # fmt: skip
+fault(
+    "racing gets disagree", "TP-1", "Threads that race for the first get each keep the pool that they made.",
+    "_registry", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+)  # fmt: skip
+fault(
+    "get gives a pool that is gone", "TP-1", "The last put leaves the pool in the table.",
+    "_registry", "                    table.pop(holder.pri, None)\n                    for pool in pools:\n",
+    "                    for pool in pools:\n",
+)  # fmt: skip
+fault(
+    "priority 224 accepted", "TP-2", "The upper bound is taken to be a priority.",
+    "_priority", "if not PRI_NONE <= pri < PRI_COUNT:", "if not PRI_NONE <= pri <= PRI_COUNT:",
+)  # fmt: skip
+fault(
+    "priority -2 accepted", "TP-2", "One below PRI_NONE is taken to be a priority.",
+    "_priority", "if not PRI_NONE <= pri < PRI_COUNT:", "if not PRI_NONE - 1 <= pri < PRI_COUNT:",
+)  # fmt: skip
+fault(
+    "bool accepted as a priority", "TP-2", "True is taken for 1.",
+    "_priority", "if type(pri) is not int:", "if not isinstance(pri, int):",
+)  # fmt: skip
+fault(
+    "the error does not name the range", "TP-2", "Who gives a bad priority is not told which are good.",
+    "_priority", 'f"a priority is PRI_NONE ({PRI_NONE}) or an int from {PRI_USER} to {PRI_COUNT - 1}"', '"bad priority"',
+)  # fmt: skip
+fault(
+    "put does not wait", "TP-9", "The last put returns while jobs run.",
+    "_registry", "                self.close(pools, deadline)\n",
+    "                for pool in pools:\n                    pool._dismiss_idle()\n",
+)  # fmt: skip
+fault(
+    "put leaks a thread", "TP-9", "The last put waits for busy workers only, and lets idle ones be.",
+    "_registry", "                probe(pool)\n            pool._dismiss_idle()\n", "                probe(pool)\n",
+    "_pool", "return bool(self._jobs) or bool(self._workers)",
+    "return bool(self._jobs) or any(worker.job is not None for worker in list(self._workers))",
+)  # fmt: skip
+fault(
+    "put does not wait for workers", "TP-9", "The last put waits for the jobs, but not until their workers have left.",
+    "_pool", "return bool(self._jobs) or bool(self._workers)",
+    "return bool(self._jobs) or any(worker.job is not None for worker in list(self._workers))",
+)  # fmt: skip
+fault(
+    "put waits for the idle time", "TP-9", "A worker that becomes idle during the last put stays for the idle time.",
+    "_worker", "if (jobs or self.pool._closing) and self._unpublish():", "if jobs and self._unpublish():",
+)  # fmt: skip
+fault(
+    "last put from inside hangs", "TP-9", "The last put by one of the pool's own jobs waits for itself.",
+    "_registry", "                    _refuse_own_worker(pools)\n", "",
+)  # fmt: skip
+fault(
+    "one put too many accepted", "TP-9", "A put without a reference does nothing.",
+    "_registry", "                if holder.references == 0:\n                    raise UsageError(f\"one put() too many: nobody holds a reference to {holder!r}\")\n",
+    "                if holder.references == 0:\n                    return\n",
+)  # fmt: skip
+fault(
+    "put has no time limit", "TP-9", "The limit of the last put is forgotten.",
+    "_registry", "self.close(pools, deadline)", "self.close(pools, None)",
+)  # fmt: skip
+
+# --- threads
+
+fault(
+    "no look-again", "TP-3", "A worker that goes idle does not look whether a job came meanwhile.",
+    "_worker", "if (jobs or self.pool._closing) and self._unpublish():", "if self.pool._closing and self._unpublish():",
+)  # fmt: skip
+fault(
+    "look before publish", "TP-3", "schedule looks for an idle worker before the job is in the queue.",
+    "_pool", "            self._jobs.append(ticket)\n", "",
+    "_pool", "                    raise self._why_not(job)\n        except BaseException as error:\n",
+    "                    raise self._why_not(job)\n            self._jobs.append(ticket)\n        except BaseException as error:\n",
+)  # fmt: skip
+fault(
+    "a fresh pool has a worker", "TP-3", "Making a pool starts a thread.",
+    "_registry", "            probe(cpu, pri, pool)\n        return pool\n",
+    "            probe(cpu, pri, pool)\n        from ._job import Job\n\n"
+    "        pool.post(Job(lambda job: job._finish()))\n        return pool\n",
+)  # fmt: skip
+fault(
+    "idle workers are not reused", "TP-3", "Each job gets a new thread though an idle one is there.",
+    "_pool", "if not (self._idle and self._wake_one(job)):", "if True:",
+    "_starter", "elif pool._workers and pool._idle:", "elif False:",
+)  # fmt: skip
+fault(
+    "the starter is asked once only", "TP-3 TP-6", "The token of a request is never given back.",
+    "_starter", "            item._asked.append(None)\n", "            pass\n",
+)  # fmt: skip
+fault(
+    "lost wake-up on idle exit", "TP-4", "A worker leaves at the end of the idle time though it was claimed.",
+    "_worker", "                if self._unpublish():\n                    if (probe",
+    "                if self._unpublish() or True:\n                    if (probe",
+)  # fmt: skip
+fault(
+    "FIFO idle reuse", "TP-4", "The worker that has been idle longest is used first.",
+    "_pool", "            _seam.collect(self._idle.pop, taken)\n            woken = True",
+    "            _seam.collect(self._idle.popleft, taken)\n            woken = True",
+)  # fmt: skip
+fault(
+    "a longer idle time is ignored", "TP-4", "A wait under way ends after the old idle time.",
+    "_worker", "                if left > 0:\n", "                if False:\n",
+)  # fmt: skip
+fault(
+    "idle time read once", "TP-4", "A worker keeps to the idle time that it found first.",
+    "_worker", "            left = tunables.idle_ms / 1000\n",
+    "            left = self.__dict__.setdefault('idle', tunables.idle_ms / 1000)\n",
+)  # fmt: skip
+fault(
+    "idle workers never leave", "TP-4 TP-5", "The end of the idle time is the beginning of the next.",
+    "_worker", "                if self._unpublish():\n                    if (probe",
+    "                if False:\n                    if (probe",
+)  # fmt: skip
+fault(
+    "idle time of zero accepted", "TP-4", "The lower bound is 0 instead of 1 ms.",
+    "_tunables", '"idle_ms": (30000.0, number(1))', '"idle_ms": (30000.0, number(0))',
+)  # fmt: skip
+fault(
+    "the dispatcher stays", "TP-5", "The helper thread does not go with the last worker.",
+    "_starter", "            if not (whens or self.workers) and self.requests.empty():\n                return\n", "",
+)  # fmt: skip
+fault(
+    "a cap of 64 threads", "TP-6", "The 65th blocked job keeps the next one from running.",
+    "_starter", "elif pool._workers and pool._idle:", "elif len(pool._workers) >= 64:",
+)  # fmt: skip
+fault(
+    "one worker a pool", "TP-6", "A job behind a blocked one waits for it.",
+    "_starter", "elif pool._workers and pool._idle:", "elif pool._workers:",
+)  # fmt: skip
+fault(
+    "retire_idle sends away but does not count", "TP-14", "It says 0.",
+    "_registry", "sent += [(pool, worker) for worker in pool._dismiss_idle()]", "pool._dismiss_idle()",
+)  # fmt: skip
+fault(
+    "retire_idle does nothing", "TP-14", "It says how many are idle, and leaves them.",
+    "_registry", "        sent += [(pool, worker) for worker in pool._dismiss_idle()]\n    left = 0\n",
+    "        sent += pool._idle\n    return len(sent)\n    left = 0\n",
+)  # fmt: skip
+
+# --- CPUs and the OS
+
+fault(
+    "affinity set after the first job", "TP-7", "A worker binds itself when it has been idle once.",
+    "_worker", "        _osthread.clean_signal_mask()\n        self._rebind()\n", "        _osthread.clean_signal_mask()\n",
+)  # fmt: skip
+fault(
+    "affinity set after the first bytecode", "TP-7", "A worker binds itself beside its first job.",
+    "_worker", "        _osthread.clean_signal_mask()\n        self._rebind()\n",
+    "        _osthread.clean_signal_mask()\n        import threading\n\n"
+    "        threading.Timer(0.001, self.bind_from_outside if pool.cpu is not None else int).start()\n",
+)  # fmt: skip
+fault(
+    "ref is always the first CPU", "TP-7", "The pool of the lowest CPU instead of the caller's.",
+    "_registry", "        cpu = _topology.current_cpu()\n        pool = self._pools.get(cpu)\n",
+    "        cpu = self.cpus[0]\n        pool = self._pools.get(cpu)\n",
+)  # fmt: skip
+fault(
+    "any CPU accepted", "TP-8", "ref_remote of a CPU that does not exist gives some pool.",
+    "_registry", "            if cpu not in _topology.refresh():\n                usable", "            if False:\n                usable",
+)  # fmt: skip
+fault(
+    "a pool for every CPU of the machine", "TP-8", "CPUs that the process may not use have pools too.",
+    "_registry", "for cpu in _topology.allowed_cpus()}", "for cpu in range(__import__('os').cpu_count())}",
+)  # fmt: skip
+fault(
+    "a lost CPU is never bound again", "TP-8", "Workers whose CPU came back stay unbound.",
+    "_worker", "            if bound_to is not None and not self._bound_still():\n                self._rebind()\n", "",
+    "_starter", "if worker.pool._unbound and not worker.bound and", "if False and",
+    "_worker", "            if self._fingerprint() != self._clean:\n", "            if bound_to is None and self._fingerprint() != self._clean:\n",
+)  # fmt: skip
+fault(
+    "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",
+    "_worker", "            pool._note_unbound(error)\n", "",
+)  # fmt: skip
+fault(
+    "priorities do not reach the OS", "TP-10", "Every worker runs as the process does.",
+    "_worker", "refused = apply_priority(pool.wanted)", "refused = None",
+)  # fmt: skip
+fault(
+    "strict mode ignored", "TP-10", "get never refuses a priority.",
+    "_registry", "if tunables.strict_priorities and (", "if False and (",
+)  # fmt: skip
+fault(
+    "a refusal is told by each worker", "TP-10", "Not once for the pool.",
+    "_pool", "        if self._refused is None:\n", "        if True:\n",
+)  # fmt: skip
+fault(
+    "name not set", "TP-11", "Threads have the process's name.",
+    "_worker", "        _osthread.set_name(self.name)\n", "",
+)  # fmt: skip
+fault(
+    "the job's name is not shown", "TP-11", "The tunable has no effect.",
+    "_worker", "            _osthread.set_name(job.name)\n", "            pass\n",
+)  # fmt: skip
+fault(
+    "the job's name stays", "TP-11 TP-13", "An idle thread keeps the name of its last job.",
+    "_osthread", "return affinity(0), scheduler(0), priority(0, 0), buffer.raw", "return affinity(0), scheduler(0), priority(0, 0)",
+)  # fmt: skip
+fault(
+    "start failure loses the job", "TP-12", "When the OS refuses a thread, the queue is emptied.",
+    "_starter", "            pool._start_failures += 1\n", "            pool._start_failures += 1\n            pool._jobs.clear()\n",
+)  # fmt: skip
+fault(
+    "a refused thread is not tried again", "TP-12", "The job waits for the next request.",
+    "_starter", "look.when = _seam.monotonic() + look.back_off\n            return False",
+    "look.when = _seam.monotonic() + 1e5\n            return False",
+)  # fmt: skip
+fault(
+    "StartError leaves the job busy", "TP-12", "The job that could not be scheduled can't be scheduled again.",
+    "_pool", "            probe(self, job)\n        job._ticket = None\n        job._free.append(None)\n        return True\n\n    def _why_not",
+    "            probe(self, job)\n        return True\n\n    def _why_not",
+)  # fmt: skip
+fault(
+    "no StartError", "TP-12", "schedule says True though there is nobody who could run the job.",
+    "_pool", "                    raise self._why_not(job)\n", "                    pass\n",
+)  # fmt: skip
+fault(
+    "nice inherited", "TP-13", "A worker keeps the nice value of who had it started.",
+    "_osthread", 'nice = BASE_NICE if wanted.policy == "inherit" else wanted.nice',
+    'nice = os.getpriority(os.PRIO_PROCESS, _native_id()) if wanted.policy == "inherit" else wanted.nice',
+)  # fmt: skip
+fault(
+    "signal mask inherited", "TP-13", "A worker keeps the signal mask of who had it started.",
+    "_osthread", "        _signal.pthread_sigmask(_signal.SIG_SETMASK, _BASE_MASK)\n", "        pass\n",
+)  # fmt: skip
+fault(
+    "CPU set inherited", "TP-13", "An unbound worker keeps the CPU set of who had it started.",
+    "_worker", "            if _osthread.LINUX and _osthread.get_affinity(0) != allowed:\n", "            if False:\n",
+    "_starter", "            _osthread.set_affinity(refresh_unwitnessed())\n", "            refresh_unwitnessed()\n",
+)  # fmt: skip
+fault(
+    "what a job left stays", "TP-13", "A worker does not look at its thread when it goes idle.",
+    "_worker", "            if self._fingerprint() != self._clean:\n", "            if False:\n",
+)  # fmt: skip
+
+# --- jobs
+
+fault(
+    "schedule without the interlock", "TP-20", "Nobody checks that it is held.",
+    "_pool", '            job.check_held("schedule()")\n        return self._enqueue(job)\n', "            pass\n        return self._enqueue(job)\n",
+)  # fmt: skip
+fault(
+    "a schedule while running is another run", "TP-21", "schedule of a running job does what post does.",
+    "_pool", '            job.check_held("schedule()")\n        return self._enqueue(job)\n',
+    '            job.check_held("schedule()")\n        return self.post(job)\n',
+)  # fmt: skip
+fault(
+    "a run beside the run", "TP-21", "schedule of a running job starts it on another worker at once.",
+    "_pool", "            probe(self, job)\n        return False\n\n    def _wake_one",
+    "            probe(self, job)\n        if job._ticket == []:\n            self._jobs.append([job])\n            self._ask(job)\n"
+    "        return False\n\n    def _wake_one",
+)  # fmt: skip
+fault(
+    "a queued job is queued twice", "TP-21", "A second schedule of a waiting job is a second place in the queue.",
+    "_pool", "            probe(self, job)\n        return False\n\n    def _wake_one",
+    "            probe(self, job)\n        if job._ticket:\n            self._jobs.append([job])\n            self._ask(job)\n"
+    "        return False\n\n    def _wake_one",
+)  # fmt: skip
+fault(
+    "a coalesced schedule says True", "TP-21", "schedule says True though it did nothing.",
+    "_pool", "            probe(self, job)\n        return False\n\n    def _wake_one",
+    "            probe(self, job)\n        return True\n\n    def _wake_one",
+)  # fmt: skip
+fault(
+    "done does not look at the interlock", "TP-23", "done() without it is accepted.",
+    "_job", '            self.check_held("done()")\n', "            pass\n",
+)  # fmt: skip
+fault(
+    "anybody may call done", "TP-23", "done() by another thread than the job's is accepted.",
+    "_job", "        if self._runner != get_ident():\n", "        if not self._runner:\n",
+)  # fmt: skip
+fault(
+    "done twice accepted", "TP-23", "The second done() of a run makes a second token.",
+    "_job", "        if self._runner != get_ident():\n", "        if self._runner and self._runner != get_ident():\n",
+)  # fmt: skip
+fault(
+    "free at the function's end only", "TP-23", "After done() the job can't be scheduled until the function has returned.",
+    "_job", "        self._ticket = None\n        self._free.append(None)\n        # Publish",
+    "        self._ticket = None\n        if self._late is not None:\n            self._late.append(self)\n            return\n        self._free.append(None)\n        # Publish",
+    "_job", '    plumbing = False\n', "    plumbing = False\n    _late = None\n",
+    "_worker", "            if watch.plain:\n                job._fn(job)\n",
+    "            if watch.plain:\n                job._late = []\n                try:\n                    job._fn(job)\n"
+    "                finally:\n                    late, job._late = job._late, None\n                    late and job._finish()\n",
+)  # fmt: skip
+fault(
+    "a worker keeps its last job", "TP-23", "An idle worker refers to the job that it ran.",
+    "_worker", "            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive\n        self.job = None\n",
+    "            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive\n",
+)  # fmt: skip
+fault(
+    "exception kills the worker", "TP-24", "The thread ends with the exception.",
+    "_worker", "            _hooks.report_error(error, origin=job)\n            error",
+    "            _hooks.report_error(error, origin=job)\n            raise SystemExit\n            error",
+)  # fmt: skip
+fault(
+    "SystemExit leaves the job running", "TP-24", "Only ordinary exceptions count as an end.",
+    "_worker", "        except BaseException as error:\n            self.errors += 1\n", "        except Exception as error:\n            self.errors += 1\n",
+)  # fmt: skip
+fault(
+    "a forgotten done is never made up for", "TP-24", "A job that returns without done() counts as running for ever.",
+    "_worker", "            if job._ticket is ticket:\n                job._finish()\n", "",
+)  # fmt: skip
+fault(
+    "a forgotten done is not told", "TP-24", "A job that returns without done() is finished silently.",
+    "_worker", "            if job._ticket is ticket:\n                raise UsageError(UNDONE.format(job))\n        except BaseException as error:\n            self.errors += 1\n",
+    "            if job._ticket is ticket:\n                job._finish()\n        except BaseException as error:\n            self.errors += 1\n",
+)  # fmt: skip
+fault(
+    "exceptions are swallowed", "TP-30", "No hook hears of what a job raised.",
+    "_worker", "            _hooks.report_error(error, origin=job)\n", "",
+)  # fmt: skip
+
+# --- cancelling
+
+fault(
+    "run twice on a cancel race", "TP-25", "cancel_async frees the job without claiming it from the worker.",
+    "_pool", "            _seam.collect(ticket.pop, taken)\n            self._drop(ticket)\n            # Told",
+    "            taken.append(ticket[0])\n            self._drop(ticket)\n            # Told",
+)  # fmt: skip
+fault(
+    "cancel_async forgets the queue", "TP-25", "What was withdrawn stays in the queue and runs.",
+    "_pool", "            _seam.collect(ticket.pop, taken)\n            self._drop(ticket)\n            # Told",
+    "            taken.append(ticket[0])\n            # Told",
+)  # fmt: skip
+fault(
+    "cancel_async says False for a withdrawn job", "TP-25", "The job never runs, but who asks is told otherwise.",
+    "_pool", "        self._cancelled.bump()\n        return True\n", "        self._cancelled.bump()\n        return False\n",
+)  # fmt: skip
+fault(
+    "cancel_async says False for an idle job", "TP-25", "As if it were running.",
+    "_pool", '        job.check_held("cancel_async()")\n        if job._free:\n            return True\n',
+    '        job.check_held("cancel_async()")\n        if job._free:\n            return False\n',
+)  # fmt: skip
+fault(
+    "cancel_async says True for a running job", "TP-25", "It believes that it can stop a run.",
+    "_pool", "return job._ticket is not ticket  # entered; unless it is over by now", "return True",
+)  # fmt: skip
+fault(
+    "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
+    "_pool", "        if ticket is not None:\n            interlock_released(job._interlock, wait)\n", "",
+)  # fmt: skip
+fault(
+    "cancel waits for the function", "TP-26", "cancel waits until the worker has returned from the function, not for done().",
+    "_pool", "            return job._ticket is ticket and not job._free\n",
+    "            return any(worker.job is job for worker in list(self._workers))\n",
+)  # fmt: skip
+fault(
+    "interlock not released while waiting", "TP-26", "The job can't take it to call done().",
+    "_pool", "            interlock_released(job._interlock, wait)\n", "            wait()\n",
+)  # fmt: skip
+fault(
+    "interlock released when it need not be", "TP-26", "cancel gives it up though it does not wait.",
+    "_pool", "        if self.cancel_async(job):\n            return True\n        if job._runner",
+    "        if self.cancel_async(job):\n            interlock_released(job._interlock, _seam.get_ident)\n            return True\n        if job._runner",
+)  # fmt: skip
+fault(
+    "interlock released one level", "TP-26", "An interlock that is held twice is still held while cancel waits.",
+    "_job", 'release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)', "release = restore = None",
+)  # fmt: skip
+fault(
+    "an interrupted cancel leaves without the interlock", "TP-26", "An exception during the wait leaves it released.",
+    "_job", "        while saved and not restored:\n", "        while False:\n",
+)  # fmt: skip
+fault(
+    "cancel has no time limit", "TP-26", "It waits as long as it takes.",
+    "_pool", "        deadline = _seam.deadline_after(timeout)\n        if self.cancel_async", "        deadline = None\n        if self.cancel_async",
+)  # fmt: skip
+fault(
+    "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
+    "_job", "            self._done_waiters.wake_all()\n", "            pass\n",
+)  # fmt: skip
+fault(
+    "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
+    "_job", "            self._done_waiters.wake_all()\n", "            self._done_waiters.wake_one()\n",
+)  # fmt: skip
+fault(
+    "cancel from another pool accepted", "TP-27", "A job can be cancelled on any pool.",
+    "_pool", "        if job._pool is not self:\n            raise UsageError(f\"{job!r} was scheduled", "        if False:\n            raise UsageError(f\"{job!r} was scheduled",
+)  # fmt: skip
+fault(
+    "self-cancel hangs", "TP-27", "A job that cancels itself waits for its own end.",
+    "_pool", "        if job._runner == _seam.get_ident():\n", "        if False:\n",
+)  # fmt: skip
+fault(
+    "destroy of a running one accepted", "TP-27", "destroy does not look whether the job is idle.",
+    "_job", "            del self._free[0]; self._fn = _dead", "            del self._free[:]; self._fn = _dead",
+)  # fmt: skip
+fault(
+    "a destroyed job is silently not scheduled", "TP-27", "schedule says False instead of an error.",
+    "_pool", "        job._refuse_dead()\n        if (probe := probes.schedule__job__running)", "        if (probe := probes.schedule__job__running)",
+)  # fmt: skip
+fault(
+    "a post to a running job is lost", "TP-28", "It has no effect.",
+    "_pool", "                again.append(self)\n", "",
+)  # fmt: skip
+fault(
+    "a post that meets done is lost", "TP-28", "post does not look again whether the run is over.",
+    "_pool", "                if not job._free:\n                    return False\n                try:\n", "                if True:\n                    return False\n                try:\n",
+)  # fmt: skip
+fault(
+    "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
+    "_job", "        self._free.append(None)\n        # Publish", "        # Publish",
+    "_job", "        if self._done_waiters.locks:\n            self._done_waiters", "        self._free.append(None)\n        if self._done_waiters.locks:\n            self._done_waiters",
+)  # fmt: skip
+fault(
+    "post takes the interlock", "TP-28", "It waits for whoever holds it.",
+    "_pool", "        if self._enqueue(job):\n            return True\n        if job._ticket:\n",
+    "        with job._interlock:\n            said = self._enqueue(job)\n        if said:\n            return True\n        if job._ticket:\n",
+)  # fmt: skip
+fault(
+    "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",
+    "_pool", "        job._again.clear()\n", "",
+)  # fmt: skip
+fault(
+    "last in, first out", "TP-29", "The newest waiting job starts first.",
+    "_pool", "            self._jobs.append(ticket)\n", "            self._jobs.appendleft(ticket)\n",
+)  # fmt: skip
+fault(
+    "order broken by direct hand-off", "TP-29", "A job that finds an idle worker goes before those that wait.",
+    "_pool", "            self._jobs.append(ticket)\n", "            (self._jobs.appendleft if self._idle else self._jobs.append)(ticket)\n",
+)  # fmt: skip
+
+# --- the process
+
+fault(
+    "fork child replays", "TP-31", "The child runs what was queued in the parent.",
+    "_lifecycle", "        pool._jobs.clear()\n", "",
+    "_lifecycle", "        stranded += [job for ticket in pool._jobs for job in ticket]\n", "",
+)  # fmt: skip
+fault(
+    "fork child believes in the parent's workers", "TP-31", "It hands a job to an idle worker that is not there.",
+    "_lifecycle", "        pool._idle.clear()\n", "",
+)  # fmt: skip
+fault(
+    "fork child's jobs stay scheduled", "TP-31", "They can't be scheduled there.",
+    "_lifecycle", "            job.forget_threads()\n", "            pass\n",
+)  # fmt: skip
+fault(
+    "fork child without a starter", "TP-31", "It believes that the parent's helper thread lives.",
+    "_lifecycle", "    starter = registry.starter = Starter()\n", "    starter = registry.starter\n",
+)  # fmt: skip
+fault(
+    "exit drops queued", "TP-32", "What is scheduled at exit does not run.",
+    "_lifecycle", "        _wait_for_work(tunables.exit_policy)\n", "",
+)  # fmt: skip
+fault(
+    "exit waits for idle workers", "TP-32", "The process ends when the last of them idles out.",
+    "_lifecycle", "        if pool._jobs or any(worker.ident != me and worker not in idle for", "        if pool._jobs or any(worker.ident != me for",
+)  # fmt: skip
+fault(
+    "exit waits for the first jobs only", "TP-32", "What running jobs schedule at exit is refused.",
+    "_lifecycle", "    if policy == \"abandon\":\n        return\n    starter = registry.starter\n",
+    "    if policy == \"abandon\":\n        return\n    starter = registry.starter\n    starter.finalizing = True\n    for pool in _pools():\n        pool._closed = True\n",
+)  # fmt: skip
+fault(
+    "exit policy cancel ignored", "TP-32", "It drains.",
+    "_lifecycle", '        if policy == "cancel":  # each', "        if False:  # each",
+)  # fmt: skip
+fault(
+    "exit policy abandon ignored", "TP-32", "It drains.",
+    "_lifecycle", '    if policy == "abandon":\n        return\n', "",
+)  # fmt: skip
+fault(
+    "exit has no time limit", "TP-32", "The policy's seconds are ignored.",
+    "_lifecycle", "deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None", "deadline = None",
+)  # fmt: skip
+fault(
+    "a schedule in the last moments is swallowed", "TP-32", "It says True, and nothing comes of it.",
+    "_pool", "                    raise self._why_not(job)\n",
+    "                    if not self._starter.finalizing:\n                        raise self._why_not(job)\n",
+)  # fmt: skip
+
+# --- looking
+
+fault(
+    "completed counts what is in flight", "TP-34", "started - completed is always 0.",
+    "_pool", "max(0, started - in_flight)", "started",
+)  # fmt: skip
+fault(
+    "cancels are not counted", "TP-34", "The counter stays 0.",
+    "_pool", "        self._cancelled.bump()\n", "",
+)  # fmt: skip
+fault(
+    "errors are not counted", "TP-34", "The counter stays 0.",
+    "_worker", "            self.errors += 1\n", "",
+)  # fmt: skip
+fault(
+    "workers look idle", "TP-34", "The snapshot shows no running worker.",
+    "_snapshot", 'state="idle" if job is None else "running"', 'state="idle"',
+)  # fmt: skip
+fault(
+    "queued jobs are not shown", "TP-34", "The snapshot shows no job that waits.",
+    "_snapshot", "queued=_queued(pool)", "queued=()",
+)  # fmt: skip
+fault(
+    "counters die with the pool", "TP-34", "What a pool had counted is gone with it.",
+    "_registry", "                self.totals = [a + b for a, b in zip(self.totals, pool.counts(), strict=True)]\n", "",
+)  # fmt: skip
+fault(
+    "the watchdog barks all the time", "TP-35", "A long run is reported again and again.",
+    "_watchdog", "if not reported and now - first >= sight.limit:", "if now - first >= sight.limit:",
+)  # fmt: skip
+fault(
+    "the watchdog has seen no stack", "TP-35", "The report does not say where the job is.",
+    "_watchdog", '"".join(traceback.format_stack(frame)) if frame is not None else', '"" if frame is not None else',
+)  # fmt: skip
+fault(
+    "the watchdog sleeps", "TP-35", "Nothing is reported.",
+    "_watchdog", "                    self._report(sight, now - first)\n", "",
+)  # fmt: skip
+fault(
+    "the watchdog barks at the thread's age", "TP-35", "Short runs, one after the other, are taken for one long one.",
+    "_watchdog", "                if run != sight.run:\n", "                if False:\n",
+)  # fmt: skip
