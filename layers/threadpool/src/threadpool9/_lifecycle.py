@@ -157,8 +157,9 @@ class _Fork:
 
 
 def _before_fork() -> None:
-    parked = sum(len(pool._idle) for pool in list(registry.pools))
-    _Fork.others = _seam.active_count() - parked > 1
+    # Parked workers have nothing in hand, and the starter never has a job.
+    ours = sum(len(pool._idle) for pool in list(registry.pools)) + bool(registry.starter.tid)
+    _Fork.others = len(_seam.current_frames()) - ours > 1
 
 
 def strays(kind: type[T]) -> list[T]:

@@ -29,7 +29,7 @@ from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from threading import RLock, active_count, current_thread
+from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -46,7 +46,6 @@ __all__ = [
     "Tally",
     "Thread",
     "Waiters",
-    "active_count",
     "collect",
     "current_thread",
     "deque",
