@@ -35,7 +35,7 @@ def found(*patterns: str) -> list[Path]:
 
 
 #: Stage, its requirement list, its distributions. Each stage needs those before it.
-STAGES = (
+STAGES: tuple[tuple[str, str, list[Path]], ...] = (
     ("demo", "requirements-demo.txt", found("layers/*")),
     ("test", "requirements-test.txt", found("plugins/*", "tests/conformance")),
     ("dev", "requirements-dev.txt", []),
