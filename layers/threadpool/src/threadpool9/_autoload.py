@@ -54,7 +54,7 @@ def autoload() -> None:
     if _state.done:
         return
     with _state.lock:
-        # Again, under the lock: who held it may have loaded; or we are that one, and a plugin uses a pool at its import.
+        # Again: who held the lock may have loaded; or we hold it, and a plugin uses a pool when it is imported.
         if bool(_state.done) or _state.loading:
             return
         _state.loading = True
