@@ -14,6 +14,7 @@ from typing import Any
 
 from threadpool9 import _seam
 
+from ._errors import QueueClosed
 from ._lane import Lane
 from ._queue import TaskQueue, system_queue
 from ._task import Task
@@ -298,6 +299,6 @@ class PeriodicTask(DelayedTask):
             except BaseException as error:
                 if held:
                     self._free.append(None)
-                if not isinstance(error, IndexError):
+                if not isinstance(error, (IndexError, QueueClosed)):  # closed meanwhile: this run was the last
                     raise
         self._periodic(self)

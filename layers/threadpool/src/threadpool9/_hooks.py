@@ -91,6 +91,8 @@ def register(plugin: object, name: str | None = None) -> str | None:
                 except BaseException:
                     _manager.unregister(plugin)
                     raise
+        except PluginError:
+            raise
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(f"plugin {called!r} was not registered: {_first_line(error)}") from error
         _recompile()
