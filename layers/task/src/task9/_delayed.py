@@ -23,6 +23,8 @@ from ._watch import probes
 
 __all__ = ["DelayedTask", "PeriodicTask"]
 
+_ROUNDS = 1000  # how often a reschedule looks for a task that another thread has in hand
+
 
 def check_seconds(what: str, value: float) -> float:
     """`value` if it is a delay; TypeError or ValueError naming `what`."""
@@ -101,6 +103,7 @@ class DelayedTask(Task):
         check_seconds("jitter", jitter)
         held: list[object] = []
         pending = True
+        patience = _ROUNDS
         try:
             while not held:
                 try:
@@ -117,10 +120,12 @@ class DelayedTask(Task):
                     # interrupted: what happens at the same time may be taken to happen after us.
                     return True
                 me = _seam.get_ident()
-                if timer.moving is self or any(e.ident == me or e.current is self for e in self._executors()):
+                patience -= 1
+                if not patience or timer.moving is self or self._in_hand(me):
                     # Fired already; or we interrupt the very executor that has it in hand, and can't wait for it: the
                     # run that begins after this call is the one that was asked for. Or it runs, and somebody who
-                    # cancels it has the token and waits for the end: what happens at the same time may come after.
+                    # cancels it has the token and waits for the end: what happens at the same time may come after. Or
+                    # another thread has it in hand and does not go on for long: we may be what keeps it from that.
                     return True
             queue = queue or (self._queue if pending else None) or system_queue()
             if queue._closed:
@@ -135,6 +140,10 @@ class DelayedTask(Task):
                 self._free.append(None)
             raise
         return pending
+
+    def _in_hand(self, me: int) -> bool:
+        """True if it runs, or if thread `me` is an executor that may have it in hand."""
+        return any(executor.ident == me or executor.current is self for executor in self._executors())
 
     def _enter(self, lane: Lane, queue: TaskQueue, due: float, held: list[object]) -> None:
         """Into the timer; the token is in the caller's hand, and still is if this raises."""

@@ -9,7 +9,7 @@ executor for each CPU, on that CPU's pool. A task walks like this:
 
     schedule   take the task's token; append to items; if an executor is idle, claim it and post its job.
                A burst posts once: on the edge from empty to not empty.
-    execute    current = TAKING; popleft; current = task; give the token back; call; current = None
+    execute    current = TAKING; popleft; current = task; give the token back; call; current = TAKING ...; None
     idle       publish itself in idle; *look again* at items; done()
 
 Who has popped an item (an executor by popleft, a canceller by remove) owns it and its token with it: the

@@ -112,6 +112,8 @@ class Worker:
             # Look again: what was scheduled before the line above saw no idle worker.
             if (jobs or self.pool._closing) and self._unpublish():
                 if self.pool._closing and not jobs:
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
                     return
                 continue
             left = tunables.idle_ms / 1000

@@ -285,7 +285,8 @@ class WorkQueue:
 
     def _check_open(self) -> None:
         if self._state in ("ending", "destroyed"):
-            raise UsageError(f"queue {self.name!r} is destroyed")
+            being = "being " if self._state == "ending" else ""
+            raise UsageError(f"queue {self.name!r} is {being}destroyed")
         if self._state == "draining" and not self._group.is_own_thread():
             raise UsageError(f"queue {self.name!r} is draining and takes works from its own function only")
 
