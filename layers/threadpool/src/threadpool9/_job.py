@@ -150,12 +150,12 @@ class Job:
         self._ticket = None
         self._free.append(None)
         # Publish, then look: a post that found us running has either been seen here, or sees the token.
-        if self._again:
-            self._post_again()
+        self.look_for_posts()
         if self._done_waiters.locks:
             self._done_waiters.wake_all()
 
-    def _post_again(self) -> None:
+    def look_for_posts(self) -> None:
+        """After the token was given back: do what was posted while we had it, taken for a run. Any context."""
         pool = None
         while self._again:
             try:

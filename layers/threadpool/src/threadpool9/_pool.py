@@ -219,6 +219,7 @@ class Pool:
             probe(self, job)
         job._ticket = None
         job._free.append(None)
+        job.look_for_posts()
         return True
 
     def _why_not(self, job: Job) -> Error:
@@ -273,6 +274,7 @@ class Pool:
             raise
         finally:
             job._cancels.pop(id(taken), None)
+        job.look_for_posts()
         self._cancelled.bump()
         return True
 

@@ -318,6 +318,10 @@ class Flock(Generic[T]):
         key = id(thing)
         self._refs[key] = weakref.ref(thing, lambda ref: self._refs.pop(key, None))
 
+    def clear(self) -> None:
+        """Know none any more."""
+        self._refs.clear()
+
     def all(self) -> list[T]:
         """Those that live. The table is read in one call into C: others may come and go beside us."""
         return [thing for thing in [ref() for ref in list(self._refs.values())] if thing is not None]

@@ -21,7 +21,7 @@ def number(low: float, *, integer: bool = False) -> Callable[[object], float]:
     def check(value: object) -> float:
         if isinstance(value, str):
             value = float(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not (-1e12 < value < 1e12):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not (-1e12 <= value <= 1e12):
             raise ValueError
         if value < low or (integer and value != int(value)):
             raise ValueError
