@@ -22,6 +22,7 @@ def close_at_the_end(queue: Any) -> None:
 def task_schedule_schedule(w: World) -> Callable[[], None]:
     """Two threads schedule one task: a run begins after each schedule, and as many runs as were said to be new."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     inside = w.cell(0, "inside")
     seen: list[int] = []
@@ -53,6 +54,7 @@ def task_schedule_schedule(w: World) -> Callable[[], None]:
 def lane_idle_against_schedule(w: World) -> Callable[[], None]:
     """Two tasks of one queue, scheduled while the executor goes idle: both run, in one order, one at a time."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     inside = w.cell(0, "inside")
     runs: list[str] = []
 
@@ -93,6 +95,7 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
 def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     """A task that schedules itself again, against cancel: nothing runs after the cancel has returned."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     runs = w.cell(0, "runs")
 
     def run(task: Any) -> None:
@@ -129,6 +132,7 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
 def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     """cancel_async beside a schedule and the executor: True leaves nothing, each new schedule is run or withdrawn."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     runs: list[int] = []
     said: list[bool] = []
     new: list[bool] = []
@@ -159,6 +163,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 def drain_self_reschedule(w: World) -> Callable[[], None]:
     """drain beside a task that schedules itself: what was scheduled before has run, and drain returns."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     turns = w.cell(0, "turns")
     done = w.cell(0, "done")
 
@@ -197,6 +202,7 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
 def never_beside_itself(w: World) -> Callable[[], None]:
     """A task that runs on one CPU is scheduled on another: it runs again, but not beside itself."""
     queue = w.task9.TaskQueue("q", percpu=True)
+    w.staff(*(lane.pool for lane in queue._group.lanes))
     inside = w.cell(0, "inside")
     runs: list[int] = []
 
@@ -234,6 +240,7 @@ def never_beside_itself(w: World) -> Callable[[], None]:
 def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     """Expiry against cancel_async: exactly one of run and withdrawn."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
     runs: list[int] = []
     withdrawn: list[bool] = []
     task = w.task9.DelayedTask(lambda task: runs.append(1))
@@ -266,6 +273,7 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
 def delayed_reschedule(w: World) -> Callable[[], None]:
     """Two reschedules beside expiry: never early, at least one run, and one more only if it had fired before."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
     clock = w.task9._timer._seam.monotonic
     start = clock()
     runs: list[float] = []
@@ -296,6 +304,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     """A second timer, due before the first, is armed while the timer's job goes to sleep: both fire in time."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
     clock = w.task9._timer._seam.monotonic
     start = clock()
     fired: list[tuple[str, float]] = []
@@ -328,6 +337,7 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
 def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     """A handler schedules the same task and another one at any step of a schedule, on the same thread."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     runs: list[int] = []
@@ -370,6 +380,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 def done_done_on_two_executors(w: World) -> Callable[[], None]:
     """Two executors, a task that calls done() and is scheduled again before it returns; a canceller waits for it."""
     queue = w.task9.TaskQueue("q", concurrency=2)
+    w.staff(queue._pool, queue._pool)
     inside = w.cell(0, "inside")
     runs = w.cell(0, "runs")
     gate = w.lock()
@@ -413,6 +424,7 @@ def done_done_on_two_executors(w: World) -> Callable[[], None]:
 def close_against_schedule(w: World) -> Callable[[], None]:
     """close beside a schedule: refused, or run before close has returned."""
     queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())  # one more reference: no worker has to leave
     runs = w.cell(0, "runs")
     task = w.task9.Task(lambda task: runs.add())
     refused: list[int] = []
@@ -453,6 +465,7 @@ def close_against_schedule(w: World) -> Callable[[], None]:
 def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
@@ -499,6 +512,7 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
 def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))

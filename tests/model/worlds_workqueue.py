@@ -30,6 +30,7 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
         finished.add()
 
     wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
     work = w.workqueue9.Work()
     wq.enqueue(work)
 
@@ -64,6 +65,7 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
     """Freeze and thaw beside enqueues and the executor: nothing is left behind, and the order is kept."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    w.staff(wq._lanes._pool)
     one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
 
     def enqueue() -> None:
@@ -102,6 +104,7 @@ def flush_enqueue(w: World) -> Callable[[], None]:
         cell.add()
 
     wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
 
     def flush() -> None:
         wq.enqueue(w.workqueue9.Work(1))
@@ -141,6 +144,7 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
         cell.add()
 
     wq = w.workqueue9.WorkQueue("wq", func, max_active=2)
+    w.staff(wq._lanes._pool, wq._lanes._pool)
     wq.enqueue(w.workqueue9.Work(1))
     wq.enqueue(w.workqueue9.Work(2))
 
@@ -172,6 +176,7 @@ def back_pressure(w: World) -> Callable[[], None]:
     """max_pending=1: two enqueuers, one waits for space; both works run and the slot is there again."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload), max_pending=1)
+    w.staff(wq._lanes._pool)
     w.thread("A", lambda: wq.enqueue(w.workqueue9.Work(1)))
     w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
 
@@ -207,6 +212,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
             again.append(wq.enqueue(work))
 
     wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
     work = w.workqueue9.Work()
     wq.enqueue(work)
     at_return: list[tuple[bool, int]] = []
@@ -240,6 +246,7 @@ def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
     """A handler enqueues the same and another work at any step of an enqueue: pending is refused, nothing is lost."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    w.staff(wq._lanes._pool)
     one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
     accepted: list[int] = []
 

@@ -232,6 +232,7 @@ class Run:
         parent.children += 1
         thread = T(name, hash((parent.id, 21, parent.children)), len(self.threads) + 1, daemon)
         assert len(self.threads) < MOST, "too many threads"
+        parent.clock[parent.ident - 1] += 1
         thread.clock[:] = parent.clock
         thread.hash = hash((parent.hash, thread.id))
         parent.hash = hash((parent.hash, 3, parent.children))
@@ -261,8 +262,18 @@ class Run:
         """The operation `what` on `rec` comes next; others may come before it."""
         if self.passive or self.setup:
             return
-        self.before(rec, write)
-        self.event(rec, write, what)
+        if rec.hot:
+            self.before(rec, write)
+            self.event(rec, write, what)
+            return
+        if self.aborting:
+            raise Abort
+        self.steps += 1
+        if self.steps > self.limit:
+            self.fail(Livelock(f"more than {self.limit} steps"))
+        self._watch(self.current, rec, write)
+        if self.trace is not None:
+            self.trace.append((self.current, where(), f"{what} {rec.key}"))
 
     def before(self, rec: Rec, write: bool) -> None:
         """The first half of a point: the decision."""
@@ -281,6 +292,11 @@ class Run:
         if self.setup:
             return
         thread = self.current
+        if not rec.hot:
+            self._watch(thread, rec, write)
+            if self.trace is not None:
+                self.trace.append((thread, where(), f"{what} {rec.key}"))
+            return
         if write:
             thread.hash = rec.write = hash((thread.hash, rec.name, rec.write, rec.reads))
             rec.reads = 0
@@ -297,21 +313,40 @@ class Run:
         if self.trace is not None:
             self.trace.append((thread, where(), f"{what} {rec.key}"))
 
+    def _watch(self, thread: T, rec: Rec, write: bool) -> None:
+        """An operation on an object that is not raced for, as far as is known: no decision, and what comes of it follows
+        from the operations on the hot ones. See whether it is raced for after all.
+        """
+        clock, me = thread.clock, thread.ident - 1
+        at = clock[me] + 1  # covered by the clock of whoever is ordered after our next hot event
+        writer, readers = rec.by, rec.readers
+        raced = -1
+        if writer >= 0 and writer != me and rec.write_at > clock[writer]:
+            raced = writer
+        if write:
+            for reader, when in readers.items():
+                if reader != me and when > clock[reader]:
+                    raced = reader
+            if readers:
+                readers.clear()
+            rec.by, rec.write_at = me, at
+        else:
+            readers[me] = at
+        if raced >= 0:
+            self.found.add(rec.key)
+            # The search begins anew. Meanwhile take it as ordering the two, not to find what it does order.
+            self.threads[raced].clock[raced] += 1
+            thread.clock = _join(clock, self.threads[raced].clock)
+        elif self.interrupts:
+            rec.depths |= (2 if write else 1) << (2 if thread.depth else 0)
+            if (rec.depths & 2 and rec.depths & 12) or (rec.depths & 8 and rec.depths & 3):
+                self.found.add(rec.key)
+
     def _note_order(self, thread: T, rec: Rec, write: bool) -> None:
+        """A hot operation orders what came before it, on both threads, before what comes after."""
         clock, me = thread.clock, thread.ident - 1
         clock[me] += 1
         writer = rec.by
-        if not rec.hot:
-            raced = writer >= 0 and rec.write_at > clock[writer]
-            if write and not raced:
-                for reader, at in rec.readers.items():
-                    if at > clock[reader]:
-                        raced = True
-            if self.interrupts:
-                rec.depths |= (2 if write else 1) << (2 if thread.depth else 0)
-                raced = raced or bool((rec.depths & 2 and rec.depths & 12) or (rec.depths & 8 and rec.depths & 3))
-            if raced:
-                self.found.add(rec.key)
         if writer >= 0 and rec.write_at > clock[writer]:
             clock = thread.clock = _join(clock, rec.write_clock)
         if write:
@@ -448,6 +483,21 @@ class Run:
             self._switch(thread, self._commit(thread, option))
             thread.waiting = thread.deadline = None
             return not thread.timed_out
+
+    def settle(self) -> None:
+        """While the stage is set: let all others run until they wait for something that has no time limit."""
+        assert self.setup
+        others = [thread for thread in self.live if thread is not self.current]
+
+        class Quiet:
+            def ready(self) -> bool:
+                return all(t.done or (not t.enabled() and t.waiting and t.deadline is None) for t in others)
+
+            def describe(self) -> str:
+                return "a quiet stage"
+
+        if not Quiet().ready():
+            self.block(Quiet(), None)
 
     def _nobody(self) -> None:
         """Nobody can run: the end, or a deadlock."""
