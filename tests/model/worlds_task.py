@@ -241,24 +241,92 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     """Expiry against cancel_async: exactly one of run and withdrawn."""
     queue = w.task9.TaskQueue("q")
     w.staff(queue._pool, queue._pool)  # for the timer and the lane
-    runs: list[int] = []
-    withdrawn: list[bool] = []
-    task = w.task9.DelayedTask(lambda task: runs.append(1))
+    runs = w.cell(0, "runs")
+    task = w.task9.DelayedTask(lambda task: runs.add())
     task.schedule(1.0, queue=queue)
+    said: list[tuple[bool, int]] = []
 
     def cancel() -> None:
-        was_pending = task.pending
-        said = task.cancel_async()
-        withdrawn.append(was_pending and said)
+        quiet = task.cancel_async()
+        said.append((quiet, runs.get()))
 
     w.thread("A", cancel)
 
     def check() -> None:
-        assert len(runs) <= 1
+        [(quiet, before)] = said
+        if quiet:
+            assert runs.get() == before, "it ran after cancel_async had said that it is neither pending nor running"
+        else:
+            assert runs.get() == 1, "neither run nor withdrawn"
         assert not task.pending
         assert not queue._armed
-        if withdrawn == [False]:
-            assert runs == [1], "neither run nor withdrawn"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-11",
+    expiry_does_not_claim=(
+        "task9._timer",
+        "                task = ticket.pop()\n",
+        "                task = ticket[0]\n",
+    ),
+)
+def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
+    """Expiry against a reschedule to a later time: moved and run once, or fired and run once more (or in that run)."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    clock = w.task9._timer._seam.monotonic
+    start = clock()
+    runs: list[float] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
+    task.schedule(1.0, queue=queue)
+    moved: list[bool] = []
+    w.thread("A", lambda: moved.append(task.reschedule(3.0, queue=queue)))
+
+    def check() -> None:
+        assert len(runs) == 1 or (len(runs) == 2 and moved == [False]), (runs, moved)
+        assert runs[0] >= 1.0, "early"
+        assert moved == [True] or runs[-1] >= 3.0, "armed anew for later, and run early"
+        assert not queue._armed
+        assert not task.pending
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-6, TK-11",
+    cancel_does_not_claim=(
+        "task9._delayed",
+        "            _seam.collect(ticket.pop, held)\n",
+        "            held.append(None)\n",
+    ),
+)
+def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
+    """cancel_async against a reschedule that arms anew or moves: one of both has the last word, and no token is lost."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    runs: list[int] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(1))
+    task.schedule(2e5, queue=queue)  # never
+    w.run.settle()
+    said: list[bool] = []
+    moved: list[bool] = []
+    w.thread("A", lambda: said.append(task.cancel_async()))
+    w.thread("B", lambda: moved.append(task.reschedule(2e5, queue=queue)))
+
+    def check() -> None:
+        armed = w.task9._timer.timer.armed()
+        assert not runs
+        assert armed <= 1, "armed twice"
+        assert armed == len(queue._armed) == int(task.pending)
+        assert armed == 1 or moved == [True], "what the reschedule armed anew was withdrawn by an earlier cancel"
+        task.cancel_async()
+        assert len(task._free) == 1, "the token is there twice, or not at all"
         task.destroy()
 
     return check
@@ -271,7 +339,7 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     bound=2,
 )
 def delayed_reschedule(w: World) -> Callable[[], None]:
-    """Two reschedules beside expiry: never early, at least one run, and one more only if it had fired before."""
+    """Two reschedules of what sleeps: never early, at least one run, and one more only if it had fired before."""
     queue = w.task9.TaskQueue("q")
     w.staff(queue._pool, queue._pool)  # for the timer and the lane
     clock = w.task9._timer._seam.monotonic
@@ -279,6 +347,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
     runs: list[float] = []
     task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
     task.schedule(2e5, queue=queue)  # never
+    w.run.settle()
     w.thread("A", lambda: task.reschedule(1.0, queue=queue))
     w.thread("B", lambda: task.reschedule(3.0, queue=queue))
 
@@ -455,10 +524,8 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",
-        "                undone = not published or _seam.discard(self.items, task)\n"
-        "                if undone:\n"
-        "                    task._free.append(None)\n",
-        "                undone = True\n",
+        "            elif not published:\n                task._free.append(None)\n",
+        "",
     ),
     signals=True,
 )

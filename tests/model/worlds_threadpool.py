@@ -36,12 +36,6 @@ class Unlocked:
 @exhibit(
     "TP-21, TP-28",
     worker_does_not_look_again=LOST_WAKE_UP,
-    starter_forgets_the_pool=(
-        "threadpool9._starter",
-        "        # Give the token back *before*",
-        "        if not item._jobs or item._jobs[0] is getattr(self, 'last', None):\n            return\n"
-        "        self.last = item._jobs[0]\n        # Give the token back *before*",
-    ),
 )
 def schedule_schedule(w: World) -> Callable[[], None]:
     """Two threads post one job: a run begins after each post, and no two at once."""
@@ -94,6 +88,50 @@ def schedule_done(w: World) -> Callable[[], None]:
     def check() -> None:
         assert seen[-1] == 1, "a post was lost"
         assert len(seen) <= 2, f"{len(seen)} runs for two posts"
+
+    return check
+
+
+@exhibit(
+    "TP-28",
+    poster_does_not_take_its_note_out=(
+        "threadpool9._pool",
+        "                try:\n                    again.pop()\n                except IndexError:\n                    return False\n"
+        "                if self._enqueue(job)",
+        "                if self._enqueue(job)",
+    ),
+    note_is_taken_out_twice=(
+        "threadpool9._pool",
+        "                except IndexError:\n                    return False\n                if self._enqueue(job)",
+        "                except IndexError:\n                    pass\n                if self._enqueue(job)",
+    ),
+)
+def post_to_a_running_job(w: World) -> Callable[[], None]:
+    """One post from the begin of a run on, beside its end, is exactly one more run."""
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    begun = w.lock()
+    begun.acquire()
+    runs: list[int] = []
+
+    def run(job: Any) -> None:
+        runs.append(1)
+        if len(runs) == 1:
+            begun.release()
+
+    job = w.job(run)
+    pool.post(job)
+
+    def post() -> None:
+        begun.acquire()
+        pool.post(job)
+
+    w.thread("A", post)
+
+    def check() -> None:
+        assert len(runs) == 2, f"{len(runs)} runs: one, and one post while it ran"
+        assert not job._again
+        job.destroy()
 
     return check
 
@@ -346,13 +384,13 @@ def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
 def last_put_against_idle_exit(w: World) -> Callable[[], None]:
     """The last put waits for the job and for the worker, which may be going idle at that moment."""
     pool = w.threadpool9.get()
-    runs: list[int] = []
-    job = w.job(lambda job: runs.append(1))
+    runs = w.cell(0, "runs")
+    job = w.job(lambda job: runs.add())
 
     def use() -> None:
         pool.post(job)
         pool.put()
-        assert runs == [1]
+        assert runs.get() == 1, "the last put returned before the job had run"
         assert not pool._workers
 
     w.thread("A", use)

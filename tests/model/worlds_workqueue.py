@@ -96,27 +96,20 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
 )
 def flush_enqueue(w: World) -> Callable[[], None]:
     """flush beside another enqueue: what was enqueued before has completed."""
-    done: list[Any] = []
-    cell = w.cell(0, "done")
-
-    def func(work: Any, arg: Any) -> None:
-        done.append(work.payload)
-        cell.add()
-
-    wq = w.workqueue9.WorkQueue("wq", func)
+    done = w.cell((), "done")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: done.add((work.payload,)))
     w.staff(wq._lanes._pool)
 
     def flush() -> None:
         wq.enqueue(w.workqueue9.Work(1))
         wq.flush()
-        cell.get()
-        assert 1 in done, "flush returned before what was enqueued had completed"
+        assert 1 in done.get(), "flush returned before what was enqueued had completed"
 
     w.thread("A", flush)
     w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
 
     def check() -> None:
-        assert sorted(done) == [1, 2]
+        assert sorted(done.get()) == [1, 2]
         close_at_the_end(wq)
 
     return check
@@ -135,28 +128,18 @@ def flush_enqueue(w: World) -> Callable[[], None]:
 )
 def flush_with_two_executors(w: World) -> Callable[[], None]:
     """max_active=2: flush also waits for what the other executor has in hand."""
-    done: list[Any] = []
-    cell = w.cell(0, "done")
-
-    def func(work: Any, arg: Any) -> None:
-        cell.get()
-        done.append(work.payload)
-        cell.add()
-
-    wq = w.workqueue9.WorkQueue("wq", func, max_active=2)
+    done = w.cell((), "done")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: done.add((work.payload,)), max_active=2)
     w.staff(wq._lanes._pool, wq._lanes._pool)
     wq.enqueue(w.workqueue9.Work(1))
-    wq.enqueue(w.workqueue9.Work(2))
 
     def flush() -> None:
         wq.flush()
-        cell.get()
-        assert sorted(done) == [1, 2], f"flush returned with {done} done"
+        assert done.get() == (1,), "flush returned before what was enqueued had completed"
 
     w.thread("A", flush)
 
     def check() -> None:
-        assert sorted(done) == [1, 2]
         close_at_the_end(wq)
 
     return check
@@ -209,7 +192,9 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
 
     def func(work: Any, arg: Any) -> None:
         if runs.add() == 1:
+            cancelling = work._cancelling  # and stays so while it waits for us
             again.append(wq.enqueue(work))
+            assert not (cancelling and again[0]), "enqueued while it is being cancelled"
 
     wq = w.workqueue9.WorkQueue("wq", func)
     w.staff(wq._lanes._pool)
