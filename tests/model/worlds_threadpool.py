@@ -40,6 +40,18 @@ class Unlocked:
 def schedule_schedule(w: World) -> Callable[[], None]:
     """Two threads post one job: a run begins after each post, and no two at once."""
     pool = w.threadpool9.get()
+    w.staff(pool)
+    return two_posts(w, pool)
+
+
+@exhibit("TP-5, TP-21, TP-28", bound=2, worker_does_not_look_again=LOST_WAKE_UP)
+def schedule_schedule_from_cold(w: World) -> Callable[[], None]:
+    """The same where there is no thread yet: the starter is booted, and starts one worker or two."""
+    return two_posts(w, w.threadpool9.get())
+
+
+def two_posts(w: World, pool: Any) -> Callable[[], None]:
+    """Threads A and B of the two worlds above."""
     data = w.cell(0, "data")
     inside = w.cell(0, "inside")
     seen: list[int] = []

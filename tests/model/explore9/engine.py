@@ -2,7 +2,7 @@
 
 A *point* is one operation on one shared object (a lock, a deque, a queue, a list, a dict, one attribute of one
 object). Before it the explorer may let another thread run: a *preemption*. Where a thread blocks or ends, the
-choice of the next one is free. A timed wait that could go on waiting may end at any time: that costs a preemption
+choice of the next one is free, and so it is where a thread spins. A timed wait that could go on waiting may end at any time: that costs a preemption
 while others can run, and the virtual clock jumps to the deadline. An *interrupt* is a function that is called on
 its victim's own thread at a point, as a signal handler is, at most once; it costs nothing.
 
@@ -33,6 +33,10 @@ from .fibers import make_fiber, make_hub
 NEVER = 1e5  # a timed wait of that many seconds or more does not time out
 
 MOST = 12  # threads in one execution
+
+#: A thread that has done so many operations without anybody else is preempted for free: what spins until another thread
+#: has gone on is no livelock. No world has a thread that does as many without spinning.
+PATIENCE = 300
 
 
 class Abort(BaseException):
@@ -136,6 +140,7 @@ class Run:
         self.trace: list[tuple[T, str, str]] | None = [] if trace else None
         self.limit = limit
         self.steps = 0
+        self.turn = 0  # the step at which the running thread got its turn
         self.preemptions = 0
         self.decisions: list[int] = []
         self.clock = 1000.0
@@ -386,6 +391,11 @@ class Run:
                             options.append((1, "run", other))
                         elif other.deadline is not None:
                             options.append((1, "timeout", other))
+            if self.steps - self.turn > PATIENCE:
+                fair = [(0, *option[1:]) for option in options if option[1] == "run"]
+                if fair:
+                    self._switch(thread, self._commit(thread, fair[self._choose(thread, fair, False)]))
+                    return
             if self.interrupts:
                 self._add_interrupts(thread, options, signal)
             if len(options) == 1:
@@ -438,6 +448,7 @@ class Run:
         if target is thread:
             return
         self.current = target
+        self.turn = self.steps
         thread.fiber.switch(target.fiber)
         if self.aborting:
             raise Abort
