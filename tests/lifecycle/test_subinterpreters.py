@@ -32,6 +32,9 @@ except RuntimeError as error:  # a StartError: 3.11 tells no sooner
     say(f"refused: {error}")
 # The reference to the pool is not put: a worker is idle when the interpreter ends.
 """
+# 3.11 refuses to destroy an interpreter that has threads, before that interpreter's exit functions are asked.
+if sys.version_info < (3, 12):
+    INSIDE += "threadpool9.retire_idle()"
 
 OUTSIDE = """
 import sys

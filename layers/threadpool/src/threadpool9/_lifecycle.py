@@ -37,6 +37,7 @@ after_fork: list[Callable[[], None]] = []
 _SLICE = 0.05
 T = TypeVar("T")
 _FAREWELL = 1.0
+_MOMENT = 0.0005
 
 
 def _pools() -> list[Pool]:
@@ -131,11 +132,16 @@ def _wind_down() -> None:
         pool._closed = True
     farewell = _seam.monotonic() + _FAREWELL
     helper = starter.tid
-    sent = [worker for pool in _pools() for worker in pool._dismiss_idle()]
-    for worker in sent:
-        worker.thread.join(max(0.0, farewell - _seam.monotonic()))
+    gone: list[int] = []
+    while True:
+        gone += [worker.tid for pool in _pools() for worker in pool._dismiss_idle()]
+        # One without a job is leaving, or on its way to being idle; then the starter goes.
+        jobs = [worker.job for pool in _pools() for worker in list(pool._workers)]
+        if _seam.monotonic() > farewell or not (None in jobs or (not jobs and starter.busy())):
+            break
+        _seam.doze(_MOMENT)
     # A subinterpreter can't be ended while the OS still has a thread of it.
-    _osthread.wait_gone([worker.tid for worker in sent] + [helper] * bool(helper and not starter.workers), farewell)
+    _osthread.wait_gone(gone + [helper] * bool(helper and not starter.busy()), farewell)
 
 
 def _notify(listeners: list[Callable[[], None]], occasion: str) -> None:
@@ -151,8 +157,9 @@ class _Fork:
 
 
 def _before_fork() -> None:
-    parked = sum(len(pool._idle) for pool in list(registry.pools))
-    _Fork.others = _seam.active_count() - parked > 1
+    # Parked workers have nothing in hand, and the starter never has a job.
+    ours = sum(len(pool._idle) for pool in list(registry.pools)) + bool(registry.starter.tid)
+    _Fork.others = len(_seam.current_frames()) - ours > 1
 
 
 def strays(kind: type[T]) -> list[T]:

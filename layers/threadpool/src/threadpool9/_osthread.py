@@ -2,7 +2,7 @@
 
 What it is: the only module with system calls. Linux first; where a call does not exist the function says so by
 its result and the layers go on without (TP-10, TP-11). All calls are about the calling thread and never block.
-ctypes is imported when the first worker starts, never at import of the layer.
+ctypes is imported at the first use of a pool, never at import of the layer.
 """
 
 from __future__ import annotations
@@ -54,6 +54,15 @@ def _libc() -> Any:
 
     # PyDLL keeps the GIL: these calls take tens of nanoseconds.
     return ctypes.PyDLL(None)
+
+
+def prepare() -> None:
+    """Import what workers will need, in thread context: a fork beside an import leaves the child half a module."""
+    try:
+        import ctypes  # noqa: F401
+        import resource  # noqa: F401
+    except ImportError:
+        pass  # then the functions below go without
 
 
 def find_getcpu() -> Callable[[], int] | None:

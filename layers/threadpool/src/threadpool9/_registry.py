@@ -42,6 +42,7 @@ class Registry:
     def wanted(self, pri: int) -> Scheduling:
         """What the priority map says, checked; in strict mode tried on a thread (TP-10)."""
         autoload()
+        _osthread.prepare()
         try:
             answer: Scheduling | None = _hooks.ask("threadpool9_map_priority", check_scheduling, pri=pri)
             wanted = default_mapping(pri) if answer is None else answer

@@ -28,7 +28,8 @@ from _thread import allocate_lock as Lock
 from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
-from threading import RLock, active_count, current_thread
+from contextvars import Context
+from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -45,7 +46,6 @@ __all__ = [
     "Tally",
     "Thread",
     "Waiters",
-    "active_count",
     "collect",
     "current_thread",
     "deque",
@@ -78,8 +78,6 @@ class Thread(threading.Thread):
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
         if sys.version_info >= (3, 14):
-            from contextvars import Context
-
             super().__init__(target=target, name=name, daemon=True, context=Context())
         else:
             super().__init__(target=target, name=name, daemon=True)
