@@ -8,7 +8,7 @@ PYTHON ?= python3
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-here lint format docs bench clean venv venv-dev
+.PHONY: help demo test test-here lint format docs bench mutants model clean venv venv-test venv-dev
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F": " '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -18,11 +18,11 @@ demo: venv  ## hash a directory tree on pooled threads; DIR=... chooses which
 	@dir="$${DIR:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')}"; \
 	  $(BIN)/python examples/treehash/treehash.py "$$dir"
 
-test: venv  ## run the tests, then again on every other Python found here
+test: venv-test  ## run the tests, then again on every other Python found here
 	@$(BIN)/python tools/system_packages.py
 	@$(BIN)/python tools/test_everywhere.py $(ARGS)
 
-test-here: venv  ## run the tests in .venv only
+test-here: venv-test  ## run the tests in .venv only
 	$(BIN)/python -m pytest -q -n auto --dist loadgroup $(ARGS)
 
 lint: venv-dev  ## ruff, mypy --strict, and the rules between the layers
@@ -44,6 +44,12 @@ docs: venv-dev  ## manual as HTML and man pages, in docs/_build
 bench: venv-dev  ## compare with other thread pools, side by side
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
+mutants: venv-test  ## run the conformance suite against implementations that are wrong on purpose
+	$(BIN)/python tests/conformance/mutants/run.py $(ARGS)
+
+model: venv-test  ## the deep search of the model checker; takes long
+	$(BIN)/python tests/model/deep.py $(ARGS)
+
 clean:  ## remove environments and everything that tools left behind
 	rm -rf .venv .venv-* docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -52,8 +58,11 @@ clean:  ## remove environments and everything that tools left behind
 venv:
 	@$(call make_venv)
 
-venv-dev: venv
-	@$(call make_venv,--dev)
+venv-test:
+	@$(call make_venv,test)
+
+venv-dev:
+	@$(call make_venv,dev)
 
 # The version is asked for here, because an older Python could not even parse the script.
 define make_venv

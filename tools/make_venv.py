@@ -1,12 +1,13 @@
-"""Make a virtual environment with every distribution of this repository in it, editable; or find it up to date.
+"""Make a virtual environment with distributions of this repository in it, editable; or find it up to date.
 
-    python tools/make_venv.py .venv            what the demo and the tests need
-    python tools/make_venv.py .venv --dev      and the tools for lint, docs and benchmarks
+    python tools/make_venv.py .venv            what the demo needs: the layers
+    python tools/make_venv.py .venv test       and what the tests need: the plugins, the conformance suite, their peers
+    python tools/make_venv.py .venv dev        and the tools for lint, docs and benchmarks
 
 The environment is of the interpreter that runs this file. Inside it lie stamps, written last, with a fingerprint
-of all that the environment was made from: the interpreter, this directory (editable installs hold absolute
-paths, so a copied or moved checkout needs a new environment), every pyproject.toml and the requirement lists.
-Where a stamp does not fit, the environment is half made or out of date and is made again.
+of all that a stage was made from: the interpreter, this directory (editable installs hold absolute paths, so a
+copied or moved checkout needs a new environment), the pyproject.toml files and the requirement lists. Where the first
+stamp does not fit, the environment is half made or out of date and is made again.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE_PYTHON: str = getattr(sys, "_base_executable", None) or sys.executable
 
 
-def distributions() -> list[Path]:
-    """Every directory that holds a distribution."""
-    found = [*ROOT.glob("layers/*/pyproject.toml"), *ROOT.glob("plugins/*/pyproject.toml")]
-    found += ROOT.glob("tests/conformance/pyproject.toml")
-    return sorted(path.parent for path in found)
+def found(*patterns: str) -> list[Path]:
+    """The directories of distributions."""
+    return sorted(path.parent for pattern in patterns for path in ROOT.glob(f"{pattern}/pyproject.toml"))
+
+
+#: Stage, its requirement list, its distributions. Each stage needs those before it.
+STAGES: tuple[tuple[str, str, list[Path]], ...] = (
+    ("demo", "requirements-demo.txt", found("layers/*")),
+    ("test", "requirements-test.txt", found("plugins/*", "tests/conformance")),
+    ("dev", "requirements-dev.txt", []),
+)
+OPTIONAL = ROOT / "requirements-optional.txt"
 
 
 def fingerprint(inputs: list[Path]) -> str:
@@ -67,22 +75,25 @@ class Environment:
         subprocess.run(command, cwd=ROOT, check=True)
 
     def make(self) -> None:
-        """Make the environment anew, whatever is there, with the test tools and all distributions."""
+        """Make the environment anew and empty, whatever is there."""
         # --clear heals what an interrupted run left behind.
         subprocess.run([BASE_PYTHON, "-m", "venv", "--clear", str(self.path)], cwd=ROOT, check=True)
+
+    def add(self, requirements: str, distributions: list[Path]) -> None:
+        """Install one stage."""
         # An older wheel rather than a newer source: free-threaded builds lack some wheels, and machines compilers.
-        self.pip("install", "-qq", "--prefer-binary", "-r", "requirements-test.txt")
-        # All in one command, or a sibling would be looked for on the index; without build isolation, because
-        # the build backend is installed already and one isolated environment per distribution takes longer
-        # than all the rest.
-        editable = [word for path in distributions() for word in ("-e", str(path))]
-        self.pip("install", "-qq", "--no-build-isolation", *editable)
+        self.pip("install", "-qq", "--prefer-binary", "-r", requirements)
+        if distributions:
+            # All in one command, or a sibling would be looked for on the index; without build isolation, because
+            # the build backend is installed already and one isolated environment per distribution takes longer
+            # than all the rest.
+            editable = [word for path in distributions for word in ("-e", str(path))]
+            self.pip("install", "-qq", "--prefer-binary", "--no-build-isolation", *editable)
         self.pip("check", "-q")
-        self.add_optional()
 
     def add_optional(self) -> None:
         """What not every machine can have: try each by itself, go on without."""
-        for line in (ROOT / "requirements-optional.txt").read_text().splitlines():
+        for line in OPTIONAL.read_text().splitlines():
             requirement, _, comment = line.partition("#")
             if not requirement.strip() or (comment.strip() == "once" and self.path.name != ".venv"):
                 continue
@@ -96,13 +107,10 @@ def main() -> None:
     """Bring one environment up to date; say so only where there is something to do."""
     parser = argparse.ArgumentParser(description="make or update a virtual environment for this repository")
     parser.add_argument("path", type=Path, help="the environment's directory, for example .venv")
-    parser.add_argument("--dev", action="store_true", help="with the tools for lint, docs and benchmarks")
+    parser.add_argument("stage", nargs="?", default="demo", choices=[name for name, _, _ in STAGES])
     options = parser.parse_args()
 
     environment = Environment(ROOT / options.path)
-    lists = [ROOT / "requirements-test.txt", ROOT / "requirements-optional.txt"]
-    tests = fingerprint([*(path / "pyproject.toml" for path in distributions()), *lists])
-    tools = fingerprint([ROOT / "requirements-dev.txt"])
     if importlib.util.find_spec("ensurepip") is None:
         sys.exit(f"{BASE_PYTHON} cannot make virtual environments (on Debian, install python3-venv)")
 
@@ -111,14 +119,22 @@ def main() -> None:
     fcntl.flock(root, fcntl.LOCK_EX)
     began = time.monotonic()
     try:
-        if not environment.has("stamp-tests", tests):
-            print(f"making {options.path} with Python {platform.python_version()} ...", flush=True)
-            environment.make()
-            environment.put("stamp-tests", tests)
-        if options.dev and not environment.has("stamp-tools", tools):
-            print(f"adding the development tools to {options.path} ...", flush=True)
-            environment.pip("install", "-qq", "-r", "requirements-dev.txt")
-            environment.put("stamp-tools", tools)
+        for name, requirements, distributions in STAGES:
+            inputs = [ROOT / requirements, *(path / "pyproject.toml" for path in distributions)]
+            wanted = fingerprint([*inputs, *[OPTIONAL] * (name == "test")])
+            if not environment.has(f"stamp-{name}", wanted):
+                if name == "demo":
+                    print(f"making {options.path} with Python {platform.python_version()} ...", flush=True)
+                    environment.make()
+                else:
+                    print(f"adding to {options.path} what `make {name}` needs ...".replace("make dev", "make lint"))
+                    sys.stdout.flush()
+                environment.add(requirements, distributions)
+                if name == "test":
+                    environment.add_optional()
+                environment.put(f"stamp-{name}", wanted)
+            if name == options.stage:
+                break
     except subprocess.CalledProcessError as error:
         sys.exit(f"{options.path} could not be made: `{' '.join(error.cmd)}` failed")
     finally:

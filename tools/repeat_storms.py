@@ -36,7 +36,7 @@ WHAT = (
 def environment(tag: str, python: str) -> Path:
     """The interpreter within the environment for `tag`, made if need be."""
     name = ".venv" if tag == tag_of(sys.executable) else f".venv-{tag}"
-    if subprocess.run([python, "tools/make_venv.py", name], cwd=ROOT).returncode:
+    if subprocess.run([python, "tools/make_venv.py", name, "test"], cwd=ROOT).returncode:
         sys.exit(f"{name} could not be made")
     return ROOT / name / "bin" / "python"
 

@@ -92,7 +92,7 @@ def run_pytest(python: Path, arguments: list[str]) -> tuple[bool, str]:
 def test_on(tag: str, python: str, arguments: list[str]) -> tuple[bool, str]:
     """Test on another interpreter, in its environment; whether it passed, and the line to report."""
     environment = f".venv-{tag}"
-    if subprocess.run([python, "tools/make_venv.py", environment], cwd=ROOT).returncode:
+    if subprocess.run([python, "tools/make_venv.py", environment, "test"], cwd=ROOT).returncode:
         return False, f"{environment} could not be made"
     inside = ROOT / environment / "bin" / "python"
     if tag.endswith("t"):

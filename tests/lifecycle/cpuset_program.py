@@ -17,14 +17,29 @@ import warnings
 import task9
 import threadpool9
 import workqueue9
-from threadpool9 import Job, _probes
+from threadpool9 import Job
 
 warnings.simplefilter("always")
 LIMIT = 20.0
 
 events: list[list[object]] = []
-_probes.probes.bind__lost = lambda pool, cpu: events.append(["lost", pool.pri, cpu])
-_probes.probes.bind__restored = lambda pool, cpu: events.append(["restored", pool.pri, cpu])
+
+
+class Witness:
+    """Remembers what is told of CPUs."""
+
+    @threadpool9.hookimpl
+    def threadpool9_bind__lost(self, pool: threadpool9.Pool, cpu: int) -> None:
+        """Taken away."""
+        events.append(["lost", pool.pri, cpu])
+
+    @threadpool9.hookimpl
+    def threadpool9_bind__restored(self, pool: threadpool9.Pool, cpu: int) -> None:
+        """Back."""
+        events.append(["restored", pool.pri, cpu])
+
+
+threadpool9.register(Witness())
 
 percpu = threadpool9.percpu_get()
 unbound = threadpool9.get()

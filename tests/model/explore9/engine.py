@@ -2,7 +2,7 @@
 
 A *point* is one operation on one shared object (a lock, a deque, a queue, a list, a dict, one attribute of one
 object). Before it the explorer may let another thread run: a *preemption*. Where a thread blocks or ends, the
-choice of the next one is free. A timed wait that could go on waiting may end at any time: that costs a preemption
+choice of the next one is free, and so it is where a thread spins. A timed wait that could go on waiting may end at any time: that costs a preemption
 while others can run, and the virtual clock jumps to the deadline. An *interrupt* is a function that is called on
 its victim's own thread at a point, as a signal handler is, at most once; it costs nothing.
 
@@ -33,6 +33,10 @@ from .fibers import make_fiber, make_hub
 NEVER = 1e5  # a timed wait of that many seconds or more does not time out
 
 MOST = 12  # threads in one execution
+
+#: A thread that has done so many operations without anybody else is preempted for free: what spins until another thread
+#: has gone on is no livelock. No world has a thread that does as many without spinning.
+PATIENCE = 300
 
 
 class Abort(BaseException):
@@ -136,6 +140,7 @@ class Run:
         self.trace: list[tuple[T, str, str]] | None = [] if trace else None
         self.limit = limit
         self.steps = 0
+        self.turn = 0  # the step at which the running thread got its turn
         self.preemptions = 0
         self.decisions: list[int] = []
         self.clock = 1000.0
@@ -232,6 +237,7 @@ class Run:
         parent.children += 1
         thread = T(name, hash((parent.id, 21, parent.children)), len(self.threads) + 1, daemon)
         assert len(self.threads) < MOST, "too many threads"
+        parent.clock[parent.ident - 1] += 1
         thread.clock[:] = parent.clock
         thread.hash = hash((parent.hash, thread.id))
         parent.hash = hash((parent.hash, 3, parent.children))
@@ -261,8 +267,18 @@ class Run:
         """The operation `what` on `rec` comes next; others may come before it."""
         if self.passive or self.setup:
             return
-        self.before(rec, write)
-        self.event(rec, write, what)
+        if rec.hot:
+            self.before(rec, write)
+            self.event(rec, write, what)
+            return
+        if self.aborting:
+            raise Abort
+        self.steps += 1
+        if self.steps > self.limit:
+            self.fail(Livelock(f"more than {self.limit} steps"))
+        self._watch(self.current, rec, write)
+        if self.trace is not None:
+            self.trace.append((self.current, where(), f"{what} {rec.key}"))
 
     def before(self, rec: Rec, write: bool) -> None:
         """The first half of a point: the decision."""
@@ -281,6 +297,11 @@ class Run:
         if self.setup:
             return
         thread = self.current
+        if not rec.hot:
+            self._watch(thread, rec, write)
+            if self.trace is not None:
+                self.trace.append((thread, where(), f"{what} {rec.key}"))
+            return
         if write:
             thread.hash = rec.write = hash((thread.hash, rec.name, rec.write, rec.reads))
             rec.reads = 0
@@ -297,21 +318,40 @@ class Run:
         if self.trace is not None:
             self.trace.append((thread, where(), f"{what} {rec.key}"))
 
+    def _watch(self, thread: T, rec: Rec, write: bool) -> None:
+        """An operation on an object that is not raced for, as far as is known: no decision, and what comes of it follows
+        from the operations on the hot ones. See whether it is raced for after all.
+        """
+        clock, me = thread.clock, thread.ident - 1
+        at = clock[me] + 1  # covered by the clock of whoever is ordered after our next hot event
+        writer, readers = rec.by, rec.readers
+        raced = -1
+        if writer >= 0 and writer != me and rec.write_at > clock[writer]:
+            raced = writer
+        if write:
+            for reader, when in readers.items():
+                if reader != me and when > clock[reader]:
+                    raced = reader
+            if readers:
+                readers.clear()
+            rec.by, rec.write_at = me, at
+        else:
+            readers[me] = at
+        if raced >= 0:
+            self.found.add(rec.key)
+            # The search begins anew. Meanwhile take it as ordering the two, not to find what it does order.
+            self.threads[raced].clock[raced] += 1
+            thread.clock = _join(clock, self.threads[raced].clock)
+        elif self.interrupts:
+            rec.depths |= (2 if write else 1) << (2 if thread.depth else 0)
+            if (rec.depths & 2 and rec.depths & 12) or (rec.depths & 8 and rec.depths & 3):
+                self.found.add(rec.key)
+
     def _note_order(self, thread: T, rec: Rec, write: bool) -> None:
+        """A hot operation orders what came before it, on both threads, before what comes after."""
         clock, me = thread.clock, thread.ident - 1
         clock[me] += 1
         writer = rec.by
-        if not rec.hot:
-            raced = writer >= 0 and rec.write_at > clock[writer]
-            if write and not raced:
-                for reader, at in rec.readers.items():
-                    if at > clock[reader]:
-                        raced = True
-            if self.interrupts:
-                rec.depths |= (2 if write else 1) << (2 if thread.depth else 0)
-                raced = raced or bool((rec.depths & 2 and rec.depths & 12) or (rec.depths & 8 and rec.depths & 3))
-            if raced:
-                self.found.add(rec.key)
         if writer >= 0 and rec.write_at > clock[writer]:
             clock = thread.clock = _join(clock, rec.write_clock)
         if write:
@@ -351,6 +391,11 @@ class Run:
                             options.append((1, "run", other))
                         elif other.deadline is not None:
                             options.append((1, "timeout", other))
+            if self.steps - self.turn > PATIENCE:
+                fair = [(0, *option[1:]) for option in options if option[1] == "run"]
+                if fair:
+                    self._switch(thread, self._commit(thread, fair[self._choose(thread, fair, False)]))
+                    return
             if self.interrupts:
                 self._add_interrupts(thread, options, signal)
             if len(options) == 1:
@@ -403,6 +448,7 @@ class Run:
         if target is thread:
             return
         self.current = target
+        self.turn = self.steps
         thread.fiber.switch(target.fiber)
         if self.aborting:
             raise Abort
@@ -448,6 +494,21 @@ class Run:
             self._switch(thread, self._commit(thread, option))
             thread.waiting = thread.deadline = None
             return not thread.timed_out
+
+    def settle(self) -> None:
+        """While the stage is set: let all others run until they wait for something that has no time limit."""
+        assert self.setup
+        others = [thread for thread in self.live if thread is not self.current]
+
+        class Quiet:
+            def ready(self) -> bool:
+                return all(t.done or (not t.enabled() and t.waiting and t.deadline is None) for t in others)
+
+            def describe(self) -> str:
+                return "a quiet stage"
+
+        if not Quiet().ready():
+            self.block(Quiet(), None)
 
     def _nobody(self) -> None:
         """Nobody can run: the end, or a deadlock."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from threadpool9 import _seam
 
+from ._errors import QueueClosed
 from ._lane import Lane
 from ._queue import TaskQueue, system_queue
 from ._task import Task
@@ -22,13 +23,15 @@ from ._watch import probes
 
 __all__ = ["DelayedTask", "PeriodicTask"]
 
+_ROUNDS = 1000  # how often a reschedule looks for a task that another thread has in hand
+
 
 def check_seconds(what: str, value: float) -> float:
     """`value` if it is a delay; TypeError or ValueError naming `what`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} is a number of seconds >= 0, not {value!r}")
-    if not (value >= 0 and math.isfinite(value)):
-        raise ValueError(f"{what} is a finite number of seconds >= 0, not {value!r}")
+    if not 0 <= value < 1e12:
+        raise ValueError(f"{what} is a number of seconds from 0 to 1e12, not {value!r}")
     return value
 
 
@@ -100,6 +103,7 @@ class DelayedTask(Task):
         check_seconds("jitter", jitter)
         held: list[object] = []
         pending = True
+        patience = _ROUNDS
         try:
             while not held:
                 try:
@@ -116,9 +120,12 @@ class DelayedTask(Task):
                     # interrupted: what happens at the same time may be taken to happen after us.
                     return True
                 me = _seam.get_ident()
-                if timer.moving is self or any(e.ident == me for e in self._executors()):
-                    # Fired already; or we interrupt the very executor that has it in hand, and can't wait for it:
-                    # the run that begins after this call is the one that was asked for.
+                patience -= 1
+                if not patience or timer.moving is self or self._in_hand(me):
+                    # Fired already; or we interrupt the very executor that has it in hand, and can't wait for it: the
+                    # run that begins after this call is the one that was asked for. Or it runs, and somebody who
+                    # cancels it has the token and waits for the end: what happens at the same time may come after. Or
+                    # another thread has it in hand and does not go on for long: we may be what keeps it from that.
                     return True
             queue = queue or (self._queue if pending else None) or system_queue()
             if queue._closed:
@@ -134,6 +141,10 @@ class DelayedTask(Task):
             raise
         return pending
 
+    def _in_hand(self, me: int) -> bool:
+        """True if it runs, or if thread `me` is an executor that may have it in hand."""
+        return any(executor.ident == me or executor.current is self for executor in self._executors())
+
     def _enter(self, lane: Lane, queue: TaskQueue, due: float, held: list[object]) -> None:
         """Into the timer; the token is in the caller's hand, and still is if this raises."""
         try:
@@ -145,6 +156,8 @@ class DelayedTask(Task):
             if (probe := probes.timer__arm) is not None:
                 probe(self, due)
             timer.arm(self, due, held)
+            if queue._closed and self.disarm():  # closed between our two looks
+                queue._refuse_closed()
         except BaseException:
             if held:
                 queue._armed.pop(self, None)
@@ -164,6 +177,7 @@ class DelayedTask(Task):
         except BaseException:
             if held:
                 self._free.append(None)
+                lane.group.undone(self)
             raise
 
     def forget_threads(self) -> None:
@@ -223,7 +237,7 @@ class PeriodicTask(DelayedTask):
     A run that comes too late for one or more periods is not made up for: they are skipped and counted.
     """
 
-    __slots__ = ("_due", "_jitter", "_periodic", "missed", "period")
+    __slots__ = ("_due", "_fired", "_jitter", "_periodic", "missed", "period")
 
     def __init__(self, fn: Callable[[Any], object], period: float, context: Context | None = None) -> None:
         if check_seconds("a period", period) == 0:
@@ -233,6 +247,7 @@ class PeriodicTask(DelayedTask):
         self.fn = self._tick
         self.period = period  # S
         self.missed = 0  # written by the executor
+        self._fired = False  # written by who has the token: the timer has asked for the run that comes
         self._due = 0.0  # written by who has the token
         self._jitter = 0.0
 
@@ -260,14 +275,26 @@ class PeriodicTask(DelayedTask):
 
         return self._claim_and_arm(queue, when)
 
+    def schedule(self, *args: object, **kwargs: object) -> Any:
+        """Not for periodic tasks: always TypeError."""
+        raise TypeError(f"{self!r} has a period: start() it, cancel() it")
+
+    reschedule = schedule
+
     def _expire(self) -> None:
         queue = self._queue
+        self._fired = True
         super()._expire()
         self._queue = queue  # where the next period is armed for
 
     def _tick(self, task: PeriodicTask) -> None:
         now = _seam.monotonic()
         due, queue = self._due, self._queue
+        fired, self._fired = self._fired, False
+        if not fired:  # put on a queue by hand: a run of its own, beside the periods
+            self.missed = 0
+            self._periodic(self)
+            return
         self.missed = max(0, math.floor((now - due) / self.period))
         # Arm the next one first, so that a cancel from inside the function finds it. The token taken means that a
         # cancel is under way, or somebody has scheduled us by hand: then there is no next one from here.
@@ -281,6 +308,6 @@ class PeriodicTask(DelayedTask):
             except BaseException as error:
                 if held:
                     self._free.append(None)
-                if not isinstance(error, IndexError):
+                if not isinstance(error, (IndexError, QueueClosed)):  # closed meanwhile: this run was the last
                     raise
         self._periodic(self)

@@ -9,7 +9,7 @@ executor for each CPU, on that CPU's pool. A task walks like this:
 
     schedule   take the task's token; append to items; if an executor is idle, claim it and post its job.
                A burst posts once: on the edge from empty to not empty.
-    execute    current = TAKING; popleft; current = task; give the token back; call; current = None
+    execute    current = TAKING; popleft; current = task; give the token back; call; current = TAKING ...; None
     idle       publish itself in idle; *look again* at items; done()
 
 Who has popped an item (an executor by popleft, a canceller by remove) owns it and its token with it: the
@@ -28,7 +28,6 @@ G: written under the lane's guard.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +81,9 @@ class Group:
         """What `executor` is to call with each task of the batch that begins; None: the task's own function."""
         return None
 
+    def undone(self, task: Task) -> None:
+        """`task` was taken off a lane because nobody can run it. Any context."""
+
     def withdraw(self, task: Task) -> None:
         """Take `task`, which waits on a lane of ours, out of it (TP-32)."""
         task.cancel_async()
@@ -106,7 +108,7 @@ class Group:
         return any(executor.ident == me for executor in self.executors())
 
 
-groups: weakref.WeakSet[Group] = weakref.WeakSet()  # for fork only
+groups: _seam.Flock[Group] = _seam.Flock()  # for snapshots, the watchdog, fork and exit
 
 
 class Lane:
@@ -186,6 +188,7 @@ class Lane:
             undone = _seam.discard(self.items, task)
             if undone:
                 task._free.append(None)
+                self.group.undone(task)
             return undone
         if self.items and self.idle:
             self.kick()
@@ -281,12 +284,11 @@ class Executor:
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
-                    else:
+                    elif call is None:
                         task._free.append(None)  # from here on a schedule means another run
-                        if call is None:
-                            task.fn(task)
-                        else:
-                            call(task)
+                        task.fn(task)
+                    else:
+                        call(task)  # gives the token back when it has read what the next enqueue will overwrite
                 except BaseException as error:
                     self._failed(error, task)
                 self.current = TAKING
@@ -344,7 +346,8 @@ class Executor:
         lane = self.lane
         # Told first: once the token is given back the next run may be scheduled, and told.
         lane.group.entering(lane, task)
-        task._free.append(None)
+        if call is None:
+            task._free.append(None)
         run, start = self.runs, _seam.monotonic()
         try:
             (call or task.fn)(task)
@@ -369,7 +372,6 @@ class Executor:
             self.lane.group.report(error, task)
         except BaseException as second:
             _hooks.report_error(second, origin=self.lane.group)
-        error.__traceback__ = None  # our frame must not keep the task's locals alive
 
     def end_run(self, task: Task) -> None:
         """`Task.done`: the run counts as over although the function has not returned. The run's own thread."""
@@ -409,7 +411,7 @@ def _shortest_limit() -> float:
 def _watched_tasks() -> list[Sight]:
     """What the watchdog looks at in this layer: every task, and those of shared queues more strictly (TK-4)."""
     sights = []
-    for group in list(groups):
+    for group in groups.all():
         limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]
         limit = min((limit for limit in limits if limit > 0), default=0.0) / 1000
         for executor in group.executors() if limit else ():

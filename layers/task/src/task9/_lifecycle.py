@@ -16,7 +16,7 @@ def _in_child() -> None:
     me = _seam.get_ident()
     stranded: list[Task] = strays(Task)
     timer.forget_all()
-    for group in list(groups):
+    for group in groups.all():
         for lane in group.lanes:
             stranded += lane.items
             lane.items.clear()
@@ -40,7 +40,7 @@ def _in_child() -> None:
 
 def _cancel_queued() -> None:
     """At exit with the policy "cancel": what waits in lanes never runs."""
-    for group in list(groups):
+    for group in groups.all():
         for lane in list(group.lanes):
             for task in _seam.contents(lane.items):
                 if not task._marker:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import threadpool9
 from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
 from threadpool9._priority import check_priority
 
 from ._errors import QueueClosed
-from ._lane import Executor, Group, Lane
+from ._lane import TAKING, Executor, Group, Lane
 from ._task import Task, check_task
 from ._watch import probes
 
@@ -39,7 +39,10 @@ class Drain:
 
     def note_others(self, me: Executor) -> None:
         """Under the lane's guard: nobody takes anything in between."""
-        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me and e.current is not None]
+        # Who is TAKING has nothing in hand: it waits for the guard that we hold.
+        self.others = [
+            (e, e.current, e.runs) for e in me.lane.executors if e is not me and e.current not in (None, TAKING)
+        ]
 
     def __call__(self, marker: Task) -> None:
         self.reached = True
@@ -84,7 +87,8 @@ class TaskQueue:
     _shared = False
 
     def __init__(self, name: str, pri: int = PRI_NONE, percpu: bool = False, concurrency: int = 1) -> None:
-        self._closed = True  # until we are complete, for __del__
+        self._closed = True  # until we are complete
+        self._held: list[Any] = []  # A: our reference to the pools; who pops it gives it back
         if not isinstance(name, str):
             raise TypeError(f"the name of a queue is a str, not {name!r}")
         if type(concurrency) is not int:
@@ -95,6 +99,7 @@ class TaskQueue:
         self.pri = check_priority(pri)  # S
         self._percpu = threadpool9.percpu_get(pri) if percpu else None  # S
         self._pool = None if percpu else threadpool9.get(pri)  # S
+        self._held.append(self._percpu or self._pool)
         self._group = self._make_group()  # S
         #: CPU to lane, for a per-CPU queue. An entry is never replaced.
         self._lanes: dict[int, Lane] = {}
@@ -104,6 +109,7 @@ class TaskQueue:
                 self._lanes[cpu] = Lane(self._group, self._percpu.ref_remote(cpu), 1, name)
         elif self._pool is not None:
             self._lane = Lane(self._group, self._pool, concurrency, name)
+        self._cancelled: list[DelayedTask] = []  # A: what a close has cancelled, until one has told it
         #: Delayed tasks that are armed for this queue; dict operations are atomic.
         self._armed: dict[DelayedTask, None] = {}
         self._closed = False  # A: set once, by close
@@ -128,21 +134,36 @@ class TaskQueue:
         if lane is None:
             lane = self._current_lane()
         try:
-            return lane.put(task)
+            new = lane.put(task)
         except AttributeError:
             check_task(task, self)
             raise
+        if self._closed:
+            self._too_late(lane, task)
+        return new
 
     def schedule_on(self, cpu: int, task: Task) -> bool:
         """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""
         check_task(task, self)
         if self._closed:
             self._refuse_closed()
-        return self._lane_of(cpu).put(task)
+        lane = self._lane_of(cpu)
+        new = lane.put(task)
+        if self._closed:
+            self._too_late(lane, task)
+        return new
 
     def schedule_delayed(self, task: DelayedTask, seconds: float, jitter: float = 0.0) -> bool:
         """Run `task` here, `seconds` from now at the earliest; see `DelayedTask.schedule`. Any context."""
+        if not hasattr(task, "reschedule"):
+            raise TypeError(f"{self!r} can delay a DelayedTask, not {task!r}")
         return task.schedule(seconds, jitter, self)
+
+    def _too_late(self, lane: Lane, task: Task) -> None:
+        """Closed between our two looks: take the task off again, unless the close is completing it."""
+        if _seam.discard(lane.items, task):
+            task._free.append(None)
+            self._refuse_closed()
 
     def _refuse_closed(self) -> None:
         raise QueueClosed(f"queue {self.name!r} is closed and takes no new tasks")
@@ -162,10 +183,10 @@ class TaskQueue:
         percpu = self._percpu
         if percpu is None:
             raise UsageError(f"queue {self.name!r} is not per-CPU: there is no CPU to choose")
-        try:
-            return self._lanes[cpu]
-        except (KeyError, TypeError):
-            pool = percpu.ref_remote(cpu)  # raises for a CPU that we may not use
+        lane = self._lanes.get(cpu) if type(cpu) is int else None
+        if lane is not None:
+            return lane
+        pool = percpu.ref_remote(cpu)  # raises for a CPU that we may not use
         # A CPU that came after the queue was made.
         fresh = Lane(self._group, pool, 1, self.name)
         lane = self._lanes.setdefault(cpu, fresh)
@@ -209,13 +230,25 @@ class TaskQueue:
 
     def _pass(self, deadline: float | None, what: str) -> None:
         drains = []
-        for lane in list(self._group.lanes):
-            if not lane.quiet():
-                drain = Drain()
-                lane.put(Marker(drain))
-                drains.append(drain)
-        for drain in drains:
-            drain.wait(deadline, what)
+        try:
+            for lane in list(self._group.lanes):
+                if self._group.frozen and not lane.items:
+                    # A frozen lane takes no marker either; nothing waits there, so its runs are all there is.
+                    for executor in lane.executors:
+                        current = executor.current
+                        if isinstance(current, Task) and not executor.wait_end(current, deadline):
+                            raise WaitTimeout(f"{what}: the time limit ran out")
+                elif not lane.quiet():
+                    drain = Drain()
+                    marker = Marker(drain)
+                    drains.append((lane, marker, drain))
+                    lane.put(marker)
+            for _, _, drain in drains:
+                drain.wait(deadline, what)
+        except BaseException:
+            for lane, marker, _ in drains:
+                _seam.discard(lane.items, marker)
+            raise
 
     def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
         """Refuse new tasks, complete what is scheduled, cancel what is armed; returns the latter (TK-16).
@@ -227,14 +260,19 @@ class TaskQueue:
         if self._group.is_own_thread():
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
         self._closed = True
-        cancelled = self._cancel_armed()
+        self._cancel_armed()
+        self._drain_all(deadline)
+        self._cancel_armed()  # a period that was beginning has armed its next one
         self._drain_all(deadline)
         self._release(deadline)
-        return cancelled
+        told, self._cancelled = self._cancelled, []
+        return tuple(told)
 
-    def _cancel_armed(self) -> tuple[DelayedTask, ...]:
+    def _cancel_armed(self) -> None:
         """Cancel what is armed for this queue; what fires at this moment runs instead."""
-        return tuple(task for task in list(self._armed) if task.disarm())
+        for task in list(self._armed):
+            if task.disarm():
+                self._cancelled.append(task)
 
     def _drain_all(self, deadline: float | None) -> None:
         """Drain until nothing is left; a task that was let in beside the close is completed too."""
@@ -243,26 +281,33 @@ class TaskQueue:
 
     def _release(self, deadline: float | None) -> None:
         """Give the reference to the pools back, once."""
-        pools = self._percpu or self._pool
-        if pools is None:
-            return
+        taken: list[Any] = []
         given: list[None] = []
         try:
-            pools.put_until(deadline, given)
-            self._percpu = self._pool = None
-        except BaseException:
-            if given:
-                self._percpu = self._pool = None
-            raise
+            _seam.collect(self._held.pop, taken)
+            taken[0].put_until(deadline, given)
+        except BaseException as error:
+            if taken and not given:
+                self._held.append(taken[0])  # still ours
+            if taken or not isinstance(error, IndexError):
+                raise
 
     def _abandon(self) -> None:
         """Close without waiting: what is scheduled still runs, then the workers leave. Any context."""
         self._closed = True
         self._cancel_armed()
-        pools = self._percpu or self._pool
-        if pools is not None:
-            self._percpu = self._pool = None
-            pools.release()
+        if self._group.frozen:  # nobody is left to thaw it
+            self._group.frozen = False
+            for lane in self._group.lanes:
+                for _ in lane.executors:
+                    if lane.items and lane.idle:
+                        lane.kick()
+        taken: list[Any] = []
+        try:
+            _seam.collect(self._held.pop, taken)
+        except IndexError:
+            return
+        taken[0].release()
 
     def __enter__(self) -> TaskQueue:
         return self
@@ -273,12 +318,17 @@ class TaskQueue:
         self.close()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if getattr(self, "_closed", True) or finalizing():  # at exit the exit policy has had its say
+        if not getattr(self, "_held", None) or finalizing():  # at exit the exit policy has had its say
             return
+        closed = self._closed
         self._abandon()
-        warnings.warn(
-            f"{self!r} was dropped without close(); its tasks still run", ResourceWarning, stacklevel=2, source=self
-        )
+        if not closed:
+            warnings.warn(
+                f"queue {self.name!r} was dropped without close(); its tasks still run",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
 
 
 class SharedQueue(TaskQueue):
@@ -296,15 +346,18 @@ class SharedQueue(TaskQueue):
         Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the queue goes when its tasks have
         run. One put too many is a UsageError.
         """
-        if self._group.is_own_thread():
-            raise UsageError(f"a task of queue {self.name!r} can't put its own queue")
         last = False
         try:
             with _registry.lock:
                 if self.references == 0:
                     raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
                 if self.references == 1:
-                    _registry.queues.pop(self.pri, None)
+                    if self is _registry.system:
+                        raise UsageError(f"one put() too many: {self!r} itself is kept by Task.schedule()")
+                    if self._group.is_own_thread():
+                        raise UsageError(f"a task of queue {self.name!r} can't put the last reference to its own queue")
+                    if _registry.queues.get(self.pri) is self:
+                        del _registry.queues[self.pri]
                     last = True
                 self.references -= 1
             if last:

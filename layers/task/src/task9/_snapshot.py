@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from threadpool9 import _seam
+
 from ._lane import groups
+from ._task import Task
 from ._timer import timer
 
 __all__ = ["LaneRecord", "QueueRecord", "Snapshot", "snapshot"]
@@ -44,15 +47,15 @@ class Snapshot:
 def snapshot() -> Snapshot:
     """Look at every queue and the timer. Thread context; disturbs nobody."""
     queues = []
-    for group in list(groups):
+    for group in groups.all():
         lanes = []
         for lane in list(group.lanes):
             in_hand = [executor.current for executor in lane.executors]
             lanes.append(
                 LaneRecord(
                     cpu=lane.pool.cpu,
-                    pending=len(lane.items),
-                    running=tuple(repr(task) for task in in_hand if task is not None),
+                    pending=sum(not task._marker for task in _seam.contents(lane.items)),
+                    running=tuple(repr(task) for task in in_hand if isinstance(task, Task) and not task._marker),
                     started=sum(executor.started for executor in lane.executors),
                     errors=sum(executor.errors for executor in lane.executors),
                 )

@@ -42,7 +42,7 @@ class Tracing:
 
     @hookspec
     def task9_cancel(self, task: Task) -> None:
-        """The task was withdrawn, or its cancel has waited. Any context."""
+        """The task was withdrawn; or `Task.cancel`, which may have waited, is about to return. Any context."""
 
     @hookspec
     def task9_drain__start(self, queue: TaskQueue) -> None:

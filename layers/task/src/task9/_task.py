@@ -90,7 +90,8 @@ class Task:
         """Run on the system queue: PRI_NONE, the current CPU, as soon as possible (TK-1, TK-2, TK-4).
 
         True if newly queued, False if coalesced with a schedule whose run has not begun: that run sees all that
-        was written before this call. Any context; never blocks, takes no lock of the user.
+        was written before this call. Any context; never blocks, takes no lock of the user. (The first call in the
+        process makes the queue: have `task9.get` do that in thread context, if a handler might be the first.)
 
         Raises UsageError if the task is destroyed, or pending or running on another queue (TK-10).
         """

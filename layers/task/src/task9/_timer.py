@@ -87,11 +87,26 @@ class Timer:
             if claimed:
                 if self._pool is None or isinstance(error, Error):
                     self._absent.append(None)
+                    self._boot_for_others()
                 else:
                     self._pool.post(self._job)  # it may have been posted or not; once more does no harm
                 raise
             if not isinstance(error, IndexError):
                 raise
+
+    def _boot_for_others(self) -> None:
+        """Our attempt failed, and who armed meanwhile has taken it for a timer that lives: try once more for them."""
+        if len(self._intake) > 1 and self._absent:
+            try:
+                del self._absent[0]
+            except IndexError:
+                return
+            try:
+                if self._pool is None:
+                    self._pool = threadpool9.get()
+                self._pool.post(self._job)
+            except Error:
+                self._absent.append(None)
 
     def cancelled(self, due: float) -> None:
         """A canceller claimed an entry for `due`: do not sleep for it, nor at all if it was the last. Any context."""
@@ -200,7 +215,7 @@ def coalesce(due: float, jitter: float) -> float:
     That is the next multiple of the largest power of two that fits into the jitter. Multiples of different
     powers coincide often, so timers with different jitters share their wake-ups, and no state is needed.
     """
-    if jitter <= 0:
+    if jitter < 1e-9:  # less than the clock tells
         return due
     step = 2.0 ** (math.frexp(jitter)[1] - 1)
     return min(math.ceil(due / step) * step, due + jitter)

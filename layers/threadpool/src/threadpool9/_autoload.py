@@ -22,7 +22,9 @@ GROUP = "threadpool9"
 
 class _State:
     wanted = True  # written by autoload_plugins
-    done = _seam.Lock()  # taken once, by who loads
+    done = False  # written under the lock, by who has loaded
+    loading = False  # under the lock: a plugin that uses a pool when it is imported finds itself here
+    lock = _seam.RLock()  # held while plugins are imported: who comes second waits for them
 
 
 _state = _State()
@@ -33,7 +35,7 @@ def autoload_plugins(enabled: bool) -> None:
 
     Raises UsageError if they are loaded already: `unregister` them then.
     """
-    if _state.done.locked():
+    if _state.done:
         raise UsageError("the installed plugins are loaded already; unregister() those that you do not want")
     _state.wanted = bool(enabled)
 
@@ -49,10 +51,22 @@ def chosen(name: str, choice: str) -> bool:
 
 def autoload() -> None:
     """Load what is installed and wanted, once in the process. Thread context; imports."""
-    if not _state.done.acquire(False) or not _state.wanted:
+    if _state.done:
         return
-    choice = os.environ.get("THREADPOOL9_PLUGINS", "")
-    if choice.strip() == "none":
+    with _state.lock:
+        # Again: who held the lock may have loaded; or we hold it, and a plugin uses a pool when it is imported.
+        if bool(_state.done) or _state.loading:
+            return
+        _state.loading = True
+        try:
+            _load_all(os.environ.get("THREADPOOL9_PLUGINS", ""))
+            _state.done = True
+        finally:
+            _state.loading = False
+
+
+def _load_all(choice: str) -> None:
+    if not _state.wanted or choice.strip() == "none":
         return
     try:
         from importlib.metadata import entry_points
@@ -64,6 +78,12 @@ def autoload() -> None:
     for entry in entries:
         if chosen(entry.name, choice) and not _hooks.plugin_manager().has_plugin(entry.name):
             _load(entry)
+
+
+def forget_threads() -> None:
+    """In a fork child: whoever was loading is not there."""
+    _state.lock = _seam.RLock()
+    _state.loading = False
 
 
 def _load(entry: Any) -> None:

@@ -91,6 +91,8 @@ def register(plugin: object, name: str | None = None) -> str | None:
                 except BaseException:
                     _manager.unregister(plugin)
                     raise
+        except PluginError:
+            raise
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(f"plugin {called!r} was not registered: {_first_line(error)}") from error
         _recompile()
@@ -111,7 +113,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _check(plugin: object, name: str) -> None:
-    """What pluggy leaves to the host: unknown hooks, and wrappers where nothing is called through pluggy."""
+    """What pluggy leaves to the host: unknown hooks, and wrappers, since nothing is called through pluggy."""
     for caller in _manager.get_hookcallers(plugin) or ():
         (mine,) = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]
         from importlib.util import find_spec
@@ -125,8 +127,10 @@ def _check(plugin: object, name: str) -> None:
                     f"plugin {name!r} was not registered: there is no hook {caller.name!r} "
                     "(for a layer that may be absent say hookimpl(optionalhook=True))"
                 )
-        elif (mine.hookwrapper or mine.wrapper) and caller.name in _layers[layer].hooks.values():
-            raise PluginError(f"plugin {name!r} was not registered: {caller.name} is a probe and takes no wrapper")
+        elif mine.hookwrapper or mine.wrapper:
+            raise PluginError(
+                f"plugin {name!r} was not registered: hooks of the layers take no wrapper ({caller.name})"
+            )
 
 
 # --- compiling
@@ -211,11 +215,16 @@ def _recompile() -> None:
 # --- asking
 
 
-def ask(name: str, check: Callable[[Any, str], Any] | None = None, **arguments: Any) -> Any:
+def ask(
+    name: str,
+    check: Callable[[Any, str], Any] | None = None,
+    answers: tuple[type[BaseException], ...] = (),
+    **arguments: Any,
+) -> Any:
     """The first answer to a cold question that is not None, passed through ``check(answer, source)``; or None.
 
     An exception of a hook is reported and counts as None; one of `check`, which says who answered nonsense, and
-    an OSError of a hook, which is an answer, are the caller's.
+    one of the types in `answers` are the caller's.
     """
     hook = getattr(_manager.hook, name)
     if not hook.get_hookimpls():
@@ -223,7 +232,7 @@ def ask(name: str, check: Callable[[Any, str], Any] | None = None, **arguments: 
     for call, source in _listeners(name, tuple(arguments)):
         try:
             answer = call(*arguments.values())
-        except OSError:
+        except answers:
             raise
         except Exception as error:
             _failed(error, source)

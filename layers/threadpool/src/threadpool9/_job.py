@@ -72,6 +72,7 @@ class Job:
         "__dict__",
         "__weakref__",
         "_again",
+        "_cancels",
         "_done_waiters",
         "_fn",
         "_free",
@@ -96,12 +97,15 @@ class Job:
             interlock = _seam.RLock()
         elif not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
             raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a job is a str, not {name!r}")
         self._interlock = interlock  # S
         self._owned = _owner_check(interlock)  # S
         self._free = _seam.token()  # A: taken unless idle
         self._ticket: list[Job] | None = None  # B
         self._pool: Pool | None = None  # B: where scheduled last
         self._runner = 0  # B: thread ident of the worker that runs us, 0 if none
+        self._cancels: dict[int, list[Job]] = {}  # A: what cancellers at work have in hand, by identity
         self._again: list[Pool] = []  # A: posts that came while running
         self._done_waiters = _seam.Waiters()  # A
         self.name = name if name is not None else getattr(fn, "__name__", type(self).__name__)
@@ -146,12 +150,12 @@ class Job:
         self._ticket = None
         self._free.append(None)
         # Publish, then look: a post that found us running has either been seen here, or sees the token.
-        if self._again:
-            self._post_again()
+        self.look_for_posts()
         if self._done_waiters.locks:
             self._done_waiters.wake_all()
 
-    def _post_again(self) -> None:
+    def look_for_posts(self) -> None:
+        """After the token was given back: do what was posted while we had it, taken for a run. Any context."""
         pool = None
         while self._again:
             try:
@@ -169,6 +173,7 @@ class Job:
         self._runner = 0
         self._ticket = None
         self._again = []
+        self._cancels = {}
         self._done_waiters = _seam.Waiters()
         reinit = getattr(self._interlock, "_at_fork_reinit", None)
         if reinit is not None and not (self._owned is not None and self._owned()):

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-from . import _hooks, _osthread, _seam
+from . import _autoload, _hooks, _osthread, _seam
 from ._job import Job
 from ._pool import Pool
 from ._probes import probes
@@ -71,8 +71,7 @@ def _run_inline(pool: Pool) -> None:
                 continue
             worker._run(job, ticket)
     finally:
-        started, errors = pool._left[0]
-        pool._left[0] = (started + worker.started, errors + worker.errors)
+        pool._left[0] = pool._left[0].with_worker(worker)
         pool._workers.pop(worker, None)
 
 
@@ -129,7 +128,7 @@ def _wind_down() -> None:
     starter = registry.starter
     starter.finalizing = True
     for pool in _pools():
-        pool._closed = True
+        pool._closed = pool._closing = True  # who is busy leaves instead of going idle
     farewell = _seam.monotonic() + _FAREWELL
     helper = starter.tid
     gone: list[int] = []
@@ -157,8 +156,9 @@ class _Fork:
 
 
 def _before_fork() -> None:
-    parked = sum(len(pool._idle) for pool in list(registry.pools))
-    _Fork.others = _seam.active_count() - parked > 1
+    # Parked workers have nothing in hand, and the starter never has a job.
+    ours = sum(len(pool._idle) for pool in list(registry.pools)) + bool(registry.starter.tid)
+    _Fork.others = len(_seam.current_frames()) - ours > 1
 
 
 def strays(kind: type[T]) -> list[T]:
@@ -175,6 +175,7 @@ def _in_child() -> None:
     me = _seam.get_ident()
     registry.lock = _seam.RLock()
     _hooks.forget_threads()
+    _autoload.forget_threads()
     starter = registry.starter = Starter()
     allowed.witness = 0
     stranded: list[Job] = []

@@ -1,8 +1,8 @@
 """What a worker asks of the operating system about itself: CPU set, scheduling, signal mask, name.
 
 What it is: the only module with system calls. Linux first; where a call does not exist the function says so by
-its result and the layers go on without (TP-10, TP-11). All calls are about the calling thread and never block.
-ctypes is imported at the first use of a pool, never at import of the layer.
+its result and the layers go on without (TP-10, TP-11). Calls are about the calling thread where no thread is named;
+only `wait_gone` waits. ctypes is imported at the first use of a pool, never at import of the layer.
 """
 
 from __future__ import annotations
@@ -136,8 +136,10 @@ def _lower_nice(nice: int) -> int:
     try:
         os.setpriority(os.PRIO_PROCESS, tid, nice)
     except PermissionError:
-        import resource
-
+        try:
+            import resource
+        except ImportError:  # prepare() could not import it either
+            return os.getpriority(os.PRIO_PROCESS, tid)
         floor = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]
         if nice < floor < os.getpriority(os.PRIO_PROCESS, tid):
             os.setpriority(os.PRIO_PROCESS, tid, floor)
@@ -185,7 +187,7 @@ def fingerprint_call() -> Callable[[], object]:
     return take
 
 
-def wait_gone(tids: list[int], deadline: float, still: Callable[[], bool] = lambda: True) -> None:
+def wait_gone(tids: list[int], deadline: float | None, still: Callable[[], bool] = lambda: True) -> None:
     """Wait until the kernel has let go of the threads `tids`, which have finished, until `deadline` or not `still()`.
 
     A thread that has returned is in the kernel for some microseconds more; ``fork`` and tools count it.
@@ -195,5 +197,7 @@ def wait_gone(tids: list[int], deadline: float, still: Callable[[], bool] = lamb
     from . import _seam
 
     for tid in tids:
-        while os.path.exists(f"/proc/self/task/{tid}") and _seam.monotonic() < deadline and still():
+        while os.path.exists(f"/proc/self/task/{tid}") and still():
+            if deadline is not None and _seam.monotonic() >= deadline:
+                return
             _seam.doze(0.0001)  # nobody announces this to us: the kernel can only be polled

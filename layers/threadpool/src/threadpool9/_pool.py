@@ -30,6 +30,27 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 
+def check_job(job: object) -> None:
+    """TypeError unless `job` is one."""
+    if not isinstance(job, Job):
+        raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")
+
+
+class Left:
+    """What workers that are gone had counted: written whole, so that a reader sees each worker here or in the table."""
+
+    __slots__ = ("errors", "last", "started")
+
+    def __init__(self, started: int = 0, errors: int = 0, last: Worker | None = None) -> None:
+        self.started = started  # S
+        self.errors = errors  # S
+        self.last = last  # S: counted here, and about to leave the table
+
+    def with_worker(self, worker: Worker) -> Left:
+        """This, and `worker`."""
+        return Left(self.started + worker.started, self.errors + worker.errors, worker)
+
+
 class Pool:
     """A pool of threads of one priority, unbound or bound to one CPU; got by `threadpool9.get` and `PerCPU.ref`.
 
@@ -52,7 +73,7 @@ class Pool:
         self._closing = False  # R: the last reference is being put; idle workers leave
         self._closed = False  # R: nothing may be scheduled any more
         self._cancelled = _seam.Tally()  # A
-        self._left: list[tuple[int, int]] = [(0, 0)]  # T: started and errors of workers that are gone
+        self._left = [Left()]  # T: what workers that are gone had counted
         self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
         self._refused: str | None = None  # A: what the OS refused, told once
         self._unbound = False  # A: told that the CPU is gone
@@ -77,7 +98,11 @@ class Pool:
             StartError: no thread could be started and none of ours is left to retry; nothing was scheduled (TP-12).
             FinalizingError: the interpreter is exiting (TP-32).
         """
-        owned = job._owned
+        try:
+            owned = job._owned
+        except AttributeError:
+            check_job(job)
+            raise
         if owned is not None and not owned():
             job.check_held("schedule()")
         return self._enqueue(job)
@@ -88,8 +113,12 @@ class Pool:
         A post to a running job takes effect at its done(): one more run. True if newly scheduled now. Raises as
         `schedule`, the interlock apart.
         """
-        if self._enqueue(job):
-            return True
+        try:
+            if self._enqueue(job):
+                return True
+        except AttributeError:
+            check_job(job)
+            raise
         if job._ticket:
             return False  # queued: that run begins after now
         # Running, so far as we can see. Publish, then look; `Job._finish` does the same the other way round. Who takes
@@ -185,10 +214,12 @@ class Pool:
         except IndexError:
             return False
         self._drop(ticket)
+        self._cancelled.bump()
         if (probe := probes.cancel__job) is not None:
             probe(self, job)
         job._ticket = None
         job._free.append(None)
+        job.look_for_posts()
         return True
 
     def _why_not(self, job: Job) -> Error:
@@ -199,6 +230,8 @@ class Pool:
     def _drop(self, ticket: list[Job]) -> None:
         """Free the queue slot of a withdrawn ticket; if a worker has taken it, it throws it away."""
         _seam.discard(self._jobs, ticket)
+        if self._closing:
+            self._workers_gone.wake_all()  # it may have been the job that the last put waits for
 
     # --- cancelling
 
@@ -208,6 +241,7 @@ class Pool:
         Any context; never waits. The interlock must be held. Also withdraws a `post` that waits for done().
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
+        check_job(job)
         job.check_held("cancel_async()")
         if job._free:
             return True
@@ -220,6 +254,7 @@ class Pool:
         job._again.clear()
         taken: list[Job] = []
         given = False
+        job._cancels[id(taken)] = taken
         try:
             _seam.collect(ticket.pop, taken)
             self._drop(ticket)
@@ -229,13 +264,17 @@ class Pool:
             job._ticket = None
             given = True; job._free.append(None)  # fmt: skip  # noqa: E702
         except IndexError:
-            return job._ticket is not ticket  # entered; unless it is over by now
+            # Somebody else has it: a canceller, perhaps the one that we interrupted, or a worker, unless it is over.
+            return any(list(job._cancels.values())) or job._ticket is not ticket
         except BaseException:
             if taken and not given:
                 self._drop(ticket)
                 job._ticket = None
                 job._free.append(None)
             raise
+        finally:
+            job._cancels.pop(id(taken), None)
+        job.look_for_posts()
         self._cancelled.bump()
         return True
 
@@ -254,10 +293,11 @@ class Pool:
             WaitTimeout: the job runs on.
         """
         deadline = _seam.deadline_after(timeout)
-        if self.cancel_async(job):
-            return True
+        check_job(job)
         if job._runner == _seam.get_ident():
             raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
+        if self.cancel_async(job):
+            return True
         ticket = job._ticket
 
         def running() -> bool:
@@ -331,10 +371,13 @@ class Pool:
 
     def counts(self) -> list[int]:
         """The numbers of `Counters`, in their order. Any context; exact when nothing is going on (TP-34)."""
-        workers = list(self._workers)
-        started, errors = self._left[0]
-        errors += sum(worker.errors for worker in workers)
-        started += sum(worker.started for worker in workers)
+        while True:
+            left = self._left[0]
+            workers = [worker for worker in list(self._workers) if worker is not left.last]
+            if left is self._left[0]:  # nobody was seen off in between
+                break
+        started = left.started + sum(worker.started for worker in workers)
+        errors = left.errors + sum(worker.errors for worker in workers)
         # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
         in_flight = sum(worker.job is not None for worker in workers)
         cancelled = self._cancelled.value()

@@ -81,8 +81,15 @@ class Watch:
 
     def update(self) -> None:
         """Look again. Called after every change of a listener or of a tunable that takes part."""
+        while True:
+            self.plain = plain = self._is_plain()
+            # Somebody who interrupted us may have changed it, and we have overwritten what they stored.
+            if plain == self._is_plain():
+                return
+
+    def _is_plain(self) -> bool:
         listening = any(getattr(self._probes, name) is not None for name in self._names)
-        self.plain = not listening and not any(condition() for condition in self.conditions)
+        return not listening and not any(condition() for condition in self.conditions)
 
 
 probes = make_probes("threadpool9", Tracing)

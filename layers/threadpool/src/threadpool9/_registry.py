@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam, _topology
 from ._autoload import autoload
-from ._errors import CPUError, PriorityRefused, UsageError
+from ._errors import CPUError, PriorityRefused, UsageError, WaitTimeout
 from ._pool import Pool
 from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
 from ._probes import probes
@@ -107,7 +107,8 @@ class Registry:
                 if holder.references == 1:
                     _refuse_own_worker(pools)
                     # Each step may be repeated after an exception; the last one is what counts.
-                    table.pop(holder.pri, None)
+                    if table.get(holder.pri) is holder:
+                        del table[holder.pri]
                     for pool in pools:
                         pool._closing = True
                     holder._closing = True
@@ -127,8 +128,9 @@ class Registry:
         with self.lock:
             holder.references -= 1
             if holder.references == 0:
-                table: dict[int, object] = self.unbound if isinstance(holder, Pool) else self.percpu  # type: ignore[assignment]  # the two tables differ in their values only
-                table.pop(holder.pri, None)
+                table: dict[int, Any] = self.unbound if isinstance(holder, Pool) else self.percpu
+                if table.get(holder.pri) is holder:
+                    del table[holder.pri]
                 for pool in pools:
                     pool._closing = True
         for pool in pools:
@@ -151,8 +153,21 @@ class Registry:
         for pool in pools:
             if pool.busy() and (probe := probes.destroy__wait) is not None:
                 probe(pool, len(pool._workers))
-            _seam.wait_until(pool._workers_gone, pool.busy, deadline, f"the last put of {pool!r}")
+            self._wait_gone(pool, deadline)
             self.forget(pool)
+
+    def _wait_gone(self, pool: Pool, deadline: float | None) -> None:
+        pause = 0.01
+        while pool.busy():
+            limit = deadline
+            if pool._jobs and self.starter.absent and not self.starter.ensure_alive():
+                # No thread can be had, and nobody is left who could try again: we are.
+                limit = _seam.monotonic() + pause
+                limit = limit if deadline is None else min(limit, deadline)
+                pause = min(pause * 2, 1.0)
+            pool._workers_gone.wait(pool.busy, limit)
+            if deadline is not None and _seam.monotonic() >= deadline and pool.busy():
+                raise WaitTimeout(f"the last put of {pool!r}: the time limit ran out")
 
 
 registry = Registry()
@@ -326,14 +341,14 @@ def percpu_get(pri: int = -1) -> PerCPU:
     return percpu
 
 
-def retire_idle(timeout: float = 5.0) -> int:
+def retire_idle(timeout: float | None = 5.0) -> int:
     """Make every idle worker leave now; returns how many left (TP-14).
 
-    For tests, before fork, before suspend. Thread context; waits until they are gone, at most `timeout` seconds.
+    For tests, before fork, before suspend. Thread context; waits until they are gone, at most `timeout` seconds (None:
+    as long as it takes).
     Busy workers are left alone; when none is left the starter goes too.
     """
     deadline = _seam.deadline_after(timeout)
-    assert deadline is not None
     sent = []
     with registry.lock:
         pools = list(registry.pools)

@@ -23,13 +23,14 @@ import functools
 import itertools
 import sys
 import threading
+import weakref
 from _queue import Empty, SimpleQueue  # the module `queue` is pure Python around them
 from _thread import allocate_lock as Lock
 from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from threading import RLock, active_count, current_thread
+from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any, Generic, TypeVar
@@ -46,7 +47,6 @@ __all__ = [
     "Tally",
     "Thread",
     "Waiters",
-    "active_count",
     "collect",
     "current_thread",
     "deque",
@@ -292,8 +292,8 @@ def deadline_after(timeout: float | None) -> float | None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not timeout >= 0:
-        raise ValueError(f"timeout must be >= 0 seconds or None, not {timeout!r}")
+    if not 0 <= timeout < 1e12:
+        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
     return monotonic() + timeout
 
 
@@ -302,6 +302,29 @@ def wait_until(waiters: Waiters, must_wait: Callable[[], object], deadline: floa
     while must_wait():
         if not waiters.wait(must_wait, deadline) and must_wait():
             raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+_NEVER = object()
+
+
+class Flock(Generic[T]):
+    """Objects that are known as long as they live. Any context may add and look."""
+
+    def __init__(self) -> None:
+        self._refs: dict[int, weakref.ref[T]] = {}
+
+    def add(self, thing: T) -> None:
+        """Know `thing`, until it is gone."""
+        key = id(thing)
+        self._refs[key] = weakref.ref(thing, lambda ref: self._refs.pop(key, None))
+
+    def clear(self) -> None:
+        """Know none any more."""
+        self._refs.clear()
+
+    def all(self) -> list[T]:
+        """Those that live. The table is read in one call into C: others may come and go beside us."""
+        return [thing for thing in [ref() for ref in list(self._refs.values())] if thing is not None]
 
 
 class Tally:
@@ -325,11 +348,14 @@ class Tally:
         events = self._events
         events.append(None)
         if len(events) > self._FOLD and self._folding.acquire(False):
+            taken: list[object] = []
             try:
-                # Base first: a reader in between sees too many for an instant, never too few.
-                self._base += self._FOLD
-                for _ in range(self._FOLD):
-                    events.popleft()
+                # Taken in one call into C, then added: a reader in between sees too few for an instant, never too many.
+                taken.extend(itertools.islice(iter(events.popleft, _NEVER), self._FOLD))
+                self._base += self._FOLD; del taken[:]  # fmt: skip  # noqa: E702
+            except BaseException:
+                self._base += len(taken)
+                raise
             finally:
                 self._folding.release()
 

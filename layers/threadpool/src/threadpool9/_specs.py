@@ -94,7 +94,8 @@ class Questions:
     def threadpool9_error(self, error: ErrorReport) -> bool | None:
         """An exception was caught (HK-4). If any listener says True, `threading.excepthook` is not called.
 
-        On the thread that caught it; for exceptions of probe listeners that is any context.
+        On the thread that caught it; for exceptions of probe listeners that is any context. Reports of the watchdog
+        come on threads of their own.
         """
 
 
@@ -237,4 +238,4 @@ class Tracing:
 
     @hookspec
     def threadpool9_bind__restored(self, pool: Pool, cpu: int) -> None:
-        """The pool's CPU is back, a worker is bound to it again (TP-8). That worker's thread."""
+        """The pool's CPU is back, a worker is bound to it again (TP-8). That worker's thread, or the starter's."""

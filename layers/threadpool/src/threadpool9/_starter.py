@@ -18,6 +18,7 @@ Rules. A: atomic, any context. T: this thread only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import _hooks, _osthread, _seam
@@ -75,6 +76,12 @@ class Starter:
 
     def ensure_alive(self) -> bool:
         """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
+        if self._boot():
+            return True
+        # Others may have taken our attempt for a starter that lives. The token is back: so look, and try once more.
+        return not self.finalizing and not self.requests.empty() and self._boot()
+
+    def _boot(self) -> bool:
         if self.finalizing:
             return False
         if not self.absent:
@@ -114,24 +121,30 @@ class Starter:
     # --- the thread
 
     def _main(self) -> None:
-        try:
-            self._settle()
-            while True:
-                self._serve()
-                # Nothing to do and no worker left: go, then look again.
-                self.tid = allowed.witness = 0
-                self.absent.append(None)
-                if self.requests.empty():
-                    return
-                try:
-                    del self.absent[0]
-                except IndexError:  # another one was booted
-                    return
-                self._settle()
-        except BaseException as error:  # a bug of ours: say so and let the next request boot another
+        self._guarded(self._settle)
+        while True:
+            self._guarded(self._serve)
+            # Nothing to do and no worker left: go, then look again.
             self.tid = allowed.witness = 0
-            _hooks.report_error(error, origin="threadpool9 starter")
             self.absent.append(None)
+            if self.requests.empty():
+                return
+            try:
+                del self.absent[0]
+            except IndexError:  # another one was booted
+                return
+            self._guarded(self._settle)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """A bug of ours or of a hook: say so and go on, since jobs depend on this thread; each time less soon."""
+        pause = _BACK_OFF_FIRST
+        while True:
+            try:
+                return step()
+            except BaseException as error:
+                _hooks.report_error(error, origin="threadpool9 starter")
+                _seam.doze(pause)
+                pause = min(pause * 2, _BACK_OFF_LAST)
 
     def _settle(self) -> None:
         self.tid = _seam.get_native_id()
@@ -197,9 +210,8 @@ class Starter:
     def _see_off(self, worker: Worker) -> None:
         worker.thread.join(_READY_LIMIT)
         pool = worker.pool
-        # The totals and the worker's going are one store each for a snapshot: totals first.
-        started, errors = pool._left[0]
-        pool._left[0] = (started + worker.started, errors + worker.errors)
+        # The totals and the worker's going are one store each for a snapshot: see `Pool.counts`.
+        pool._left[0] = pool._left[0].with_worker(worker)
         pool._workers.pop(worker, None)
         pool._threads_left += 1
         self.workers.pop(worker, None)  # of a fork's parent, if it is not there
@@ -216,6 +228,7 @@ class Starter:
             head = pool._jobs[0]
         except IndexError:
             del self._looks[pool]
+            pool._workers_gone.wake_all()  # the last put may wait for a job that was withdrawn before a worker came
             if (probe := probes.dispatcher__exit) is not None:
                 probe(pool)
             return

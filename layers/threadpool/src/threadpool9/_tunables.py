@@ -6,7 +6,6 @@ tunable and what it takes and leaves the old value; a bad value in the environme
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -22,7 +21,7 @@ def number(low: float, *, integer: bool = False) -> Callable[[object], float]:
     def check(value: object) -> float:
         if isinstance(value, str):
             value = float(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not (-1e12 <= value <= 1e12):
             raise ValueError
         if value < low or (integer and value != int(value)):
             raise ValueError
@@ -87,6 +86,9 @@ class TunableSet:
             raise TunableError(f"tunable {name} takes {takes}, not {value!r}") from None
         object.__setattr__(self, name, checked)
         self._changed()
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"tunable {name} can be set, not deleted")
 
     def _changed(self) -> None:
         """Called after each assignment."""

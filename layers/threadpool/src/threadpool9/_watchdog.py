@@ -5,7 +5,7 @@ of them has in hand. Whoever shows the same run for the limit, counted from the 
 is never early, and late by two looks at most. Off (no limit) it does not look at all.
 
 The upper layers add a source of `Sight` each for what they run inside of a job; their jobs are `Job.plumbing`, which
-this layer does not watch. Everything here happens on the starter's thread.
+this layer does not watch. Looking happens on the starter's thread, each report on one of its own.
 """
 
 from __future__ import annotations
@@ -92,4 +92,12 @@ class Watchdog:
             f"{sight.what!r} on {sight.where} has been running for {seconds:.3g} s, its limit is {sight.limit:g} s; "
             f"its stack:\n{stack}"
         )
-        _hooks.report_error(Stalled(text), origin=sight.what, thread=thread)
+
+        def report() -> None:
+            _hooks.report_error(Stalled(text), origin=sight.what, thread=thread)
+
+        try:
+            # A reporter may wait for long, and the starter has workers to start.
+            _seam.Thread(report, "threadpool9-report").start()
+        except (RuntimeError, MemoryError):
+            report()

@@ -81,6 +81,8 @@ class Worker:
             if (probe := probes.thread__exit) is not None:
                 probe(pool)
             self.ident = 0  # another thread may soon have it
+            if pool._jobs:
+                pool._starter.requests.put(pool)  # we leave though there are jobs: somebody else is needed
             # The last step of our own; the starter joins the thread and tells who waits for it.
             pool._gone(self)
 
@@ -103,13 +105,15 @@ class Worker:
                 del job, ticket
             if ready is not None:
                 ready = ready.release()
-            if self._fingerprint() != self._clean:
-                self._put_right()
+            if self._fingerprint() != self._clean and not self._put_right():
+                return
             self.since = parked = _seam.monotonic()
             idle.append(self)
             # Look again: what was scheduled before the line above saw no idle worker.
             if (jobs or self.pool._closing) and self._unpublish():
                 if self.pool._closing and not jobs:
+                    if (probe := probes.thread__dying) is not None:
+                        probe(self.pool)
                     return
                 continue
             left = tunables.idle_ms / 1000
@@ -157,14 +161,13 @@ class Worker:
             if self.inline and isinstance(error, KeyboardInterrupt):
                 raise
             _hooks.report_error(error, origin=job)
-            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive
         self.job = None
 
     def _run_watched(self, job: Job, ticket: list[Job]) -> None:
         if (probe := probes.thread__job) is not None:
             probe(self.pool, job)
         if tunables.job_names:
-            _osthread.set_name(job.name)
+            _osthread.set_name(str(job.name))
         try:
             job._fn(job)
             if job._ticket is ticket:
@@ -182,21 +185,28 @@ class Worker:
     def _settle(self) -> None:
         """Be born clean: nothing of whoever caused this thread stays on it (TP-7, TP-10, TP-13)."""
         pool = self.pool
-        _osthread.clean_signal_mask()
-        self._rebind()
-        refused = apply_priority(pool.wanted)
-        self.scheduling = _osthread.describe()
-        if refused is not None:
-            pool._note_refusal(refused)
-        _osthread.set_name(self.name)
-        self._clean = self._fingerprint()
+        try:
+            _osthread.clean_signal_mask()
+            self._rebind()
+            refused = apply_priority(pool.wanted)
+            self.scheduling = _osthread.describe()
+            if refused is not None:
+                pool._note_refusal(refused)
+            _osthread.set_name(self.name)
+        finally:
+            self._clean = self._fingerprint()  # also after an error, which is not to be repeated for each job
 
-    def _put_right(self) -> None:
-        """A job changed the CPU set, nice value, class or name of its thread, or the OS did: undo it (TP-13)."""
+    def _put_right(self) -> bool:
+        """A job changed the CPU set, nice value, class or name of its thread, or the OS did: undo it (TP-13).
+
+        False if the thread can't be had back as it was born, which takes privilege: then it is of no more use.
+        """
+        born = self.scheduling
         try:
             self._settle()
         except Exception as error:
             _hooks.report_error(error, origin=self.pool)
+        return self.scheduling == born
 
     def bind_from_outside(self) -> None:
         """The starter's call: the CPU is back, and this worker may be busy for long."""
@@ -225,7 +235,7 @@ class Worker:
         try:
             if pool.cpu not in allowed:
                 raise OSError(errno.EINVAL, "it was taken from this process")
-            if _hooks.ask("threadpool9_bind", cpu=pool.cpu) is not True:
+            if _hooks.ask("threadpool9_bind", answers=(OSError,), cpu=pool.cpu) is not True:
                 _osthread.set_affinity(frozenset((pool.cpu,)))
         except OSError as error:
             self.bound = False

@@ -103,13 +103,15 @@ class WorkGroup(Group):
             now: Callable[[], int] = _seam.monotonic_ns,
         ) -> None:
             nonlocal last
-            if slots is not None and work._slot:
+            slot, since = work._slot, work._since
+            work._slot = False
+            work._free.append(None)  # from here on the work is the function's: only its identity is used
+            if slot and slots is not None:
                 self.give_slot()
             start = last
-            waits[(start - work._since).bit_length()] += 1
+            waits[max(0, start - since).bit_length()] += 1
             if watches:
                 self.left_lane(work)
-            # From here on the work is the function's: only its identity is used.
             try:
                 func(work, arg)
             finally:
@@ -117,6 +119,10 @@ class WorkGroup(Group):
                 stats.run_ns += last - start
 
         return call
+
+    def undone(self, task: Any) -> None:
+        """Who waits for it is told."""
+        self.left_lane(task)
 
     def withdraw(self, task: Any) -> None:
         """As a cancel of the queue does, with all that is counted."""
@@ -163,7 +169,7 @@ class WorkGroup(Group):
                 return
             except IndexError:
                 pass
-            if not block:
+            if not block or self.is_own_thread():  # the function would wait for itself
                 raise Full(f"queue {self.name!r} holds {self.max_pending} works; {work!r} was not enqueued")
             try:
                 in_time = self.space.wait(lambda: not slots, deadline)

@@ -59,6 +59,16 @@ class Work(DelayedTask):
     # What a task can do and a work can't: it is the queue that has the function, counts and is waited for.
     schedule = reschedule = cancel = cancel_async = done = destroy = _not_for_works
 
+    def disarm(self) -> bool:
+        """Cancel if it is still in the timer; True then: as `WorkQueue.cancel` does. Any context."""
+        lane = self._lane
+        if not super().disarm():
+            return False
+        if lane is not None and isinstance(lane.group, WorkGroup):
+            lane.group.cancelled.bump()
+            lane.group.left_lane(self)
+        return True
+
     def forget_threads(self) -> None:
         """In a fork child: as for any task; and nobody is cancelling it."""
         self._cancelling = 0

@@ -175,6 +175,11 @@ class WorkQueue:
         try:
             if group.slots is not None:
                 group.take_slot(work, block, timeout, slot)
+                if self._state != "open":
+                    self._check_open()  # it may have taken long
+                if work._disabled or work._cancelling:
+                    group.give_slot()
+                    return False
             del free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see threadpool9's _seam
             if slot:  # none is kept without a limit, so what an earlier queue left there does no harm
                 work._slot = True
@@ -186,6 +191,8 @@ class WorkQueue:
             published = True; lane.items.append(work)  # fmt: skip  # noqa: E702 said, then done
             if lane.idle:
                 lane.kick()
+            if self._state != "open":
+                self._check_open()  # changed between our two looks: `still_here` takes the work off again
         except BaseException as error:
             if published and not lane.still_here(error, work):
                 return True
@@ -199,15 +206,16 @@ class WorkQueue:
         return True
 
     def enqueue_delayed(self, work: Work, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
-        """Enqueue `work` `seconds` from now at the earliest (WQ-7); 0 is `enqueue`. Never blocks; any context.
+        """Enqueue `work` `seconds` from now at the earliest (WQ-7); 0 is `enqueue` with ``block=False``. Any context.
 
-        A delayed work takes no slot of `max_pending`. Returns and raises as `enqueue`; ValueError for a delay
-        that is negative or not finite.
+        A delayed work takes no slot of `max_pending`, also when it is due. Returns and raises as `enqueue`; ValueError
+        for a delay that is negative or not finite.
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
-        if not isinstance(work, Work):
-            raise TypeError(f"{self!r} takes works, not {work!r}")
+        self._check_work(work)
+        if seconds == 0:
+            return self.enqueue(work, cpu, block=False)
         lane = self._choose(cpu)
         self._check_open()
         if work._disabled or work._cancelling:
@@ -236,8 +244,7 @@ class WorkQueue:
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
-        if not isinstance(work, Work):
-            raise TypeError(f"{self!r} takes works, not {work!r}")
+        self._check_work(work)
         if not work.pending:
             self.enqueue_delayed(work, seconds, jitter)
             return False
@@ -278,9 +285,14 @@ class WorkQueue:
 
     def _check_open(self) -> None:
         if self._state in ("ending", "destroyed"):
-            raise UsageError(f"queue {self.name!r} is destroyed")
+            being = "being " if self._state == "ending" else ""
+            raise UsageError(f"queue {self.name!r} is {being}destroyed")
         if self._state == "draining" and not self._group.is_own_thread():
             raise UsageError(f"queue {self.name!r} is draining and takes works from its own function only")
+
+    def _check_work(self, work: object) -> None:
+        if not isinstance(work, Work):
+            raise TypeError(f"{self!r} takes works, not {work!r}")
 
     def _refuse_pending(self, work: Work) -> NoReturn:
         lane = work._lane
@@ -296,6 +308,7 @@ class WorkQueue:
         it would wait for itself (probe ``wait__self``). Raises WaitTimeout after `timeout` seconds.
         """
         deadline = _seam.deadline_after(timeout)
+        self._check_work(work)
         if (probe := probes.wait__start) is not None:
             probe(self, work)
         try:
@@ -317,6 +330,7 @@ class WorkQueue:
         From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
         """
         deadline = _seam.deadline_after(timeout)
+        self._check_work(work)
         counted = False
         try:
             with _disable_lock:
@@ -382,12 +396,14 @@ class WorkQueue:
 
         Returns as `cancel`.
         """
+        self._check_work(work)
         with _disable_lock:
             work._disabled += 1
         return self.cancel(work, timeout)
 
     def enable(self, work: Work) -> bool:
         """Undo one `disable`; True if the work may be enqueued again now. What was refused is not made up for."""
+        self._check_work(work)
         with _disable_lock:
             if work._disabled == 0:
                 raise UsageError(f"{work!r} is not disabled: one enable() too many")
@@ -416,7 +432,8 @@ class WorkQueue:
         try:
             with _disable_lock:
                 self._drains += 1; counted = True  # fmt: skip  # noqa: E702 see threadpool9's _seam
-                self._state = "draining"
+                if self._state == "open":
+                    self._state = "draining"
             self._lanes._drain_all(deadline)
             with _disable_lock:
                 self._drains -= 1; counted = False  # fmt: skip  # noqa: E702
@@ -442,16 +459,14 @@ class WorkQueue:
             raise UsageError(f"queue {self.name!r} is destroyed already")
         if self._group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't destroy its own queue")
-        waiting = sum(len(lane.items) for lane in self._group.lanes)
-        if waiting:
+        waiting = sum(1 for lane in self._group.lanes for task in _seam.contents(lane.items) if not task._marker)
+        if waiting and self._state != "ending":
             raise UsageError(f"queue {self.name!r} has {waiting} works pending; drain() it before destroy()")
         if (probe := probes.exit__start) is not None:
             probe(self)
         self._state = "ending"  # a destroy that was cut short may be called again
         cancelled = self._lanes.close(timeout)
         self._state = "destroyed"
-        for _ in cancelled:
-            self._group.cancelled.bump()
         if (probe := probes.destroy) is not None:
             probe(self)
         if (probe := probes.exit__done) is not None:
@@ -512,12 +527,12 @@ class WorkQueue:
 
 #: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
 _disable_lock = _seam.RLock()
-queues: weakref.WeakSet[WorkQueue] = weakref.WeakSet()
+queues: _seam.Flock[WorkQueue] = _seam.Flock()
 
 
 def snapshot() -> dict[str, QueueStats]:
     """The counters of every queue of the process by name; of queues with the same name the newest. Thread context."""
-    return {queue.name: queue.stats() for queue in list(queues)}
+    return {queue.name: queue.stats() for queue in queues.all()}
 
 
 def _in_child() -> None:
@@ -525,7 +540,7 @@ def _in_child() -> None:
     global _disable_lock
     _disable_lock = _seam.RLock()
     _group.giant = _seam.RLock()
-    for queue in list(queues):
+    for queue in queues.all():
         queue._group.forget_threads()
         queue._drains = 0
         if queue._state == "draining":
