@@ -8,7 +8,7 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 class Layer:
-    """Notes the mutants of one layer's suite. Modules are named ``_pool``, or in full when they are of a layer below."""
+    """Notes the mutants of one layer's suite. Modules: ``_pool``, or in full if of a layer below."""
 
     def __init__(self, layer: str, package: str) -> None:
         self.layer = layer

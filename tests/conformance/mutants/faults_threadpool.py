@@ -1,5 +1,7 @@
 """Faults of the bottom layer."""
 
+# ruff: noqa: E501  the texts are those of the sources, with what stands around them
+
 from catalogue import Layer
 
 fault = Layer("threadpool", "threadpool9")
@@ -14,11 +16,6 @@ fault(
 fault(
     "racing gets disagree", "TP-1", "Threads that race for the first get each keep the pool that they made.",
     "_registry", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
-)  # fmt: skip
-fault(
-    "get gives a pool that is gone", "TP-1", "The last put leaves the pool in the table.",
-    "_registry", "                    table.pop(holder.pri, None)\n                    for pool in pools:\n",
-    "                    for pool in pools:\n",
 )  # fmt: skip
 fault(
     "priority 224 accepted", "TP-2", "The upper bound is taken to be a priority.",
@@ -150,16 +147,6 @@ fault(
 # --- CPUs and the OS
 
 fault(
-    "affinity set after the first job", "TP-7", "A worker binds itself when it has been idle once.",
-    "_worker", "        _osthread.clean_signal_mask()\n        self._rebind()\n", "        _osthread.clean_signal_mask()\n",
-)  # fmt: skip
-fault(
-    "affinity set after the first bytecode", "TP-7", "A worker binds itself beside its first job.",
-    "_worker", "        _osthread.clean_signal_mask()\n        self._rebind()\n",
-    "        _osthread.clean_signal_mask()\n        import threading\n\n"
-    "        threading.Timer(0.001, self.bind_from_outside if pool.cpu is not None else int).start()\n",
-)  # fmt: skip
-fault(
     "ref is always the first CPU", "TP-7", "The pool of the lowest CPU instead of the caller's.",
     "_registry", "        cpu = _topology.current_cpu()\n        pool = self._pools.get(cpu)\n",
     "        cpu = self.cpus[0]\n        pool = self._pools.get(cpu)\n",
@@ -171,12 +158,6 @@ fault(
 fault(
     "a pool for every CPU of the machine", "TP-8", "CPUs that the process may not use have pools too.",
     "_registry", "for cpu in _topology.allowed_cpus()}", "for cpu in range(__import__('os').cpu_count())}",
-)  # fmt: skip
-fault(
-    "a lost CPU is never bound again", "TP-8", "Workers whose CPU came back stay unbound.",
-    "_worker", "            if bound_to is not None and not self._bound_still():\n                self._rebind()\n", "",
-    "_starter", "if worker.pool._unbound and not worker.bound and", "if False and",
-    "_worker", "            if self._fingerprint() != self._clean:\n", "            if bound_to is None and self._fingerprint() != self._clean:\n",
 )  # fmt: skip
 fault(
     "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",
@@ -195,14 +176,6 @@ fault(
     "_pool", "        if self._refused is None:\n", "        if True:\n",
 )  # fmt: skip
 fault(
-    "name not set", "TP-11", "Threads have the process's name.",
-    "_worker", "        _osthread.set_name(self.name)\n", "",
-)  # fmt: skip
-fault(
-    "the job's name is not shown", "TP-11", "The tunable has no effect.",
-    "_worker", "            _osthread.set_name(job.name)\n", "            pass\n",
-)  # fmt: skip
-fault(
     "the job's name stays", "TP-11 TP-13", "An idle thread keeps the name of its last job.",
     "_osthread", "return affinity(0), scheduler(0), priority(0, 0), buffer.raw", "return affinity(0), scheduler(0), priority(0, 0)",
 )  # fmt: skip
@@ -214,11 +187,6 @@ fault(
     "a refused thread is not tried again", "TP-12", "The job waits for the next request.",
     "_starter", "look.when = _seam.monotonic() + look.back_off\n            return False",
     "look.when = _seam.monotonic() + 1e5\n            return False",
-)  # fmt: skip
-fault(
-    "StartError leaves the job busy", "TP-12", "The job that could not be scheduled can't be scheduled again.",
-    "_pool", "            probe(self, job)\n        job._ticket = None\n        job._free.append(None)\n        return True\n\n    def _why_not",
-    "            probe(self, job)\n        return True\n\n    def _why_not",
 )  # fmt: skip
 fault(
     "no StartError", "TP-12", "schedule says True though there is nobody who could run the job.",
@@ -237,10 +205,6 @@ fault(
     "CPU set inherited", "TP-13", "An unbound worker keeps the CPU set of who had it started.",
     "_worker", "            if _osthread.LINUX and _osthread.get_affinity(0) != allowed:\n", "            if False:\n",
     "_starter", "            _osthread.set_affinity(refresh_unwitnessed())\n", "            refresh_unwitnessed()\n",
-)  # fmt: skip
-fault(
-    "what a job left stays", "TP-13", "A worker does not look at its thread when it goes idle.",
-    "_worker", "            if self._fingerprint() != self._clean:\n", "            if False:\n",
 )  # fmt: skip
 
 # --- jobs
@@ -293,16 +257,6 @@ fault(
     "                finally:\n                    late, job._late = job._late, None\n                    late and job._finish()\n",
 )  # fmt: skip
 fault(
-    "a worker keeps its last job", "TP-23", "An idle worker refers to the job that it ran.",
-    "_worker", "            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive\n        self.job = None\n",
-    "            error.__traceback__ = None  # the worker's frame must not keep the job's locals alive\n",
-)  # fmt: skip
-fault(
-    "exception kills the worker", "TP-24", "The thread ends with the exception.",
-    "_worker", "            _hooks.report_error(error, origin=job)\n            error",
-    "            _hooks.report_error(error, origin=job)\n            raise SystemExit\n            error",
-)  # fmt: skip
-fault(
     "SystemExit leaves the job running", "TP-24", "Only ordinary exceptions count as an end.",
     "_worker", "        except BaseException as error:\n            self.errors += 1\n", "        except Exception as error:\n            self.errors += 1\n",
 )  # fmt: skip
@@ -342,10 +296,6 @@ fault(
     '        job.check_held("cancel_async()")\n        if job._free:\n            return False\n',
 )  # fmt: skip
 fault(
-    "cancel_async says True for a running job", "TP-25", "It believes that it can stop a run.",
-    "_pool", "return job._ticket is not ticket  # entered; unless it is over by now", "return True",
-)  # fmt: skip
-fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
     "_pool", "        if ticket is not None:\n            interlock_released(job._interlock, wait)\n", "",
 )  # fmt: skip
@@ -359,21 +309,12 @@ fault(
     "_pool", "            interlock_released(job._interlock, wait)\n", "            wait()\n",
 )  # fmt: skip
 fault(
-    "interlock released when it need not be", "TP-26", "cancel gives it up though it does not wait.",
-    "_pool", "        if self.cancel_async(job):\n            return True\n        if job._runner",
-    "        if self.cancel_async(job):\n            interlock_released(job._interlock, _seam.get_ident)\n            return True\n        if job._runner",
-)  # fmt: skip
-fault(
     "interlock released one level", "TP-26", "An interlock that is held twice is still held while cancel waits.",
     "_job", 'release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)', "release = restore = None",
 )  # fmt: skip
 fault(
     "an interrupted cancel leaves without the interlock", "TP-26", "An exception during the wait leaves it released.",
     "_job", "        while saved and not restored:\n", "        while False:\n",
-)  # fmt: skip
-fault(
-    "cancel has no time limit", "TP-26", "It waits as long as it takes.",
-    "_pool", "        deadline = _seam.deadline_after(timeout)\n        if self.cancel_async", "        deadline = None\n        if self.cancel_async",
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
@@ -411,11 +352,6 @@ fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
     "_job", "        self._free.append(None)\n        # Publish", "        # Publish",
     "_job", "        if self._done_waiters.locks:\n            self._done_waiters", "        self._free.append(None)\n        if self._done_waiters.locks:\n            self._done_waiters",
-)  # fmt: skip
-fault(
-    "post takes the interlock", "TP-28", "It waits for whoever holds it.",
-    "_pool", "        if self._enqueue(job):\n            return True\n        if job._ticket:\n",
-    "        with job._interlock:\n            said = self._enqueue(job)\n        if said:\n            return True\n        if job._ticket:\n",
 )  # fmt: skip
 fault(
     "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",
@@ -485,10 +421,6 @@ fault(
 fault(
     "completed counts what is in flight", "TP-34", "started - completed is always 0.",
     "_pool", "max(0, started - in_flight)", "started",
-)  # fmt: skip
-fault(
-    "cancels are not counted", "TP-34", "The counter stays 0.",
-    "_pool", "        self._cancelled.bump()\n", "",
 )  # fmt: skip
 fault(
     "errors are not counted", "TP-34", "The counter stays 0.",

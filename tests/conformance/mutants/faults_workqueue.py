@@ -1,5 +1,7 @@
 """Faults of the top layer."""
 
+# ruff: noqa: E501  the texts are those of the sources, with what stands around them
+
 from catalogue import Layer
 
 fault = Layer("workqueue", "workqueue9")
@@ -55,12 +57,6 @@ fault(
 fault(
     "a pending work is enqueued twice", "WQ-3", "It has two places in the queue.",
     "_workqueue", "        if not free:\n            self._refuse_pending(work)\n        group", "        if not free:\n            free.append(None)\n        group",
-)  # fmt: skip
-fault(
-    "works are pending until the function returns", "WQ-3", "The function can't enqueue its work again.",
-    "task9._lane", "                        task._free.append(None)  # from here on a schedule means another run\n", "",
-    "task9._lane", "                            call(task)\n                except BaseException as error:\n                    self._failed(error, task)\n",
-    "                            call(task)\n                except BaseException as error:\n                    self._failed(error, task)\n                task._free.append(None)\n",
 )  # fmt: skip
 fault(
     "enqueue of nonsense accepted", "WQ-3", "What is no work is ignored.",
@@ -162,20 +158,12 @@ fault(
     "task9._queue", "        for lane in list(self._group.lanes):\n", "        for lane in list(self._group.lanes)[:1]:\n",
 )  # fmt: skip
 fault(
-    "flush misses the others at once", "WQ-6", "With max_active it waits for the order of starting, not for the runs.",
-    "task9._queue", "        self.others = [(e, e.current, e.runs) for", "        self.others = [(e, e.current, e.runs) for _ in () for",
-)  # fmt: skip
-fault(
     "flush waits for later works", "WQ-6", "It goes on until the queue is empty.",
     "_workqueue", "        self._lanes.drain(timeout)\n", "        self._lanes._drain_all(_seam.deadline_after(timeout))\n",
 )  # fmt: skip
 fault(
     "flush from inside hangs", "WQ-6", "The function waits for its own end.",
     "task9._queue", "        if self._group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
-)  # fmt: skip
-fault(
-    "drain lets outsiders in", "WQ-6", "The queue stays open during a drain.",
-    "_workqueue", '                self._state = "draining"\n', "",
 )  # fmt: skip
 fault(
     "drain keeps the function out", "WQ-6", "The queue's own function is refused, too.",
@@ -196,10 +184,6 @@ fault(
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",
     "_workqueue", "                self._drains -= counted\n            self._reopen()\n", "                pass\n",
-)  # fmt: skip
-fault(
-    "destroy with works pending accepted", "WQ-6", "It completes them.",
-    "_workqueue", "        if waiting:\n", "        if False:\n",
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
@@ -245,10 +229,6 @@ fault(
     "_workqueue", "        return tuple(work for work in cancelled if isinstance(work, Work))\n", "        return ()\n",
 )  # fmt: skip
 fault(
-    "destroy leaves delayed works armed", "WQ-7", "They come to a queue that is gone.",
-    "task9._queue", "        cancelled = self._cancel_armed()\n        self._drain_all", "        cancelled = ()\n        self._drain_all",
-)  # fmt: skip
-fault(
     "an idle queue of works keeps its thread", "WQ-8", "The executor waits for the next work inside of its job.",
     "task9._lane", "            if not items or group.frozen:\n                break\n",
     "            if not items:\n                _seam.doze(30)\n            if not items or group.frozen:\n                break\n",
@@ -267,11 +247,6 @@ fault(
 fault(
     "one more than max_pending", "WQ-9", "The queue holds one work too many.",
     "_group", "_seam.deque([None] * max_pending)  # A", "_seam.deque([None] * (max_pending + 1))  # A",
-)  # fmt: skip
-fault(
-    "running works count as pending", "WQ-9", "A place is free when the function has returned.",
-    "_group", "            if slots is not None and work._slot:\n                self.give_slot()\n            start", "            slot = slots is not None and work._slot\n            start",
-    "_group", "                last = now()\n", "                last = now()\n                if slot:\n                    self.give_slot()\n",
 )  # fmt: skip
 fault(
     "slots lost by cancel", "WQ-9", "A withdrawn work keeps its place.",
@@ -380,20 +355,12 @@ fault(
     "_workqueue", "            if held:\n                self._group.cancelled.bump()\n", "            if held:\n",
 )  # fmt: skip
 fault(
-    "works cancelled by destroy are not counted", "WQ-12", "What destroy withdraws is in no counter.",
-    "_workqueue", "        for _ in cancelled:\n            self._group.cancelled.bump()\n", "",
-)  # fmt: skip
-fault(
     "errors of works are not counted", "WQ-12", "The counter stays 0.",
     "task9._lane", "        self.errors += 1\n", "",
 )  # fmt: skip
 fault(
     "run time is not measured", "WQ-12", "It stays 0.",
     "_group", "                stats.run_ns += last - start\n", "",
-)  # fmt: skip
-fault(
-    "waits are not measured", "WQ-12", "Every wait counts as none.",
-    "_group", "waits[(start - work._since).bit_length()] += 1", "waits[0] += 1",
 )  # fmt: skip
 fault(
     "delayed works are not pending", "WQ-12", "The counter leaves out what is armed.",

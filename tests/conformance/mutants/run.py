@@ -4,8 +4,8 @@
     python tests/conformance/mutants/run.py --layer task -k timer
     python tests/conformance/mutants/run.py --json FILE --rst FILE
 
-Each mutant has a pytest process of its own. First run the tests of the clauses that it breaks; if it survives those, all
-of its layer. A test that hangs is ended by its own limit; a process that does not end is ended here and counts as
+Each mutant has a pytest process of its own. First run the tests of the clauses that it breaks; if it survives those,
+all of its layer. A test that hangs is ended by its own limit; a process that does not end is ended here and counts as
 rejected too, named as such. Before all this the layers without a fault must pass with the same time limits: otherwise
 a rejection would say nothing.
 """
@@ -200,7 +200,7 @@ def main() -> int:
             progress.advance(bar)
             console.print(
                 f"{verdict.outcome:9} {verdict.seconds:6.1f} s  {verdict.layer:10} {','.join(verdict.clauses):12} "
-                f"{verdict.mutant}  [{verdict.by}] {verdict.observed[:160] if verdict.outcome != 'error' else verdict.observed}",
+                f"{verdict.mutant}  [{verdict.by}] {verdict.observed[:800]}",
                 markup=False,
                 highlight=False,
             )

@@ -1,4 +1,4 @@
-"""The mutants: each still applies to our sources and can be imported; some are rejected, as a sample of the long run."""
+"""The mutants: each still applies to our sources and can be imported; some are rejected, as a sample."""
 
 from __future__ import annotations
 
