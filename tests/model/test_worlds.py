@@ -1,6 +1,6 @@
-"""Each world of the gallery: exhaustive up to a small bound, some executions at random, and its first seeded bug.
+"""Each world of the gallery: exhaustive up to a small bound, some executions at random, and its seeded bugs.
 
-The deep search (three preemptions, all seeded bugs) is ``python tests/model/deep.py``; see docs/model-checking.rst.
+The deep search (three preemptions) is ``python tests/model/deep.py``; see docs/model-checking.rst.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from explore9.gallery import EXHIBITS, Exhibit
 
 WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue)
 SECONDS = 60  # of CPU time, for one search: far more than any takes
-DEEP = {"delayed_expiry_cancel", "task_schedule_cancel_async"}
 by_name = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.world.__name__)
 
 
@@ -40,16 +39,17 @@ def test_holds(exhibit: Exhibit) -> None:
             raise result.failure
 
 
-@by_name
-def test_seeded_bug_is_found(exhibit: Exhibit) -> None:
-    """A world that finds nothing proves nothing: break one line, and it must find that."""
-    if exhibit.world.__name__ in DEEP:
-        pytest.skip("its seeded bugs take more preemptions than a test run has time for: see deep.py")
-    name, patch = next(iter(exhibit.bugs.items()))
-    search = Search(exhibit.world, Copies((patch,), exhibit.signals))
+@pytest.mark.parametrize(
+    ("exhibit", "bug"),
+    [(exhibit, bug) for exhibit in EXHIBITS for bug in exhibit.bugs],
+    ids=lambda value: value if isinstance(value, str) else value.world.__name__,
+)
+def test_seeded_bug_is_found(exhibit: Exhibit, bug: str) -> None:
+    """A world that finds nothing proves nothing: break one line, and it must find that. A patch must fit the source."""
+    search = Search(exhibit.world, Copies((exhibit.bugs[bug],), exhibit.signals))
     for bound in range(3):
         failure = search.exhaust(bound, seconds=SECONDS).failure
         if failure is not None:
             assert search.replay(failure.schedule).failure is not None, "the schedule does not replay"
             return
-    pytest.fail(f"{name} was not found")
+    pytest.fail(f"{bug} was not found")

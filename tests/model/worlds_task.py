@@ -127,7 +127,6 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
         "        if _seam.discard(lane.items, self, held):\n            return True\n",
         "        _seam.discard(lane.items, self)\n        held[:] = [None]\n        return True\n",
     ),
-    quick=1,
 )
 def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     """cancel_async beside a schedule and the executor: True leaves nothing, each new schedule is run or withdrawn."""
@@ -196,8 +195,6 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
         "if False:",
     ),
     undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
-    quick=1,
-    bound=2,
 )
 def never_beside_itself(w: World) -> Callable[[], None]:
     """A task that runs on one CPU is scheduled on another: it runs again, but not beside itself."""
@@ -234,8 +231,6 @@ def never_beside_itself(w: World) -> Callable[[], None]:
         "                task = ticket.pop()\n",
         "                task = ticket[0]\n",
     ),
-    quick=1,
-    bound=2,
 )
 def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     """Expiry against cancel_async: exactly one of run and withdrawn."""
@@ -335,8 +330,6 @@ def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-11",
     timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
-    quick=1,
-    bound=2,
 )
 def delayed_reschedule(w: World) -> Callable[[], None]:
     """Two reschedules of what sleeps: never early, at least one run, and one more only if it had fired before."""
@@ -367,8 +360,6 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
         "            if intake or not heap[0][3]:\n                continue\n",
         "",
     ),
-    quick=1,
-    bound=2,
 )
 def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     """A second timer, due before the first, is armed while the timer's job goes to sleep: both fire in time."""
@@ -443,8 +434,6 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
         "        if self.deferred",
         "        self.current = TAKING\n        if self.deferred",
     ),
-    quick=1,
-    bound=2,
 )
 def done_done_on_two_executors(w: World) -> Callable[[], None]:
     """Two executors, a task that calls done() and is scheduled again before it returns; a canceller waits for it."""
@@ -487,8 +476,6 @@ def done_done_on_two_executors(w: World) -> Callable[[], None]:
         "        self._drain_all(deadline)\n        self._release(deadline)",
         "        self._release(deadline)",
     ),
-    quick=1,
-    bound=2,
 )
 def close_against_schedule(w: World) -> Callable[[], None]:
     """close beside a schedule: refused, or run before close has returned."""

@@ -324,7 +324,6 @@ def netbsd_s_double_removal(w: World) -> Callable[[], None]:
         "        ticket = [job]\n",
         "        ticket = job.__dict__.setdefault('slot', [])\n        ticket[:] = [job]\n",
     ),
-    quick=1,
 )
 def cancel_and_schedule_again(w: World) -> Callable[[], None]:
     """A worker that holds a withdrawn ticket does not run the job for the next schedule as well."""
@@ -363,7 +362,6 @@ def cancel_and_schedule_again(w: World) -> Callable[[], None]:
         "                if self._unpublish():\n                    if (probe",
         "                if self._unpublish() or True:\n                    if (probe",
     ),
-    quick=1,
 )
 def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
     """A worker whose idle time is over, against a post that claims it; in the end there is no thread."""
@@ -497,8 +495,6 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
 @exhibit(
     "TP-6",
     starter_forgets_who_waits=("threadpool9._starter", "            item._asked.append(None)\n", "            pass\n"),
-    quick=1,
-    bound=2,
 )
 def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
     """A job that waits for another one does not keep it from running."""

@@ -123,8 +123,6 @@ def flush_enqueue(w: World) -> Callable[[], None]:
         "and e.current is not None]",
         "        self.others = []",
     ),
-    quick=1,
-    bound=2,
 )
 def flush_with_two_executors(w: World) -> Callable[[], None]:
     """max_active=2: flush also waits for what the other executor has in hand."""
@@ -152,8 +150,6 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
         "            self.slots.append(None)\n            self.offer_space()\n",
         "            self.slots.append(None)\n",
     ),
-    quick=1,
-    bound=2,
 )
 def back_pressure(w: World) -> Callable[[], None]:
     """max_pending=1: two enqueuers, one waits for space; both works run and the slot is there again."""
@@ -183,7 +179,6 @@ def back_pressure(w: World) -> Callable[[], None]:
         "free, disabled = work._free, work._disabled or work._cancelling",
         "free, disabled = work._free, work._disabled",
     ),
-    quick=1,
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     """cancel beside the function, which enqueues again: withdrawn and never run, or over at return."""
