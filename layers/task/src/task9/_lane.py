@@ -256,9 +256,9 @@ class Executor:
         popleft = items.popleft
         waiting, deferred = self.waiters.locks, self.deferred
         self.ident = _seam.get_ident()
-        if idle:
-            # A post that met a run at its end may mean one run more than was asked for, and nobody has claimed us.
-            _seam.discard(idle, self)
+        # A post that met a run at its end may mean one run more than was asked for, and nobody has claimed us.
+        while idle and _seam.discard(idle, self):
+            pass
         while True:
             call = group.make_call(self)
             self.current = TAKING
@@ -301,6 +301,8 @@ class Executor:
             if waiting:
                 self.waiters.wake_all()
             self.ident = 0
+            while idle and _seam.discard(idle, self):
+                pass  # `kick` was interrupted, and put us there while we had begun
             idle.append(self)
             # Look again: who appended before the line above saw no idle executor.
             if not items or group.frozen:

@@ -166,7 +166,8 @@ class Task:
             before = self._positions()
             if self._withdraw(held):
                 return "ours"
-            if any(e.current is TAKING or e.current is self for e in self._executors()) or self._in_transit():
+            # One look at each: between two, without a GIL, the run may end and the next item be about to be taken.
+            if any((now := e.current) is TAKING or now is self for e in self._executors()) or self._in_transit():
                 return "taken"
             if before == self._positions():
                 return "nowhere"

@@ -20,7 +20,7 @@ import attrs
 
 from task9 import TaskQueue
 from task9._delayed import check_seconds
-from task9._lane import Group, Lane
+from task9._lane import TAKING, Group, Lane
 from task9._task import _TRANSIENT
 from task9._timer import coalesce
 from threadpool9 import PRI_NONE, Error, UsageError, WaitTimeout, _seam
@@ -348,6 +348,7 @@ class WorkQueue:
     def _cancel(self, work: Work, deadline: float | None) -> bool:
         withdrawn = waited = False
         while True:
+            before = work._positions()
             where = self._withdraw(work)
             withdrawn = withdrawn or where == "ours"
             if self._group.is_own_thread():
@@ -358,8 +359,10 @@ class WorkQueue:
                 if not executor.wait_end(work, deadline):
                     raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
             if not running:
-                # Enqueues are refused meanwhile: what has just been taken out, or is nowhere here, stays away.
-                if where != "taken":
+                # Enqueues are refused meanwhile, so what was seen to be nowhere at one moment stays away. But one that
+                # had begun before may have been taken since we looked for it.
+                taking = any(executor.current is TAKING for executor in self._group.executors())
+                if where != "taken" and not taking and before == work._positions():
                     return withdrawn and not waited
                 _seam.doze(_TRANSIENT)  # an executor or the timer is between two steps
                 if deadline is not None and _seam.monotonic() > deadline:
