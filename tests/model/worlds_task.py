@@ -302,7 +302,7 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     ),
 )
 def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
-    """cancel_async against a reschedule that arms anew or moves: one of both has the last word, and no token is lost."""
+    """cancel_async against a reschedule that arms anew or moves: one has the last word, and no token is lost."""
     queue = w.task9.TaskQueue("q")
     w.staff(queue._pool, queue._pool)  # for the timer and the lane
     runs: list[int] = []

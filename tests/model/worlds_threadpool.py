@@ -112,7 +112,8 @@ def schedule_done(w: World) -> Callable[[], None]:
     "TP-28",
     poster_does_not_take_its_note_out=(
         "threadpool9._pool",
-        "                try:\n                    again.pop()\n                except IndexError:\n                    return False\n"
+        "                try:\n                    again.pop()\n"
+        "                except IndexError:\n                    return False\n"
         "                if self._enqueue(job)",
         "                if self._enqueue(job)",
     ),
