@@ -406,6 +406,7 @@ def workers_of(pri: int) -> list[object]:
 
 
 @pytest.mark.parametrize("kind", ["private", "percpu", "shared", "work"])
+@pytest.mark.long
 def test_while_closing_a_queue(kind: str) -> None:
     """close, put and destroy of queues: again, or done already; all has run and the pool's workers leave."""
     threadpool9.tunables.idle_ms = 20

@@ -26,10 +26,19 @@ def run(program: str) -> str:
     return done.stdout
 
 
+#: `make test` runs the long form once, and a shorter one on each further interpreter.
+SHARE = 10 if os.environ.get("SECTION9_LIGHT") else 1
+WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
+stops_others = pytest.mark.skipif(
+    not WITH_GIL, reason="this build does not stop other threads before it forks: docs/promises.rst, Not promised"
+)
+
+
+@stops_others
 @pytest.mark.parametrize(("where", "count"), [("main", 200), ("job", 100), ("task", 100), ("work", 100)])
 def test_tp31_fork_at_random_moments_under_load(where: str, count: int) -> None:
     """TP-31, TK-14: 500 forks in all; each child does everything and exits 0, the parent's work runs exactly once."""
-    command = [sys.executable, str(PROGRAM), where, str(count)]
+    command = [sys.executable, str(PROGRAM), where, str(count // SHARE)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])

@@ -7,6 +7,7 @@ its own thread is in here does not lock itself out; get and put are meant for th
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 from . import _hooks, _osthread, _seam, _topology
@@ -69,10 +70,13 @@ class Registry:
     def forget(self, pool: Pool) -> None:
         """A pool without jobs, workers and references: keep only what it counted."""
         pool._closed = True
+        counts = pool.counts()
+        # No comprehension inside of a with statement: since 3.12 an exception from nowhere that comes when one goes
+        # round leaves without ``__exit__``.
         with self.lock:
             if pool in self.pools:
                 del self.pools[pool]
-                self.totals = [a + b for a, b in zip(self.totals, pool.counts(), strict=True)]
+                self.totals = list(map(operator.add, self.totals, counts))
 
     # --- putting
 
@@ -140,9 +144,10 @@ class Registry:
     def prune(self) -> None:
         """Forget pools that were released and have come to their end."""
         with self.lock:
-            pools = [pool for pool in self.pools if pool._closing and not pool.busy()]
+            pools = list(self.pools)
         for pool in pools:
-            self.forget(pool)
+            if pool._closing and not pool.busy():
+                self.forget(pool)
 
     def close(self, pools: tuple[Pool, ...], deadline: float | None) -> None:
         """Wait until every job of `pools` has run and every worker has left. `_closing` is set."""

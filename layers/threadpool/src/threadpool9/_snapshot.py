@@ -103,7 +103,7 @@ def snapshot() -> Snapshot:
     registry.prune()
     with registry.lock:
         pools = list(registry.pools)
-        sets = {pri: percpu.references for pri, percpu in registry.percpu.items()}
+        sets = dict(registry.percpu)
         totals = list(registry.totals)
     refresh()
     stalled = registry.starter.watchdog.stalled
@@ -116,7 +116,11 @@ def snapshot() -> Snapshot:
             PoolRecord(
                 pri=pool.pri,
                 cpu=pool.cpu,
-                references=pool.references if pool.cpu is None else sets.get(pool.pri, 0),
+                references=pool.references
+                if pool.cpu is None
+                else sets[pool.pri].references
+                if pool.pri in sets
+                else 0,
                 workers=len(alive),
                 idle=len(pool._idle),
                 queued=_queued(pool),
