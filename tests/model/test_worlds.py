@@ -34,7 +34,7 @@ def test_holds(exhibit: Exhibit) -> None:
         raise result.failure
     assert result.finished, result
     for mode in ("random", "pct"):
-        result = search.sample(25, mode=mode)
+        result = search.sample(20, mode=mode)
         if result.failure is not None:
             raise result.failure
 
