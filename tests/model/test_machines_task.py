@@ -104,6 +104,15 @@ class Queue(RuleBasedStateMachine):
         else:
             self.armed.add(number)
 
+    @precondition(lambda self: self.held is None)
+    @rule(numbers=st.lists(st.integers(0, TASKS - 1), min_size=2, max_size=5, unique=True))
+    def burst(self, numbers: list[int]) -> None:
+        """TK-5: several that wait together run in the order in which they were scheduled."""
+        self.hold()
+        for number in numbers:
+            self.schedule(number, False)
+        self.let_go()
+
     @rule(number=st.integers(0, TASKS - 1))
     def schedule_elsewhere(self, number: int) -> None:
         """TK-10: what is pending here is refused there."""

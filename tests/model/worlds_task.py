@@ -15,7 +15,9 @@ EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n 
 def close_at_the_end(queue: Any) -> None:
     """What a world's check does with its queue: nothing may be left in it."""
     assert all(lane.quiet() for lane in queue._group.lanes), "something was left in the queue"
-    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), "an executor is missing"
+    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), (
+        "an executor is not on the idle stack, or twice"
+    )
 
 
 @exhibit("TK-1, TK-2", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)

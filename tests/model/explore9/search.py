@@ -221,7 +221,7 @@ class PCT:
     def __init__(self, seed: int, length: int, depth: int = 3) -> None:
         self.random = random.Random(seed)
         self.priority: dict[int, float] = {}
-        self.fair = 4 * length + 200
+        self.fair = min(600, 4 * length + 200)
         self.falls = {self.random.randrange(max(1, length)) for _ in range(depth)}
 
     def choose(self, run: Run, thread: T, options: list[Any], going: bool) -> int:
