@@ -436,7 +436,7 @@ fault(
 )  # fmt: skip
 fault(
     "counters die with the pool", "TP-34", "What a pool had counted is gone with it.",
-    "_registry", "                self.totals = [a + b for a, b in zip(self.totals, pool.counts(), strict=True)]\n", "",
+    "_registry", "                self.totals = list(map(operator.add, self.totals, counts))\n", "",
 )  # fmt: skip
 fault(
     "the watchdog barks all the time", "TP-35", "A long run is reported again and again.",
