@@ -15,10 +15,11 @@ from threadpool9 import UsageError
 
 LIMIT = 30.0
 FAR = 36000.0
+TASKS = 5
 
 
 class Queue(RuleBasedStateMachine):
-    """One private queue and three tasks, two of them delayed ones; the model is a list of what is pending."""
+    """One private queue and its tasks, all but the first delayed ones; the model is a list of what is pending."""
 
     @initialize(concurrency=st.sampled_from([1, 2]))
     def begin(self, concurrency: int) -> None:
@@ -30,15 +31,16 @@ class Queue(RuleBasedStateMachine):
         self.expected: list[int] = []
         self.pending: list[int] = []
         self.armed: set[int] = set()
-        self.dead: set[int] = set()
         self.held: threading.Semaphore | None = None
-        self.closed = False
-        self.tasks: list[Any] = [DelayedTask(self._run) if number else Task(self._run) for number in range(3)]
+        self.tasks = [self._make(number) for number in range(TASKS)]
+
+    def _make(self, number: int) -> Any:
+        return DelayedTask(self._run) if number else Task(self._run)
 
     def _run(self, task: Any) -> None:
         self.ran.append(self.tasks.index(task))
 
-    @precondition(lambda self: self.held is None and not self.closed)
+    @precondition(lambda self: self.held is None)
     @rule()
     def hold(self) -> None:
         """All executors wait inside a task."""
@@ -65,9 +67,9 @@ class Queue(RuleBasedStateMachine):
             assert self.ran == self.expected
         assert sorted(self.ran) == sorted(self.expected)
 
-    @rule(number=st.integers(0, 2), delayed=st.booleans())
+    @rule(number=st.integers(0, TASKS - 1), delayed=st.booleans())
     def schedule(self, number: int, delayed: bool) -> None:
-        """TK-1, TK-2: new, or coalesced; TK-10, TK-16 refused."""
+        """TK-1, TK-2: new, or coalesced."""
         task = self.tasks[number]
 
         def call() -> bool:
@@ -75,10 +77,6 @@ class Queue(RuleBasedStateMachine):
                 return task.schedule(FAR, queue=self.queue)
             return self.queue.schedule(task)
 
-        if self.closed or number in self.dead:
-            with pytest.raises(QueueClosed if self.closed else UsageError):
-                call()
-            return
         new = call()
         assert new is (number not in self.pending and number not in self.armed)
         if new and delayed and number:
@@ -89,12 +87,9 @@ class Queue(RuleBasedStateMachine):
                 self.queue.drain(LIMIT)
                 self._all_ran()
 
-    @precondition(lambda self: not self.closed)
-    @rule(number=st.integers(1, 2), now=st.booleans())
+    @rule(number=st.integers(1, TASKS - 1), now=st.booleans())
     def reschedule(self, number: int, now: bool) -> None:
         """TK-11: moves it and says whether it was pending."""
-        if number in self.dead:
-            return
         task = self.tasks[number]
         was = task.reschedule(0 if now else FAR, queue=self.queue)
         assert was is (number in self.pending or number in self.armed)
@@ -109,45 +104,58 @@ class Queue(RuleBasedStateMachine):
         else:
             self.armed.add(number)
 
-    @rule(number=st.integers(0, 2))
+    @precondition(lambda self: self.held is None)
+    @rule(numbers=st.lists(st.integers(0, TASKS - 1), min_size=2, max_size=5, unique=True))
+    def burst(self, numbers: list[int]) -> None:
+        """TK-5: several that wait together run in the order in which they were scheduled."""
+        self.hold()
+        for number in numbers:
+            self.schedule(number, False)
+        self.let_go()
+
+    @rule(number=st.integers(0, TASKS - 1))
     def schedule_elsewhere(self, number: int) -> None:
         """TK-10: what is pending here is refused there."""
         if number in self.pending or number in self.armed:
             with pytest.raises(UsageError):
                 self.other.schedule(self.tasks[number])
 
-    @rule(number=st.integers(0, 2), wait=st.booleans())
+    @rule(number=st.integers(0, TASKS - 1), wait=st.booleans())
     def cancel(self, number: int, wait: bool) -> None:
         """TK-6: nothing here runs at this moment, so both withdraw and say True."""
         task = self.tasks[number]
-        if number in self.dead:
-            with pytest.raises(UsageError):
-                task.cancel_async()
-            return
         assert (task.cancel(timeout=LIMIT) if wait else task.cancel_async()) is True
         if number in self.pending:
             self.pending.remove(number)
         self.armed.discard(number)
 
-    @rule(number=st.integers(0, 2))
+    @rule(number=st.integers(0, TASKS - 1))
     def destroy(self, number: int) -> None:
-        """TK-10: of an idle one only."""
+        """TK-10: of an idle one only; what is dead takes nothing any more. Another one comes in its place."""
         task = self.tasks[number]
-        if number in self.dead or number in self.pending or number in self.armed:
+        if number in self.pending or number in self.armed:
             with pytest.raises(UsageError):
                 task.destroy()
-        else:
-            task.destroy()
-            self.dead.add(number)
+            return
+        task.destroy()
+        for refused in (task.destroy, task.cancel_async, lambda: self.queue.schedule(task)):
+            with pytest.raises(UsageError):
+                refused()
+        self.ran = [-1 if ran == number else ran for ran in self.ran]
+        self.expected = [-1 if ran == number else ran for ran in self.expected]
+        self.tasks[number] = self._make(number)
 
     @precondition(lambda self: self.held is None)
     @rule()
     def close(self) -> None:
-        """TK-16: says what was armed; a second close does nothing."""
+        """TK-16: says what was armed, and refuses from then on; a second close does nothing. Another queue follows."""
         cancelled = self.queue.close(LIMIT)
-        assert {self.tasks.index(task) for task in cancelled} == (set() if self.closed else self.armed)
+        assert {self.tasks.index(task) for task in cancelled} == self.armed
         self.armed.clear()
-        self.closed = True
+        assert not self.queue.close(LIMIT)
+        with pytest.raises(QueueClosed):
+            self.queue.schedule(self.tasks[0])
+        self.queue = TaskQueue("model", concurrency=self.concurrency)
 
     @invariant()
     def states_agree(self) -> None:

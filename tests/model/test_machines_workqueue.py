@@ -15,7 +15,7 @@ from workqueue9 import Full, Work, WorkPending, WorkQueue
 
 LIMIT = 30.0
 FAR = 36000.0
-WORKS = 3
+WORKS = 6
 
 
 class Works(RuleBasedStateMachine):
@@ -23,7 +23,7 @@ class Works(RuleBasedStateMachine):
 
     @initialize(max_pending=st.sampled_from([None, 1, 2]))
     def begin(self, max_pending: int | None) -> None:
-        """An idle queue and three idle works."""
+        """An idle queue and idle works."""
         self.max_pending = max_pending
         self.wq = WorkQueue("model", self._func, max_pending=max_pending)
         self.works = [Work(number) for number in range(WORKS)]
@@ -89,6 +89,7 @@ class Works(RuleBasedStateMachine):
             self.pending.append(number)
             self._settle()
 
+    @precondition(lambda self: len(self.armed) < WORKS // 2)
     @rule(number=st.integers(0, WORKS - 1))
     def enqueue_delayed(self, number: int) -> None:
         """WQ-7: takes no slot."""
@@ -103,6 +104,7 @@ class Works(RuleBasedStateMachine):
             self.enqueued += 1
             self.armed.add(number)
 
+    @precondition(lambda self: len(self.armed) < WORKS // 2)
     @rule(number=st.integers(0, WORKS - 1))
     def modify(self, number: int) -> None:
         """WQ-7: what is pending moves; what is not is armed, unless disabled."""
@@ -130,6 +132,7 @@ class Works(RuleBasedStateMachine):
         self.armed.discard(number)
         self.cancelled += was
 
+    @precondition(lambda self: sum(self.disabled) < 2)  # else soon nothing can be enqueued any more
     @rule(number=st.integers(0, WORKS - 1))
     def disable(self, number: int) -> None:
         """WQ-10: counted, cancels."""

@@ -15,7 +15,9 @@ EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n 
 def close_at_the_end(queue: Any) -> None:
     """What a world's check does with its queue: nothing may be left in it."""
     assert all(lane.quiet() for lane in queue._group.lanes), "something was left in the queue"
-    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), "an executor is missing"
+    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), (
+        "an executor is not on the idle stack, or twice"
+    )
 
 
 @exhibit("TK-1, TK-2", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)
@@ -302,7 +304,7 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     ),
 )
 def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
-    """cancel_async against a reschedule that arms anew or moves: one of both has the last word, and no token is lost."""
+    """cancel_async against a reschedule that arms anew or moves: one has the last word, and no token is lost."""
     queue = w.task9.TaskQueue("q")
     w.staff(queue._pool, queue._pool)  # for the timer and the lane
     runs: list[int] = []
@@ -329,7 +331,11 @@ def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
-    timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
+    cancel_does_not_claim=(
+        "task9._delayed",
+        "            _seam.collect(ticket.pop, held)\n",
+        "            held.append(None)\n",
+    ),
 )
 def delayed_reschedule(w: World) -> Callable[[], None]:
     """Two reschedules of what sleeps: never early, at least one run, and one more only if it had fired before."""
@@ -355,6 +361,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11, TK-12",
+    timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
     timer_does_not_look_again=(
         "task9._timer",
         "            if intake or not heap[0][3]:\n                continue\n",
@@ -471,10 +478,10 @@ def done_done_on_two_executors(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-16",
-    close_drains_once_and_not_all=(
+    close_does_not_drain=(
         "task9._queue",
-        "        self._drain_all(deadline)\n        self._release(deadline)",
-        "        self._release(deadline)",
+        "while not all(lane.quiet() for lane in self._group.lanes):\n            self._pass",
+        "while False:\n            self._pass",
     ),
 )
 def close_against_schedule(w: World) -> Callable[[], None]:
@@ -515,6 +522,7 @@ def close_against_schedule(w: World) -> Callable[[], None]:
         "",
     ),
     signals=True,
+    quick=0,
 )
 def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
@@ -562,6 +570,7 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
         "            raise\n        return where",
     ),
     signals=True,
+    quick=0,
 )
 def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""

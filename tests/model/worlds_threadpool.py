@@ -80,7 +80,11 @@ def two_posts(w: World, pool: Any) -> Callable[[], None]:
 
 @exhibit(
     "TP-22, TP-28",
-    done_does_not_look_for_a_post=("threadpool9._job", "        if self._again:\n            self._post_again()\n", ""),
+    done_does_not_look_for_a_post=(
+        "threadpool9._job",
+        "        self.look_for_posts()\n        if self._done_waiters",
+        "        if self._done_waiters",
+    ),
 )
 def schedule_done(w: World) -> Callable[[], None]:
     """A post beside the end of a run: what was written before the post is seen by a run."""
@@ -108,7 +112,8 @@ def schedule_done(w: World) -> Callable[[], None]:
     "TP-28",
     poster_does_not_take_its_note_out=(
         "threadpool9._pool",
-        "                try:\n                    again.pop()\n                except IndexError:\n                    return False\n"
+        "                try:\n                    again.pop()\n"
+        "                except IndexError:\n                    return False\n"
         "                if self._enqueue(job)",
         "                if self._enqueue(job)",
     ),
@@ -357,10 +362,10 @@ def cancel_and_schedule_again(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-4, TP-5",
-    leaves_although_claimed=(
-        "threadpool9._worker",
-        "                if self._unpublish():\n                    if (probe",
-        "                if self._unpublish() or True:\n                    if (probe",
+    starter_does_not_look_again=(
+        "threadpool9._starter",
+        "            if self.requests.empty():\n                return\n",
+        "            return\n",
     ),
 )
 def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
@@ -457,8 +462,8 @@ def get_race(w: World) -> Callable[[], None]:
     ),
     token_is_kept=(
         "threadpool9._pool",
-        "        job._ticket = None\n        job._free.append(None)\n        return True",
-        "        job._ticket = None\n        return True",
+        "        job._free.append(None)\n        job.look_for_posts()\n        return True",
+        "        return True",
     ),
     failure_is_kept_quiet=(
         "threadpool9._starter",
@@ -632,8 +637,8 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
         "                job._ticket = None\n"
         "                job._free.append(None)\n"
         "            raise\n"
-        "        self._cancelled",
-        "            raise\n        self._cancelled",
+        "        finally",
+        "            raise\n        finally",
     ),
     signals=True,
 )

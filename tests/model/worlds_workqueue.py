@@ -117,11 +117,10 @@ def flush_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-1, WQ-6",
-    marker_does_not_note_the_others=(
+    drain_forgets_the_others=(
         "task9._queue",
-        "        self.others = [(e, e.current, e.runs) for e in me.lane.executors if e is not me "
-        "and e.current is not None]",
-        "        self.others = []",
+        "for executor, task, run in self.others:",
+        "for executor, task, run in ():",
     ),
 )
 def flush_with_two_executors(w: World) -> Callable[[], None]:

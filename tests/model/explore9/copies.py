@@ -78,25 +78,23 @@ def shared_names() -> frozenset[str]:
 class _Instrument(ast.NodeTransformer):
     """Puts the points in; see the module's text."""
 
-    def __init__(self, prefix: str, names: frozenset[str], signals: bool) -> None:
-        self.prefix = prefix
+    def __init__(self, names: frozenset[str], signals: bool) -> None:
         self.signals = signals
         self.names = names
         self.depth = 0
 
-    # --- imports of the layers become imports of the copies
+    # --- imports of the layers become imports of the copies beside this one
 
     def visit_Import(self, node: ast.Import) -> ast.AST:
-        for alias in node.names:
-            if alias.name.partition(".")[0] in LAYERS:
-                assert alias.asname or "." not in alias.name
-                alias.asname = alias.asname or alias.name
-                alias.name = f"{self.prefix}.{alias.name}"
+        if node.names[0].name in LAYERS:
+            assert len(node.names) == 1
+            return ast.copy_location(ast.ImportFrom(None, node.names, 2), node)
+        assert not any(alias.name.partition(".")[0] in LAYERS for alias in node.names)
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
         if not node.level and node.module and node.module.partition(".")[0] in LAYERS:
-            node.module = f"{self.prefix}.{node.module}"
+            node.level = 2
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -223,6 +221,17 @@ def _signal(value: Any) -> Any:
     return value
 
 
+@functools.cache
+def _compiled(path: Path, text: str, plain: bool, signals: bool) -> types.CodeType:
+    """The code of a copy; the same for all copies of the same text."""
+    instrument = _Instrument(frozenset() if plain else shared_names(), signals and not plain)
+    if plain:
+        instrument.visit_List = lambda node: node  # type: ignore[method-assign]
+        instrument._contained = lambda target, value: value  # type: ignore[method-assign]
+    tree = ast.fix_missing_locations(instrument.visit(ast.parse(text)))
+    return compile(tree, str(path), "exec")
+
+
 class Patched(Exception):
     """A patch does not fit the source any more."""
 
@@ -239,13 +248,6 @@ class _Loader(importlib.abc.Loader):
                 if text.count(old) != 1:
                     raise Patched(f"{where} has {text.count(old)} times, not once: {old!r}")
                 text = text.replace(old, new)
-        tree = ast.parse(text)
-        names = frozenset() if self.stem in PLAIN else shared_names()
-        instrument = _Instrument(self.copies.prefix, names, self.copies.signals and self.stem not in PLAIN)
-        if self.stem in PLAIN:
-            instrument.visit_List = lambda node: node  # type: ignore[method-assign]
-            instrument._contained = lambda target, value: value  # type: ignore[method-assign]
-        tree = ast.fix_missing_locations(instrument.visit(tree))
         module.__dict__.update(
             _m9_load=_load,
             _m9_store=_store,
@@ -253,7 +255,7 @@ class _Loader(importlib.abc.Loader):
             _m9_list=primitives.List,
             _m9_dict=primitives.Dict,
         )
-        exec(compile(tree, str(self.path), "exec"), module.__dict__)
+        exec(_compiled(self.path, text, self.stem in PLAIN, self.copies.signals), module.__dict__)
         if self.stem == "_seam":
             for primitive in (
                 "Lock", "RLock", "SimpleQueue", "deque", "Thread", "start_new_thread", "monotonic", "monotonic_ns",

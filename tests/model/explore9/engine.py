@@ -2,9 +2,10 @@
 
 A *point* is one operation on one shared object (a lock, a deque, a queue, a list, a dict, one attribute of one
 object). Before it the explorer may let another thread run: a *preemption*. Where a thread blocks or ends, the
-choice of the next one is free, and so it is where a thread spins. A timed wait that could go on waiting may end at any time: that costs a preemption
-while others can run, and the virtual clock jumps to the deadline. An *interrupt* is a function that is called on
-its victim's own thread at a point, as a signal handler is, at most once; it costs nothing.
+choice of the next one is free, and so it is where a thread spins. A timed wait that could go on waiting may end at
+any time: that costs a preemption while others can run, and the virtual clock jumps to the deadline. An *interrupt*
+is a function that is called on its victim's own thread at a point, as a signal handler is, at most once; it costs
+nothing.
 
 What the execution did is kept as a hash of its *happens-before* order: each event is hashed with the event before it on
 its thread and with the last events on the same object that conflict with it. Two executions with the same hash have
@@ -319,8 +320,8 @@ class Run:
             self.trace.append((thread, where(), f"{what} {rec.key}"))
 
     def _watch(self, thread: T, rec: Rec, write: bool) -> None:
-        """An operation on an object that is not raced for, as far as is known: no decision, and what comes of it follows
-        from the operations on the hot ones. See whether it is raced for after all.
+        """An operation on an object that is not raced for, as far as is known: no decision, and what comes of it
+        follows from the operations on the hot ones. See whether it is raced for after all.
         """
         clock, me = thread.clock, thread.ident - 1
         at = clock[me] + 1  # covered by the clock of whoever is ordered after our next hot event

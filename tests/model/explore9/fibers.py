@@ -1,6 +1,6 @@
 """Fibers: what a controlled thread runs on. One runs at a time; control passes where the explorer says.
 
-With greenlet a switch costs half a microsecond. Where greenlet is not installed (free-threaded builds, say) real
+With greenlet a switch costs half a microsecond. Where greenlet is not installed, and on free-threaded builds, real
 threads hand a baton on, which costs some 20 microseconds and, on a loaded machine, a good deal more. Set
 ``EXPLORE9_FIBERS=threads`` to have the latter in any case. The result of a search does not depend on the kind.
 """
@@ -8,11 +8,13 @@ threads hand a baton on, which costs some 20 microseconds and, on a loaded machi
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 
 try:
-    if os.environ.get("EXPLORE9_FIBERS") == "threads":
+    # Where there is no GIL, importing greenlet would switch it on for the rest of the process and all its tests.
+    if os.environ.get("EXPLORE9_FIBERS") == "threads" or not getattr(sys, "_is_gil_enabled", lambda: True)():
         raise ImportError
     import greenlet
 except ImportError:

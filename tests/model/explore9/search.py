@@ -221,6 +221,7 @@ class PCT:
     def __init__(self, seed: int, length: int, depth: int = 3) -> None:
         self.random = random.Random(seed)
         self.priority: dict[int, float] = {}
+        self.fair = min(600, 4 * length + 200)
         self.falls = {self.random.randrange(max(1, length)) for _ in range(depth)}
 
     def choose(self, run: Run, thread: T, options: list[Any], going: bool) -> int:
@@ -237,6 +238,8 @@ class PCT:
         able = [n for n, option in enumerate(options) if option[1] in ("go", "run")]
         if not able:
             return self.random.randrange(len(options))
+        if at > self.fair:  # strict priorities starve a thread that another one goes round for: no longer
+            return self.random.choice(able)
         return max(able, key=lambda n: self.priority[options[n][2].id])
 
 
