@@ -311,12 +311,12 @@ class Flock(Generic[T]):
     """Objects that are known as long as they live. Any context may add and look."""
 
     def __init__(self) -> None:
-        self._refs: dict[int, weakref.ref[T]] = {}
+        self._refs: dict[weakref.ref[T], None] = {}
 
     def add(self, thing: T) -> None:
         """Know `thing`, until it is gone."""
-        key = id(thing)
-        self._refs[key] = weakref.ref(thing, lambda ref: self._refs.pop(key, None))
+        # The callback is a function of C: where it is called, an exception from nowhere would be swallowed.
+        self._refs[weakref.ref(thing, self._refs.pop)] = None
 
     def clear(self) -> None:
         """Know none any more."""
@@ -324,7 +324,7 @@ class Flock(Generic[T]):
 
     def all(self) -> list[T]:
         """Those that live. The table is read in one call into C: others may come and go beside us."""
-        return [thing for thing in [ref() for ref in list(self._refs.values())] if thing is not None]
+        return [thing for thing in [ref() for ref in list(self._refs)] if thing is not None]
 
 
 class Tally:
