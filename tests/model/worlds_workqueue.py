@@ -170,8 +170,8 @@ def back_pressure(w: World) -> Callable[[], None]:
     "WQ-5",
     cancel_does_not_wait=(
         "workqueue9._workqueue",
-        "            for executor in running:\n",
-        "            for executor in ():\n",
+        "            running = self._group.in_hand(work)\n",
+        "            running = []\n",
     ),
     cancel_lets_enqueue=(
         "workqueue9._workqueue",

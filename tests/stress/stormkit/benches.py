@@ -6,6 +6,7 @@ Also what raises KeyboardInterrupt at the n-th line of the layers' code, and wha
 from __future__ import annotations
 
 import dis
+import gc
 import linecache
 import os
 import sys
@@ -59,6 +60,8 @@ def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
         return line if is_ours(frame.f_code) else None
 
     old = sys.gettrace()
+    # Finalizers of what earlier tests have dropped are not part of the operation, and swallow what is raised in them.
+    gc.disable()
     sys.settrace(call)
     try:
         operation()
@@ -71,6 +74,7 @@ def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
             raise
     finally:
         sys.settrace(old)
+        gc.enable()
     return where
 
 
