@@ -90,5 +90,5 @@ def test_qt_s_thread_pool(wheel: Path, tmp_path: Path) -> None:
     )
     statuses = table(report)
     assert [name for name, status in statuses.items() if status == "fail"] == []
-    assert {name for name, status in statuses.items() if status == "pass"} >= {"TP-3", "TP-6", "TP-9", "TP-29"}
-    assert statuses["TP-26"] == "not claimed"
+    assert {name for name, status in statuses.items() if status == "pass"} >= {"TP-3", "TP-6", "TP-9"}
+    assert statuses["TP-26"] == statuses["TP-29"] == "not claimed"

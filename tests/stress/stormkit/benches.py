@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -59,12 +59,18 @@ def interrupted_at(number: int, operation: Callable[[], object]) -> str | None:
     def call(frame: FrameType, event: str, argument: object) -> Any:
         return line if is_ours(frame.f_code) else None
 
+    def confined() -> Iterator[object]:
+        # What a trace function raises at the first instruction of a `return` inside of `except` leaves the exception
+        # handled there "current" for good (a signal's handler is never called at that place). In a generator, whose
+        # stack of handled exceptions ends with it, no later test sees that.
+        yield operation()
+
     old = sys.gettrace()
     # Finalizers of what earlier tests have dropped are not part of the operation, and swallow what is raised in them.
     gc.disable()
     sys.settrace(call)
     try:
-        operation()
+        next(confined())
     except KeyboardInterrupt:
         if where is None:
             raise

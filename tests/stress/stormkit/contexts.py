@@ -310,7 +310,7 @@ class Audit(Context):
 
     def provoke(self) -> None:
         """As in the base class."""
-        sys.audit("storm.provoked")
+        id(self)  # raises builtins.id
 
 
 CONTEXTS: dict[str, type[Context]] = {
