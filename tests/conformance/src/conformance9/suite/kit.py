@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conformance9.suite.tools import Stage, Started, os_threads, timing
+from conformance9.suite.tools import Stage, Started, ask_for_opcodes, os_threads, timing
 
 __all__ = [
     "Interlock",
@@ -193,6 +193,7 @@ def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> 
         return trace
 
     before = threading.gettrace()
+    ask_for_opcodes()
     threading.settrace(trace)
     try:
         yield lambda: calls

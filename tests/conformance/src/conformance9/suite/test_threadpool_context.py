@@ -17,7 +17,17 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import Crew, finish
-from conformance9.suite.tools import Log, holds, interrupted_everywhere, jitter, timing, wait_asleep, wait_until, within
+from conformance9.suite.tools import (
+    Log,
+    ask_for_opcodes,
+    holds,
+    interrupted_everywhere,
+    jitter,
+    timing,
+    wait_asleep,
+    wait_until,
+    within,
+)
 
 # --- TP-28
 
@@ -279,6 +289,7 @@ def test_done_interrupted_by_a_post_of_the_same_job(crew: Crew) -> None:
     def fn(job: Any) -> None:
         runs.add(posts)
         with job.interlock:
+            ask_for_opcodes()
             sys.settrace(trace)
             try:
                 job.done()

@@ -287,12 +287,26 @@ def wait_asleep(tids: Iterable[int], seconds: float = 2.0) -> None:
         before = now
 
 
+def ask_for_opcodes() -> None:
+    """Before a trace function that wants opcode events is set: 3.12 gives none unless a frame wanted them then."""
+    sys._getframe().f_trace_opcodes = True
+
+
 @contextlib.contextmanager
 def jitter(seed: int, probability: float = 0.02) -> Iterator[None]:
     """Have threads that are started meanwhile, and the caller, step aside at random between two bytecodes.
 
-    That makes windows of a few bytecodes, which a storm would meet once in a million, wide.
+    That makes windows of a few bytecodes, which a storm would meet once in a million, wide. Not on Python 3.12: early
+    ones crash when a thread stops tracing while others are being traced; there threads are switched as often as can be.
     """
+    if sys.version_info[:2] == (3, 12):
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            yield
+        finally:
+            sys.setswitchinterval(interval)
+        return
     draw = random.Random(seed).random
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
@@ -302,6 +316,7 @@ def jitter(seed: int, probability: float = 0.02) -> Iterator[None]:
         return trace
 
     before = sys.gettrace()
+    ask_for_opcodes()
     threading.settrace(trace)
     sys.settrace(trace)
     try:
@@ -376,6 +391,7 @@ def interrupted_everywhere(operation: Callable[..., object], interrupt: Callable
         return trace
 
     def body() -> None:
+        ask_for_opcodes()
         sys.settrace(trace)
         try:
             operation()
