@@ -18,6 +18,7 @@ from ._priority import Scheduling
 
 LINUX = sys.platform == "linux"
 _NAME_BYTES = 15
+_MASK_BYTES = 1024  # what the C library can tell of: 8192 CPUs
 
 
 def get_affinity(tid: int) -> frozenset[int]:
@@ -173,16 +174,19 @@ def fingerprint_call() -> Callable[[], object]:
     try:
         import ctypes
 
-        buffer = ctypes.create_string_buffer(16)
-        address = ctypes.c_void_p(ctypes.addressof(buffer))
-        get_name = ctypes.c_int(16)  # PR_GET_NAME
-        prctl = _libc().prctl
+        libc = _libc()
+        buffer = ctypes.create_string_buffer(16 + _MASK_BYTES)
+        address = ctypes.addressof(buffer)
+        get_name, name = ctypes.c_int(16), ctypes.c_void_p(address)  # PR_GET_NAME
+        me, size, mask = ctypes.c_int(0), ctypes.c_size_t(_MASK_BYTES), ctypes.c_void_p(address + 16)
+        prctl, get_mask = libc.prctl, libc.sched_getaffinity
     except (ImportError, OSError, AttributeError):
         return lambda: (affinity(0), scheduler(0), priority(0, 0))
 
     def take() -> object:
-        prctl(get_name, address)
-        return affinity(0), scheduler(0), priority(0, 0), buffer.raw
+        prctl(get_name, name)
+        get_mask(me, size, mask)  # as it is: Python would make a set of all its numbers
+        return scheduler(0), priority(0, 0), buffer.raw
 
     return take
 

@@ -29,7 +29,6 @@ from _thread import allocate_lock as Lock
 from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
 from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
@@ -79,6 +78,8 @@ class Thread(threading.Thread):
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
         if sys.version_info >= (3, 14):
+            from contextvars import Context
+
             super().__init__(target=target, name=name, daemon=True, context=Context())
         else:
             super().__init__(target=target, name=name, daemon=True)

@@ -11,7 +11,6 @@ this layer does not watch. Looking happens on the starter's thread, each report 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from . import _hooks, _seam
 from ._errors import Stalled
@@ -20,21 +19,23 @@ _LOOKS_PER_LIMIT = 4
 _PERIOD_MIN, _PERIOD_MAX = 0.001, 1.0
 
 
-class Sight(NamedTuple):
-    """Something that runs now."""
+class Sight:
+    """Something that runs now.
 
-    runner: object
-    """Who runs it; identity."""
-    run: int
-    """Number of the run, so that the next one is not taken for the same."""
-    what: object
-    """The job, task or work."""
-    limit: float
-    """Seconds that it may take, > 0."""
-    ident: int
-    """Thread that it runs on."""
-    where: str
-    """The pool or queue, for the report."""
+    Args:
+        runner: who runs it; identity.
+        run: number of the run, so that the next one is not taken for the same.
+        what: the job, task or work.
+        limit: seconds that it may take, > 0.
+        ident: thread that it runs on.
+        where: the pool or queue, for the report.
+    """
+
+    __slots__ = ("ident", "limit", "run", "runner", "what", "where")
+
+    def __init__(self, runner: object, run: int, what: object, limit: float, ident: int, where: str) -> None:
+        self.runner, self.run, self.what = runner, run, what  # S
+        self.limit, self.ident, self.where = limit, ident, where  # S
 
 
 #: Each tells its shortest limit in seconds (0: nothing to watch) and what runs now. Appended at import only.
