@@ -397,8 +397,8 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     "TK-1, any context",
     token_is_waited_for=(
         "task9._lane",
-        "        if not task._free:\n            return task._coalesced(self.group)\n        claimed",
-        "        while not task._free:\n            _seam.doze(1e6)\n        claimed",
+        "        if not free:\n            return task._coalesced(self.group)\n        claimed",
+        "        while not free:\n            _seam.doze(1e6)\n        claimed",
     ),
 )
 def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
@@ -518,7 +518,7 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",
-        "            elif not published:\n                task._free.append(None)\n",
+        "            elif not published:\n                free.append(None)\n",
         "",
     ),
     signals=True,

@@ -335,7 +335,7 @@ fault(
 
 fault(
     "exception kills the queue", "TK-14", "The executor ends with the exception and is never idle again.",
-    "_lane", "                    self._failed(error, task)\n                self.current = TAKING\n", "                    self._failed(error, task)\n                    raise\n                self.current = TAKING\n",
+    "_lane", "                    self._failed(error, task)\n                self.current = taking\n", "                    self._failed(error, task)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",
@@ -343,8 +343,8 @@ fault(
 )  # fmt: skip
 fault(
     "who waits for a task that raises waits for ever", "TK-14 TK-6", "The end of a run that raised is not announced.",
-    "_lane", "                self.current = TAKING\n                if waiting:\n                    self.waiters.wake_all()\n                if deferred:",
-    "                self.current = TAKING\n                if waiting and not self.errors:\n                    self.waiters.wake_all()\n                if deferred:",
+    "_lane", "                self.current = taking\n                if waiting:\n                    self.waiters.wake_all()\n                if deferred:",
+    "                self.current = taking\n                if waiting and not self.errors:\n                    self.waiters.wake_all()\n                if deferred:",
     "_lane", "            self.current = None\n            if waiting:\n                self.waiters.wake_all()\n", "            self.current = None\n            if waiting and not self.errors:\n                self.waiters.wake_all()\n",
 )  # fmt: skip
 fault(

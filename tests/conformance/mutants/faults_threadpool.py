@@ -177,7 +177,7 @@ fault(
 )  # fmt: skip
 fault(
     "the job's name stays", "TP-11 TP-13", "An idle thread keeps the name of its last job.",
-    "_osthread", "return affinity(0), scheduler(0), priority(0, 0), buffer.raw", "return affinity(0), scheduler(0), priority(0, 0)",
+    "_osthread", "return scheduler(0), priority(0, 0), buffer.raw", "return scheduler(0), priority(0, 0), buffer.raw[16:]",
 )  # fmt: skip
 fault(
     "start failure loses the job", "TP-12", "When the OS refuses a thread, the queue is emptied.",

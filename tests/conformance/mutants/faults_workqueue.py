@@ -332,7 +332,7 @@ fault(
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",
-    "task9._lane", "                    self._failed(error, task)\n                self.current = TAKING\n", "                    self._failed(error, task)\n                    raise\n                self.current = TAKING\n",
+    "task9._lane", "                    self._failed(error, task)\n                self.current = taking\n", "                    self._failed(error, task)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",

@@ -154,11 +154,12 @@ class Lane:
         Raises UsageError for a task that is dead or elsewhere (TK-10), and what `Pool.post` raises; then, and if
         anything else is raised meanwhile, the task is as it was, unless an executor has it already.
         """
-        if not task._free:
+        free = task._free
+        if not free:
             return task._coalesced(self.group)
         claimed = published = False
         try:
-            del task._free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see _seam
+            del free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see _seam
             if task._lane is not self:
                 task._adopt(self)
             if probes.schedule is not None:
@@ -171,7 +172,7 @@ class Lane:
                 if isinstance(error, IndexError):  # somebody else took the token between our two looks
                     return task._coalesced(self.group)
             elif not published:
-                task._free.append(None)
+                free.append(None)
             elif not self.still_here(error, task):
                 return True
             raise
@@ -253,7 +254,7 @@ class Executor:
     def _run(self, job: Job) -> None:
         lane = self.lane
         group, guard, items, idle = lane.group, lane.guard, lane.items, lane.idle
-        popleft = items.popleft
+        popleft, taking = items.popleft, TAKING
         waiting, deferred = self.waiters.locks, self.deferred
         self.ident = _seam.get_ident()
         # A post that met a run at its end may mean one run more than was asked for, and nobody has claimed us.
@@ -261,9 +262,10 @@ class Executor:
             pass
         while True:
             call = group.make_call(self)
-            self.current = TAKING
+            runs, started = self.runs, self.started
+            self.current = taking
             while items and not group.frozen:
-                self.runs += 1
+                self.runs = runs = runs + 1
                 try:
                     if guard is None:
                         task = popleft()
@@ -275,12 +277,17 @@ class Executor:
                                 task.fn.note_others(self)  # type: ignore[attr-defined]  # a marker's fn is its Drain
                 except IndexError:
                     break
-                if task._exec is not self and not self._take_over(task):
-                    self.current = TAKING
-                    self.runs += 1  # put down
-                    continue
+                other = task._exec
+                if other is not self:
+                    if task._marker or (other is not None and other.current is task):
+                        if not self._take_over(task):
+                            self.current = taking
+                            self.runs = runs = runs + 1  # put down
+                            continue
+                    else:
+                        task._exec = self
                 self.current = task
-                self.started += 1
+                self.started = started = started + 1
                 try:
                     if not watch.plain:
                         self._run_watched(task, call)
@@ -291,11 +298,12 @@ class Executor:
                         call(task)  # gives the token back when it has read what the next enqueue will overwrite
                 except BaseException as error:
                     self._failed(error, task)
-                self.current = TAKING
+                self.current = taking
                 if waiting:
                     self.waiters.wake_all()
                 if deferred:
                     self._undefer()
+                    runs = self.runs
             task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive
             self.current = None
             if waiting:

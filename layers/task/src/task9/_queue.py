@@ -134,6 +134,8 @@ class TaskQueue:
         if lane is None:
             lane = self._current_lane()
         try:
+            if not task._free and task._lane is lane and probes.coalesced is None:
+                return False  # the short way to what `put` finds: a burst is mostly this
             new = lane.put(task)
         except AttributeError:
             check_task(task, self)

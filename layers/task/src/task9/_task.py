@@ -291,6 +291,7 @@ class Task:
             del self._free[0]; claimed = True  # fmt: skip  # noqa: E702
             if self.running:
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
+            self._lane = None  # so that no schedule takes it for one that is pending there
             self.fn = _dead
         except BaseException as error:
             if claimed and self.fn is not _dead:

@@ -156,6 +156,10 @@ class _LockMailbox(Generic[T]):
         return not self._items
 
 
+#: How often who finds nothing to do looks once more before it goes to sleep. Without a GIL others go on meanwhile, and
+#: some microseconds are less than what sleeping and being woken costs; with one, nobody else could have done anything.
+SPINS = range(0 if getattr(sys, "_is_gil_enabled", lambda: True)() else 100)
+
 if sys.version_info >= (3, 13):
     Parking = _QueueParking
     Mailbox = SimpleQueue

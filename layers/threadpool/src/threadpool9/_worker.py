@@ -105,6 +105,11 @@ class Worker:
                 del job, ticket
             if ready is not None:
                 ready = ready.release()
+            for _ in _seam.SPINS:
+                if jobs:
+                    break
+            if jobs:
+                continue
             if self._fingerprint() != self._clean and not self._put_right():
                 return
             self.since = parked = _seam.monotonic()
