@@ -34,7 +34,12 @@ except RuntimeError as error:  # a StartError: 3.11 tells no sooner
 """
 # 3.11 refuses to destroy an interpreter that has threads, before that interpreter's exit functions are asked.
 if sys.version_info < (3, 12):
-    INSIDE += "threadpool9.retire_idle()"
+    INSIDE += """
+import time
+end = time.monotonic() + 30
+while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < end:
+    threadpool9.retire_idle()  # not the first time if the worker is still on its way to being idle
+"""
 
 OUTSIDE = """
 import sys

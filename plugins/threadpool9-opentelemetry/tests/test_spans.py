@@ -191,20 +191,25 @@ def test_nothing_stays_on_the_worker(telemetry: Any) -> None:
             (dict(baggage.get_all()), context.get_value("mine"), trace.get_current_span().get_span_context().is_valid)
         )
 
+    def look_there() -> Any:
+        """On the thread that has the leak; another may have come, but who went idle last is taken first."""
+        for _ in range(1000):
+            queue.schedule(task9.Task(lambda task: looks()))
+            queue.drain()
+            if threads[-1] == threads[0]:
+                return seen[-1]
+        raise AssertionError("nothing runs any more on the thread with the leak")
+
     with task9.TaskQueue("q", PRI) as queue:
         token = context.attach(context.set_value("mine", 1, baggage.set_baggage("user", "ann")))
         try:
             queue.schedule(task9.Task(lambda task: leaks()))
         finally:
             context.detach(token)
-        queue.schedule(task9.Task(lambda task: looks()))
         queue.drain()
-        assert seen.pop() == ({}, None, True)
+        assert look_there() == ({}, None, True)
         Instrumentor().uninstrument()
-        queue.schedule(task9.Task(lambda task: looks()))
-        queue.drain()
-        assert seen == [({}, None, False)]
-    assert len(set(threads)) == 1
+        assert look_there() == ({}, None, False)
 
 
 def test_coalesced_schedules_are_links_up_to_the_bound(new_telemetry: Any) -> None:
