@@ -95,7 +95,11 @@ else:
         submit(run_it)
 
 if state in ("running", "queued"):
-    atexit.register(go.set)
+    if policy == "cancel":
+        # When what is queued has been cancelled, and no sooner: it would run else.
+        threadpool9._lifecycle.cancel_queued.append(go.set)
+    else:
+        atexit.register(go.set)
 atexit.register(say, "exiting")
 
 if ending == "exit":

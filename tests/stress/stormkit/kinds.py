@@ -171,6 +171,12 @@ class Posts(Jobs):
         """As in the base class."""
         return unit.place.post(unit)
 
+    def idle(self, unit: Any) -> bool:
+        """As in the base class. A worker that ends a run may be about to schedule for a post that came meanwhile."""
+        if not super().idle(unit) or any(w.job is unit for pool in self.pools for w in list(pool._workers)):
+            return False
+        return super().idle(unit)
+
 
 class Tasks(Kind):
     """Tasks on a private queue, a concurrent one, a per-CPU one and the system queue."""
