@@ -62,6 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
     threadpool9.register(make_plugin(), "hostile")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that count what all plugins do can't have us beside theirs."""
+    alone = [item for item in items if item.get_closest_marker("alone")]
+    config.hook.pytest_deselected(items=alone)
+    items[:] = [item for item in items if item not in alone]
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """How often it has raised (in this process)."""
     terminalreporter.write_line(f"the hostile plugin raised {sum(calls.values())} times in {len(calls)} hooks")

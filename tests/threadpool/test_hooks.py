@@ -66,6 +66,7 @@ def test_hk5_listeners_take_what_they_need_and_come_and_go(
         assert len(events) == 4
 
 
+@pytest.mark.alone
 def test_hk5_a_raising_listener_harms_nobody(on_pool: OnPool, plugged: Callable[[object], object]) -> None:
     """HK-5: what is traced goes on, the exception is reported with the plugin's name and counted, others are told."""
     reports: list[ErrorReport] = []
@@ -126,10 +127,12 @@ def bad_plugins() -> list[object]:
 @pytest.mark.parametrize("plugin", bad_plugins(), ids=lambda plugin: type(plugin).__name__)
 def test_hk_a_bad_plugin_is_refused_by_name_and_changes_nothing(plugin: object) -> None:
     """Unknown hook, wrong signature, wrapper: PluginError with the plugin's name; nothing is registered."""
+    before, plugins = threadpool9._probes.probes.get, len(threadpool9.plugin_manager().get_plugins())
     with pytest.raises(PluginError, match="the bad one"):
         threadpool9.register(plugin, name="the bad one")
     assert not threadpool9.plugin_manager().is_registered(plugin)
-    assert threadpool9._probes.probes.get is None
+    assert len(threadpool9.plugin_manager().get_plugins()) == plugins
+    assert (threadpool9._probes.probes.get is None) == (before is None)
 
 
 def test_hk_a_plugin_twice_is_refused(plugged: Callable[[object], object]) -> None:
@@ -157,6 +160,7 @@ def test_hk_an_optional_hook_of_an_absent_layer_is_fine(plugged: Callable[[objec
     plugged(Wide())
 
 
+@pytest.mark.alone
 def test_hk1_a_current_cpu_hook_is_asked_in_any_context(plugged: Callable[[object], object]) -> None:
     """HK-1: its answer counts; nonsense and exceptions are reported and the default applies."""
     answers: list[object] = [0, "nonsense", None, ZeroDivisionError("on purpose")]

@@ -51,6 +51,7 @@ def test_a_bad_environment_value_warns_and_leaves_the_default() -> None:
     assert "THREADPOOL9_IDLE_MS" in run.stderr
 
 
+@pytest.mark.alone
 def test_hk4_a_listener_takes_errors_and_a_raising_one_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """HK-4, TP-30: the error hook gets the exception and the job; the worker lives on whatever the hook does."""
     reports: list[ErrorReport] = []

@@ -257,16 +257,18 @@ def report_error(exc: BaseException, origin: object, thread: Any = None) -> None
     """
     try:
         taken = False
-        caller = _manager.hook.threadpool9_error
         thread = thread or _seam.current_thread()
-        if caller.get_hookimpls():
+        # Not through pluggy: a listener that raises would keep the others from being told, and exceptions that pluggy
+        # has seen live until the next collection, with all frames that they came through.
+        if listeners := _listeners("threadpool9_error", ("error",)):
             report = ErrorReport(type(exc), exc, exc.__traceback__, origin, thread)
-            try:
-                taken = any(caller(error=report))
-            except Exception as second:
-                # The reporter itself failed: both go to the reporter that cannot be replaced by plugins.
-                failures.bump()
-                _seam.excepthook(second, thread)
+            for call, _ in listeners:
+                try:
+                    taken = bool(call(report)) or taken
+                except Exception as second:
+                    # The reporter itself failed: that goes to the reporter which cannot be replaced by plugins.
+                    failures.bump()
+                    _seam.excepthook(second, thread)
         if not taken:
             _seam.excepthook(exc, thread)
     except BaseException:

@@ -157,7 +157,8 @@ class Job:
     def look_for_posts(self) -> None:
         """After the token was given back: do what was posted while we had it, taken for a run. Any context."""
         pool = None
-        while self._again:
+        # As many as there are now: who comes later sees the token, or a run that will look when it ends.
+        for _ in range(len(self._again)):
             try:
                 pool = self._again.pop()
             except IndexError:

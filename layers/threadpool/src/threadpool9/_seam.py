@@ -355,9 +355,11 @@ class Tally:
         if len(events) > self._FOLD and self._folding.acquire(False):
             taken: list[object] = []
             try:
-                # Taken in one call into C, then added: a reader in between sees too few for an instant, never too many.
-                taken.extend(itertools.islice(iter(events.popleft, _NEVER), self._FOLD))
-                self._base += self._FOLD; del taken[:]  # fmt: skip  # noqa: E702
+                # Look again: somebody may have folded between our two steps; from here on only we take.
+                if len(events) > self._FOLD:
+                    # In one call into C, then added: a reader in between sees too few for an instant, never too many.
+                    taken.extend(itertools.islice(iter(events.popleft, _NEVER), self._FOLD))
+                    self._base += self._FOLD; del taken[:]  # fmt: skip  # noqa: E702
             except BaseException:
                 self._base += len(taken)
                 raise
