@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -254,7 +255,12 @@ def test_hk7_installed_plugins_are_loaded_at_first_use(
             with threadpool9.get(pri): pass
     """
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={name: value for name, value in os.environ.items() if name != "THREADPOOL9_PLUGINS"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert run.stdout == output, run.stderr
     assert (error in run.stderr) if error else (run.stderr == "")

@@ -215,9 +215,6 @@ class Waiters:
         #: Those who wait. A hot path tests this deque itself before it calls `wake_all`.
         self.locks: deque[Any] = deque()
 
-    def __bool__(self) -> bool:
-        return bool(self.locks)
-
     def wake_all(self) -> None:
         """Release everybody who waits now. Any context."""
         locks = self.locks
