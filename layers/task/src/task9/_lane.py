@@ -262,10 +262,10 @@ class Executor:
             pass
         while True:
             call = group.make_call(self)
-            runs, started = self.runs, self.started
+            started = self.started
             self.current = taking
             while items and not group.frozen:
-                self.runs = runs = runs + 1
+                self.runs += 1
                 try:
                     if guard is None:
                         task = popleft()
@@ -282,7 +282,7 @@ class Executor:
                     if task._marker or (other is not None and other.current is task):
                         if not self._take_over(task):
                             self.current = taking
-                            self.runs = runs = runs + 1  # put down
+                            self.runs += 1  # put down
                             continue
                     else:
                         task._exec = self
@@ -303,7 +303,6 @@ class Executor:
                     self.waiters.wake_all()
                 if deferred:
                     self._undefer()
-                    runs = self.runs
             task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive
             self.current = None
             if waiting:
