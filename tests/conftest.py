@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ BY_PLACE = {
     "once": [HERE / "model"],
     "long": [HERE / "stress", HERE / "leaks", HERE / "lifecycle" / "test_fork.py"],
 }
+
+
+def pytest_configure() -> None:
+    """A shell that starts us in the background has SIGINT ignored, and what the tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
