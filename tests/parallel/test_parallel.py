@@ -21,7 +21,7 @@ import pytest
 import task9
 import threadpool9
 import workqueue9
-from task9 import DelayedTask, Task, TaskQueue
+from task9 import DelayedTask, PeriodicTask, Task, TaskQueue
 from threadpool9 import Job, Pool, UsageError, hookimpl
 from workqueue9 import Work, WorkPending, WorkQueue
 
@@ -530,6 +530,50 @@ def test_tk11_expiry_or_cancel(team: Team) -> None:
         assert [runs.count(task) for task in tasks] == [1 - each for each in cancelled]
         team.meet()
         queue.close(LIMIT)
+
+
+def test_tk13_a_period_that_all_start_begins_once_and_all_go_on(team: Team) -> None:
+    """TK-13: one of all who start it is told True; it runs until it is cancelled; one's own go on beside it."""
+    with team, TaskQueue("own") as own:
+        queue = team.share(lambda: TaskQueue("of all"))
+        for _ in range(3):
+            watched, ran = team.share(Watched), threading.Semaphore(0)
+            mine = PeriodicTask(lambda task, ran=ran: ran.release(), 0.001)  # type: ignore[misc]
+            task = team.share(lambda watched=watched: PeriodicTask(watched, 0.0005))  # type: ignore[misc]
+            assert sum(team.gather(task.start(3600, queue=queue))) == 1
+            assert task.cancel(timeout=LIMIT) is True
+            assert mine.start(queue=own) is True
+            team.meet()
+            task.start(queue=queue)
+            for _ in range(10):
+                assert ran.acquire(timeout=LIMIT), "a periodic task has stopped"
+            mine.cancel(timeout=LIMIT)
+            assert not mine.pending
+            team.meet()
+            task.cancel(timeout=LIMIT)
+            team.meet()
+            runs = watched.runs
+            assert (task.pending, task.running, watched.beside) == (False, False, 0)
+            team.meet()
+            assert watched.runs == runs
+        team.meet()
+        queue.close(LIMIT)
+
+
+def test_tk16_of_all_who_close_each_armed_task_is_told_to_one(team: Team) -> None:
+    """TK-16: close completes what is scheduled and says what it cancelled; a second one does nothing."""
+    with team:
+        for _ in range(20):
+            watched, queue = team.share(Watched), team.share(lambda: TaskQueue("closed"))
+            for _ in range(5):
+                assert queue.schedule(Task(watched)) is True
+                assert queue.schedule_delayed(DelayedTask(watched), 3600) is True
+            team.meet()
+            told = [task for each in team.gather(queue.close(LIMIT)) for task in each]
+            assert watched.runs == 5 * team.size
+            assert len(set(told)) == len(told) == 5 * team.size
+            with pytest.raises(task9.QueueClosed):
+                queue.schedule(Task(watched))
 
 
 # --- workqueue9
