@@ -1,4 +1,4 @@
-"""What all tests share: where the long ones run."""
+"""What all tests share: where the long ones run, and which may run in several threads at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,57 @@ HERE = Path(__file__).parent
 BY_PLACE = {
     "once": [HERE / "model"],
     "long": [HERE / "stress", HERE / "leaks", HERE / "lifecycle" / "test_fork.py"],
+    "parallel": [HERE / "parallel"],
 }
+
+#: Of the conformance suite what suits pytest-run-parallel, where all threads have the same fixtures: tests that make
+#: their queues, jobs, gates and threads in their body, and look at nothing else.
+SUITE = HERE / "conformance" / "src" / "conformance9" / "suite"
+PARALLEL = {
+    SUITE / f"test_{name}.py"
+    for name in (
+        "threadpool_cancel",
+        "task_schedule",
+        "task_cancel",
+        "task_drain",
+        "workqueue_enqueue",
+        "workqueue_limits",
+        "workqueue_wait",
+        "workqueue_delayed",
+    )
+}
+NOT_PARALLEL = {
+    # They trace threads, take signals, collect garbage, count threads, set tunables.
+    "test_an_interrupted_cancel_leaves_with_the_interlock_held",
+    "test_operations_may_interrupt_themselves",
+    "test_schedule_on_the_system_queue_may_interrupt_itself",
+    "test_schedule_may_interrupt_the_queue_s_own_threads",
+    "test_enqueue_may_interrupt_itself",
+    "test_enqueue_may_interrupt_the_queue_s_own_threads",
+    "test_delaying_may_interrupt_itself",
+    "test_a_dropped_queue_finishes_its_tasks_and_says_so",
+    "test_a_work_that_was_called_is_kept_by_nobody",
+    "test_idle_queues_own_no_thread",
+    "test_12435_enqueues_of_one_work",
+    # They hold what all threads of the test share: a shared queue, the giant lock.
+    "test_drain_of_a_shared_queue_waits_on_every_cpu",
+    "test_giant_queues_exclude_each_other",
+    # It counts on its function not running beside itself for the time of a few lines, which it may.
+    "test_the_function_may_enqueue_its_work_again",
+    # They keep all CPUs busy for long.
+    "test_a_job_that_schedules_itself_again_does_not_keep_the_canceller",
+    "test_a_task_that_reschedules_itself_cannot_outrun_cancels",
+    "test_drain_does_not_wait_for_what_comes_later",
+    "test_flush_does_not_wait_for_what_comes_later",
+    "test_wait_is_bounded_though_the_work_comes_again_and_again",
+    "test_starfish",
+}
+
+
+def suits_parallel(item: pytest.Item) -> bool:
+    """True for a test of the suite that may run in several threads at once."""
+    name = item.name.partition("[")[0]
+    return item.path in PARALLEL and name not in NOT_PARALLEL
 
 
 def pytest_configure() -> None:
@@ -25,11 +75,15 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark by place; leave out what is marked `thorough`, unless ``-m`` speaks of it."""
+    """Mark by place and name; leave out what is marked `thorough`, unless ``-m`` speaks of it."""
     for item in items:
         for marker, places in BY_PLACE.items():
             if any(item.path.is_relative_to(place) for place in places):
                 item.add_marker(marker)
+        if suits_parallel(item):
+            # Once in each thread: they have storms of their own. More iterations are for those written for it.
+            item.add_marker("parallel")
+            item.add_marker(pytest.mark.iterations(1))
     if "thorough" in config.getoption("markexpr"):
         return
     long = [item for item in items if item.get_closest_marker("thorough")]

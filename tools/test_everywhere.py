@@ -4,8 +4,9 @@ An interpreter is looked for in the colon list $THREADPOOL9_PYTHONS, then by nam
 versions. It counts only if it runs (a pyenv shim of a version that is not selected does not). One of each tag,
 such as 3.13 or 3.13t, is used, and those that are absent are named. Arguments go to pytest.
 
-Tests marked `once` say nothing about the interpreter and run in .venv only. The closing lines of all runs are
-repeated at the end.
+Tests marked `once` say nothing about the interpreter and run in .venv only. On a free-threaded interpreter those
+marked `parallel` run once more, each in several threads at once (pytest-run-parallel). The closing lines of all runs
+are repeated at the end.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ print("%d.%d%s" % (*sys.version_info[:2], "t" if sysconfig.get_config_var("Py_GI
 """
 #: Fails on a free-threaded build where something that the tests import has switched the GIL on.
 GIL_PROBE = """
-import sys, attrs, hypothesis, pluggy, pytest, trio, xdist, threadpool9, task9, workqueue9
+import sys, attrs, hypothesis, pluggy, pytest, pytest_run_parallel.plugin, trio, xdist, threadpool9, task9, workqueue9
 sys.exit(getattr(sys, "_is_gil_enabled", lambda: False)() and "the GIL is enabled")
 """
+#: How pytest runs: in several processes; or in one, each test in so many threads at once and in each so many times.
+IN_PROCESSES = ("-n", "auto", "--dist", "loadgroup")
+IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
+NO_TESTS = 5  # pytest's exit status where none was selected
 CLOSING_LINE = re.compile(r" in \d+\.\d+s")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -68,9 +73,9 @@ def interpreters() -> dict[str, str]:
     return found
 
 
-def run_pytest(python: Path, arguments: list[str]) -> tuple[bool, str]:
+def run_pytest(python: Path, arguments: list[str], how: tuple[str, ...] = IN_PROCESSES) -> tuple[bool, str]:
     """Run pytest, passing its output through; whether it passed, and its closing line."""
-    command = [str(python), "-m", "pytest", "-q", "-n", "auto", "--dist", "loadgroup", *arguments]
+    command = [str(python), "-m", "pytest", "-q", *how, *arguments]
     if sys.stdout.isatty():
         command.append("--color=yes")
     closing = "no closing line: pytest did not get to its end"
@@ -86,7 +91,9 @@ def run_pytest(python: Path, arguments: list[str]) -> tuple[bool, str]:
                 text = COLOUR.sub("", line.decode(errors="replace")).strip()
                 if CLOSING_LINE.search(text):
                     closing = text
-    return process.returncode == 0, closing
+    # What the user selects may have nothing among the few that run in threads.
+    passed = process.returncode == 0 or (how is IN_THREADS and len(arguments) > 2 and process.returncode == NO_TESTS)
+    return passed, closing
 
 
 def run_twice(python: Path, arguments: list[str]) -> tuple[bool, str]:
@@ -99,19 +106,25 @@ def run_twice(python: Path, arguments: list[str]) -> tuple[bool, str]:
     return passed, f"FLAKY, passed at the second try; first: {closing}" if passed else f"{second}; first: {closing}"
 
 
-def test_on(tag: str, python: str, arguments: list[str]) -> tuple[bool, str]:
-    """Test on another interpreter, in its environment; whether it passed, and the line to report."""
+def test_on(tag: str, python: str, arguments: list[str]) -> list[tuple[str, bool, str]]:
+    """Test on another interpreter, in its environment; for each run its name, whether it passed, its line."""
     environment = f".venv-{tag}"
     if subprocess.run([python, "tools/make_venv.py", environment, "test"], cwd=ROOT).returncode:
-        return False, f"{environment} could not be made"
+        return [(tag, False, f"{environment} could not be made")]
     inside = ROOT / environment / "bin" / "python"
     if tag.endswith("t"):
         gil = subprocess.run([str(inside), "-W", "error", "-c", GIL_PROBE], cwd=ROOT)
         if gil.returncode:
-            return False, "this would not test free threading, see above"
+            return [(tag, False, "this would not test free threading, see above")]
     os.environ["SECTION9_LIGHT"] = "1"  # the storms' full length has run in .venv
-    chosen = "not once" if tag.endswith("t") else "not once and not long"
-    return run_twice(inside, ["-m", chosen, *arguments])
+    if not tag.endswith("t"):
+        return [(tag, *run_twice(inside, ["-m", "not once and not long", *arguments]))]
+    results = [(tag, *run_twice(inside, ["-m", "not once", *arguments]))]
+    print(f"\n== Python {tag}, each test in several threads at once", flush=True)
+    # Our choice last: not all tests may run like this. And no second try: what fails now and then is what this is for.
+    chosen = [*arguments, "-m", "parallel and not once"]
+    results.append((f"{tag} parallel", *run_pytest(inside, chosen, IN_THREADS)))
+    return results
 
 
 def main() -> int:
@@ -127,15 +140,16 @@ def main() -> int:
         if tag != own:
             began = time.monotonic()
             print(f"\n== Python {tag}, {python}", flush=True)
-            results.append((tag, *test_on(tag, python, arguments)))
+            results += test_on(tag, python, arguments)
             print(f"== Python {tag} took {time.monotonic() - began:.0f} s with its environment", flush=True)
 
     absent = [tag for tag in TAGS if tag != own and tag not in found]
     print("\n== summary")
     if absent:
         print(f"absent here, so not tested: {', '.join(absent)} ($THREADPOOL9_PYTHONS=path:path adds interpreters)")
+    width = max(len(tag) for tag, _, _ in results)
     for tag, passed, line in results:
-        print(f"{'ok    ' if passed else 'FAILED'} Python {tag:6} {line}")
+        print(f"{'ok    ' if passed else 'FAILED'} Python {tag:{width}} {line}")
     return 0 if all(passed for _, passed, _ in results) else 1
 
 

@@ -73,7 +73,7 @@ def test_the_same_storm_stops_a_thread_pool_executor() -> None:
     This documents the other side of "any context". If it fails, `concurrent.futures` has learned it: rejoice, and
     correct the README.
     """
-    done = in_a_process("executor", "trace", EVENTS, 3)
+    done = in_a_process("executor", "trace", 20_000, 3)
 
     assert done.returncode != 0, "the storm came to its end"
     assert "Hang" in done.stderr

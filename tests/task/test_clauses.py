@@ -59,6 +59,7 @@ def test_tk4_get_is_shared_by_priority() -> None:
         queue.put()
 
 
+@pytest.mark.parallel
 def test_tk6_cancel_tells_and_releases_the_interlock_only_while_waiting() -> None:
     """TK-6: True for withdrawn or idle, False after waiting; the interlock is free for the task meanwhile."""
     lock = threading.RLock()
@@ -101,6 +102,7 @@ def test_tk9_an_idle_task_is_small_and_idle_queues_own_no_thread() -> None:
         queue.close()
 
 
+@pytest.mark.parallel
 def test_tk10_bad_input_is_refused_and_changes_nothing() -> None:
     """TK-10: two queues, destroyed, pending, running, closed, not a task."""
     with TaskQueue("one") as one, TaskQueue("two") as two:
@@ -132,6 +134,7 @@ def test_tk10_bad_input_is_refused_and_changes_nothing() -> None:
     assert one.close() == ()
 
 
+@pytest.mark.parallel
 @pytest.mark.parametrize(
     ("seconds", "error"),
     [(-1, ValueError), (float("nan"), ValueError), (float("inf"), ValueError), ("1", TypeError), (True, TypeError)],

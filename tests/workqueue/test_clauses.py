@@ -44,6 +44,7 @@ def blocked(name: str, **options: object) -> tuple[WorkQueue, Blocker]:
     return wq, blocker
 
 
+@pytest.mark.parallel
 def test_wq3_a_work_may_be_enqueued_again_once_its_function_was_called() -> None:
     """WQ-3: from the function, yes; while pending, here or elsewhere, an error that changes nothing."""
     runs: list[int] = []

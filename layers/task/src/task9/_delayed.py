@@ -237,7 +237,7 @@ class PeriodicTask(DelayedTask):
     A run that comes too late for one or more periods is not made up for: they are skipped and counted.
     """
 
-    __slots__ = ("_due", "_fired", "_jitter", "_periodic", "missed", "period")
+    __slots__ = ("_due", "_fired", "_home", "_jitter", "_periodic", "missed", "period")
 
     def __init__(self, fn: Callable[[Any], object], period: float, context: Context | None = None) -> None:
         if check_seconds("a period", period) == 0:
@@ -249,7 +249,8 @@ class PeriodicTask(DelayedTask):
         self.missed = 0  # written by the executor
         self._fired = False  # written by who has the token: the timer has asked for the run that comes
         self._due = 0.0  # written by who has the token
-        self._jitter = 0.0
+        self._jitter = 0.0  # likewise
+        self._home: TaskQueue | None = None  # likewise: where each next period is armed
 
     @property
     def task_name(self) -> str:
@@ -270,6 +271,7 @@ class PeriodicTask(DelayedTask):
 
         def when() -> float:  # the token is ours
             self._jitter = jitter
+            self._home = queue
             self._due = _seam.monotonic() + first
             return coalesce(self._due, jitter)
 
@@ -282,14 +284,12 @@ class PeriodicTask(DelayedTask):
     reschedule = schedule
 
     def _expire(self) -> None:
-        queue = self._queue
-        self._fired = True
+        self._fired = True  # before it is on its lane, from where on it may run
         super()._expire()
-        self._queue = queue  # where the next period is armed for
 
     def _tick(self, task: PeriodicTask) -> None:
         now = _seam.monotonic()
-        due, queue = self._due, self._queue
+        due, queue = self._due, self._home
         fired, self._fired = self._fired, False
         if not fired:  # put on a queue by hand: a run of its own, beside the periods
             self.missed = 0

@@ -109,7 +109,7 @@ class TaskQueue:
                 self._lanes[cpu] = Lane(self._group, self._percpu.ref_remote(cpu), 1, name)
         elif self._pool is not None:
             self._lane = Lane(self._group, self._pool, concurrency, name)
-        self._cancelled: list[DelayedTask] = []  # A: what a close has cancelled, until one has told it
+        self._cancelled: _seam.deque[DelayedTask] = _seam.deque()  # A: what a close has cancelled, until one tells it
         #: Delayed tasks that are armed for this queue; dict operations are atomic.
         self._armed: dict[DelayedTask, None] = {}
         self._closed = False  # A: set once, by close
@@ -267,7 +267,16 @@ class TaskQueue:
         self._cancel_armed()  # a period that was beginning has armed its next one
         self._drain_all(deadline)
         self._release(deadline)
-        told, self._cancelled = self._cancelled, []
+        told: list[DelayedTask] = []
+        try:
+            # One by one: several may close at once, and each is told to one of them.
+            while self._cancelled:
+                _seam.collect(self._cancelled.popleft, told)
+        except IndexError:
+            pass
+        except BaseException:
+            self._cancelled.extendleft(reversed(told))
+            raise
         return tuple(told)
 
     def _cancel_armed(self) -> None:

@@ -174,17 +174,24 @@ class Starter:
                 whens.append(min(self._next_watch, now + period))
             if any(worker.pool._unbound for worker in self.workers):
                 whens.append(_seam.monotonic() + _CPU_BACK)
-            timeout = max(0.0, min(whens) - _seam.monotonic()) if whens else None
-            try:
-                item = self.requests.get(True, timeout)
-                while True:
-                    self._take(item)
-                    item = self.requests.get(False)
-            except _seam.Empty:
-                pass
+            self._take_requests(max(0.0, min(whens) - _seam.monotonic()) if whens else None)
             self._bind_again()
-            for pool in list(looks):
-                self._examine(pool, looks[pool])
+            self._examine_all()
+
+    # In methods of their own: who sleeps keeps no pool alive by a local variable.
+
+    def _take_requests(self, timeout: float | None) -> None:
+        try:
+            item = self.requests.get(True, timeout)
+            while True:
+                self._take(item)
+                item = self.requests.get(False)
+        except _seam.Empty:
+            pass
+
+    def _examine_all(self) -> None:
+        for pool in list(self._looks):
+            self._examine(pool, self._looks[pool])
 
     def _bind_again(self) -> None:
         """The CPU of some workers was lost: if it is back, bind also those that are never idle (TP-8)."""
