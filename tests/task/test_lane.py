@@ -1,4 +1,4 @@
-"""What only we can see of lanes and executors (TK-3, TK-6)."""
+"""What only we can see of lanes, executors and the timer (TK-3, TK-6, TK-13)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 
 import pytest
 
+import task9
+import threadpool9
 from task9 import Task, TaskQueue
+from task9._timer import timer
 
 LIMIT = 10.0
 
@@ -43,3 +46,35 @@ def test_tk6_the_number_of_a_run_only_goes_up() -> None:
 
     assert numbers[1] > numbers[0]
     assert second.started == 1
+
+
+def test_tk13_a_period_goes_on_though_its_run_overtakes_the_timer() -> None:
+    """The timer's thread is held up where it has woken the worker: the run that it has asked for comes first."""
+    begun = threading.Semaphore(0)
+
+    class Slow:
+        def hold(self) -> None:
+            if timer.moving is not None:
+                held.append(begun.acquire(timeout=LIMIT))
+
+        @threadpool9.hookimpl
+        def threadpool9_schedule__job__thread(self) -> None:
+            self.hold()
+
+        @threadpool9.hookimpl
+        def threadpool9_schedule__job__dispatcher(self) -> None:
+            self.hold()
+
+    held: list[bool] = []
+    slow = Slow()
+    over = threading.Event()
+    task = task9.PeriodicTask(lambda task: begun.release() if len(held) < 5 else over.set(), 0.001)
+    threadpool9.register(slow)
+    try:
+        with TaskQueue("periodic") as queue:
+            assert task.start(queue=queue)
+            assert over.wait(LIMIT), f"it stopped after {len(held)} runs"
+            task.cancel(timeout=LIMIT)
+    finally:
+        threadpool9.unregister(slow)
+    assert held[:5] == [True] * 5
