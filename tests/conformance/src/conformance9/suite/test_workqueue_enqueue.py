@@ -187,11 +187,15 @@ def test_a_cpu_that_may_not_be_used_is_refused(adapter: WorkQueueAdapter, stage:
 def test_the_function_may_enqueue_its_work_again(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
     """From inside the function: True, and one more call each time."""
     told: list[bool] = []
+    left = [None] * 20
 
     def again(work: Any, arg: Any) -> None:
         tally()
-        if len(told) < 20:
-            told.append(queue.enqueue(work))
+        try:
+            left.pop()  # it may be in two calls at once
+        except IndexError:
+            return
+        told.append(queue.enqueue(work))
 
     tally = Tally()
     queue = a_queue_of(kind, adapter, stage, again)
