@@ -104,6 +104,24 @@ def test_a_shorter_idle_time_holds_within_one_old_period(crew: Crew) -> None:
 
 
 @pytest.mark.clause("TP-4")
+@pytest.mark.capability("idle out")
+def test_a_shorter_idle_time_holds_for_a_worker_that_was_idle_before(crew: Crew) -> None:
+    """TP-4: a worker that has waited under a long idle time, and runs and waits again under a short one, leaves."""
+    pool = crew.pool()
+    for _ in range(20):
+        crew.adapter.set_idle(600)
+        tid = crew.run("TP-4", pool, threading.get_native_id)
+        wait_asleep([tid])
+        crew.adapter.set_idle(SHORT)
+        again = crew.run("TP-4", pool, threading.get_native_id)
+        if again == tid:
+            left = wait_until(lambda tid=tid: tid not in crew.fresh())
+            holds("TP-4", left, f"an idle time of {SHORT:g} s is not effective for a worker that waited longer before")
+            return
+    pytest.skip("no worker was used twice in 20 attempts")
+
+
+@pytest.mark.clause("TP-4")
 @pytest.mark.capability("idle out", "shared")
 @pytest.mark.parametrize("seconds", [0, -1, 0.0005, math.nan])
 def test_an_idle_time_below_one_millisecond_is_refused(crew: Crew, seconds: float) -> None:
