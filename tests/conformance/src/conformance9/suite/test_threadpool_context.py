@@ -192,13 +192,17 @@ def test_a_cancel_withdraws_a_post_that_waits_for_done(crew: Crew, how: str) -> 
     gate, job = crew.blocked("TP-26", pool)
     pool.post(job)
     if how == "cancel":
+        held = threading.Event()
 
         def cancel() -> Any:
             with job.interlock:
+                held.set()
                 return pool.cancel(job)
 
         thread = crew.stage.thread(cancel)
-        wait_asleep([thread.native_id or 0])  # if it is not there by then, the test only misses
+        held.wait(timing.limit)
+        with job.interlock:
+            pass  # it waits: only then does it let go of the interlock
     else:
         with job.interlock:
             holds("TP-25", pool.cancel_async(job) is False, "cancel_async() of a running job was not False")

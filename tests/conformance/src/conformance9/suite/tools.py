@@ -24,6 +24,7 @@ __all__ = [
     "Gate",
     "Log",
     "Stage",
+    "Started",
     "Steps",
     "holds",
     "in_process",
