@@ -32,7 +32,7 @@ def test_a_fork_child_begins_anew(crew: Crew, implementation: Implementation) ->
 
 @pytest.mark.clause("TP-31")
 @pytest.mark.capability("fork", "refusals", "coalesce")
-@needs_fork
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
 def test_what_waits_in_the_parent_is_unscheduled_in_a_fork_child(crew: Crew, implementation: Implementation) -> None:
     """TP-31: jobs that wait for a worker at the fork do not run in the child, and can be scheduled there."""
     lines = outcome("TP-31", implementation, "fork_while_queued")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew
-from conformance9.suite.tools import holds, jitter, timing, wait_asleep, wait_until, within
+from conformance9.suite.tools import Log, holds, jitter, stepped, timing, wait_asleep, wait_until, within
 
 SHORT = 0.05
 
@@ -69,6 +69,30 @@ def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
                 time.sleep(idle * (0.6 + draw()))
 
         body()
+
+
+@pytest.mark.clause("TP-4")
+@pytest.mark.capability("any context", "idle out")
+def test_a_job_scheduled_at_any_step_of_a_worker_that_leaves_is_not_lost(crew: Crew) -> None:
+    """TP-4: one schedule, no other after it, between any two bytecodes of a worker that goes idle, waits and leaves."""
+    crew.adapter.set_idle(0.001)
+    pool, log = crew.pool(), Log()
+    late = crew.job(log.add)
+    with stepped() as steps:
+        for number in range(1000):
+            began = threading.Event()
+
+            def last(job: Any, number: int = number, began: threading.Event = began) -> None:
+                steps.arm(number, lambda: crew.schedule(pool, late), ident=threading.get_ident())
+                began.set()
+
+            crew.schedule(pool, crew.job(last))
+            holds("TP-4", began.wait(timing.limit), "a scheduled job was not run")
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                break  # it has left, after fewer bytecodes
+            holds("TP-4", log.reached(number + 1), f"scheduled at step {number} of a worker that leaves, it was lost")
+    holds("TP-4", not steps.errors, f"schedule on a worker raised {steps.errors[:1]}")
 
 
 @pytest.mark.clause("TP-4")

@@ -97,7 +97,7 @@ class Log:
 class Gate:
     """A function that tells that it has begun and returns when it is let go.
 
-    Or long after the limit, so that nobody who waits for something else for as long as that is helped by it.
+    Or after twice the limit, so that nobody who waits for something else for as long as the limit is helped by it.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Gate:
         """Count, tell, wait."""
         self.runs += 1
         self.began.set()
-        self.go.wait(10 * timing.limit)
+        self.go.wait(2 * timing.limit)
         self.ended.set()
 
     def entered(self) -> bool:
