@@ -482,8 +482,14 @@ class Steps:
 
 @contextlib.contextmanager
 def stepped() -> Iterator[Steps]:
-    """`Steps` for the threads that are started inside; it meets nothing in threads that can't be traced."""
+    """`Steps` for the threads that are started inside; it meets nothing in threads that can't be traced.
+
+    Nor on Python 3.12, for the reason that `jitter` has.
+    """
     steps = Steps()
+    if sys.version_info[:2] == (3, 12):
+        yield steps
+        return
     before = threading.gettrace()
     ask_for_opcodes()
     threading.settrace(steps.trace)
