@@ -95,9 +95,12 @@ fault(
     "_starter", "            item._asked.append(None)\n", "            pass\n",
 )  # fmt: skip
 fault(
-    "lost wake-up on idle exit", "TP-4", "A worker leaves at the end of the idle time though it was claimed.",
+    # Without the second edit nothing is lost: who leaves though there is a job has another worker started for it.
+    "lost wake-up on idle exit", "TP-4",
+    "A worker leaves at the end of the idle time though it was claimed, and asks for nobody in its place.",
     "_worker", "                if self._unpublish():\n                    if (probe",
     "                if self._unpublish() or True:\n                    if (probe",
+    "_worker", "            if pool._jobs:\n                pool._starter", "            if False:\n                pool._starter",
 )  # fmt: skip
 fault(
     "FIFO idle reuse", "TP-4", "The worker that has been idle longest is used first.",

@@ -77,7 +77,7 @@ class WorkQueueLike(Protocol):
     """A work queue."""
 
     def enqueue(self, work: Any, cpu: int | None = None, block: bool = True, timeout: float | None = None) -> bool:
-        """True; False if the work is disabled (WQ-3, WQ-9)."""
+        """True; False if the work is disabled, or somebody's cancel of it waits (WQ-3, WQ-5, WQ-9)."""
 
     def enqueue_delayed(self, work: Any, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
         """Enqueue later (WQ-7)."""

@@ -71,6 +71,7 @@ class Pool:
     def __init__(self) -> None:
         self.references = 0
         self.threads: set[threading.Thread] = set()
+        self.leaving: set[threading.Thread] = set()
 
     def schedule(self, job: Job) -> bool:
         """TP-20, TP-21."""
@@ -86,6 +87,7 @@ class Pool:
         job.state, job.pool, job.number = "queued", self, job.number + 1
         thread = threading.Thread(target=self.run, args=(job, job.number), daemon=True)
         self.threads.add(thread)
+        self.leaving = {each for each in self.leaving if each.is_alive()}
         thread.start()
         return True
 
@@ -105,6 +107,7 @@ class Pool:
                 if mine and (job.state, job.number) == ("running", number):
                     job.finish()
                 self.threads.remove(threading.current_thread())
+                self.leaving.add(threading.current_thread())
                 changed.notify_all()
 
     def post(self, job: Job) -> bool:
@@ -149,6 +152,8 @@ class Pool:
             if last:
                 pools.pop(next(pri for pri, pool in pools.items() if pool is self))
                 self.wait(lambda: not self.threads, timeout)
+        for thread in self.leaving if last else ():
+            thread.join()
 
     def wait(self, until: Callable[[], bool], timeout: float | None) -> None:
         """Wait until something is so."""

@@ -7,14 +7,31 @@ time and each in one call of the OS, for prints of several threads may mix.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
+import subprocess
 import threading
 import time
 import warnings
 from typing import Any
 
-from conformance9.suite.kit import Tally
-from conformance9.suite.tools import Gate, Log, timing
+from conformance9._adapters import Implementation
+from conformance9.suite.kit import Tally, await_state
+from conformance9.suite.tools import Broken, Gate, Log, holds, in_process, timing, wait_until
+
+
+def outcome(clause: str, implementation: Implementation, program: str) -> list[str]:
+    """The lines that a program said, which must end well."""
+    process: Any = in_process(implementation, f"conformance9.suite.task_programs:{program}")
+    try:
+        out, err = process.communicate(timeout=3 * timing.limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise Broken(clause, f"a process ({program}) hangs; it said {out.split()} {err[-2000:]}") from None
+    status = process.returncode
+    holds(clause, status == 0, f"a process ({program}) ended with status {status}: {out} {err[-2000:]}")
+    return list(out.splitlines())
 
 
 def say(*words: object) -> None:
@@ -89,3 +106,28 @@ def exit_with_timers(adapter: Any) -> None:
     beside.schedule(adapter.task(hold_up))
     queue.schedule_delayed(soon, due)
     atexit.register(lambda: noted.add(time.monotonic()))
+
+
+def cancelled(adapter: Any) -> None:
+    """Beside one that stays armed, a thousand are armed for in an hour, and cancelled, forty times."""
+    queue, stays = adapter.queue("queue"), adapter.delayed(id)
+    queue.schedule_delayed(stays, 1800)
+    tasks = [adapter.delayed(id) for _ in range(1000)]
+    gc.collect()
+    before = len(gc.get_objects())
+
+    def left() -> int:
+        gc.collect()
+        return len(gc.get_objects()) - before
+
+    for _ in range(40):
+        for task in tasks:
+            queue.schedule_delayed(task, 3600)
+        soon = adapter.delayed(id)
+        queue.schedule_delayed(soon, 1e-4)
+        await_state("TK-12", "a timer fires", lambda soon=soon: soon.timed_out)
+        for task in tasks:
+            task.cancel_async()
+    say("few are left" if wait_until(lambda: left() < 40_000, timing.limit / 4) else f"{left()} objects are left")
+    stays.cancel()
+    queue.close()

@@ -10,7 +10,7 @@ import pytest
 from conformance9.adapters_task import TaskAdapter
 from conformance9.suite.kit import Interlock, Lingering, Tally, together
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of
-from conformance9.suite.tools import Log, Stage, holds, refuses, timing
+from conformance9.suite.tools import Gate, Log, Stage, Started, holds, refuses, timing
 
 pytestmark = pytest.mark.clause("TK-6")
 
@@ -205,6 +205,82 @@ def test_a_task_that_reschedules_itself_cannot_outrun_cancels(adapter: TaskAdapt
         holds("TK-6", not task.pending and not task.running, "cancel returned, and the task is pending or running")
         queue.drain(timing.limit)
         holds("TK-6", tally.runs == runs, "it ran after cancel had returned")
+
+
+def _waits_in_cancel(stage: Stage, task: Any) -> Started:
+    """A thread that waits in a cancel of the running task: it has let go of the interlock, which it does then only."""
+    lock, held = threading.Lock(), threading.Event()
+
+    def cancel() -> object:
+        with lock:
+            held.set()
+            return task.cancel(lock, 3 * timing.limit)
+
+    waiter = stage.thread(cancel)
+    held.wait(timing.limit)
+    with lock:
+        return waiter
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_that_is_waited_for_is_the_last(adapter: TaskAdapter, stage: Stage, kind: str) -> None:
+    """While cancel waits for its run, a task schedules itself: it never runs again."""
+    queue = a_queue_of(kind, adapter, stage)
+    for _ in range(10):
+        gate = stage.gate()
+
+        def fn(task: Any, gate: Gate = gate) -> None:
+            gate()
+            if gate.runs < 100:
+                queue.schedule(task)
+
+        task = adapter.task(fn)
+        queue.schedule(task)
+        holds("TK-5", gate.entered(), "a scheduled task did not run")
+        waiter = _waits_in_cancel(stage, task)
+        gate.go.set()
+        waiter.join(timing.limit)
+        holds("TK-6", not waiter.is_alive(), "cancel of a task that schedules itself does not return")
+        queue.drain(timing.limit)
+        holds("TK-6", gate.runs == 1, f"after the run that cancel waited for, it ran {gate.runs - 1} times more")
+        holds("TK-6", not task.pending, "cancel returned, and the task is pending")
+
+
+@pytest.mark.capability("concurrency")
+@pytest.mark.parametrize("how", ["cancel_async", "cancel", "cancel from inside"])
+def test_cancel_withdraws_a_rerun_that_has_to_wait_for_the_run(adapter: TaskAdapter, stage: Stage, how: str) -> None:
+    """On a queue for two at once, scheduled again while it runs, its turn come and put off: it is withdrawn."""
+    queue, gate, passed, told = a_queue(adapter, stage, concurrency=2), stage.gate(), threading.Event(), Log()
+
+    def fn(task: Any) -> None:
+        gate()
+        if how == "cancel from inside":
+            told.add(task.cancel())
+
+    task = adapter.task(fn)
+    queue.schedule(task)
+    holds("TK-5", gate.entered(), "a scheduled task did not run")
+    queue.schedule(task)
+    # Started in order: where this one has begun, the one before it has been dealt with.
+    queue.schedule(adapter.task(lambda task: passed.set()))
+    holds("TK-5", passed.wait(timing.limit), "one task that blocks held up a queue for two at once")
+    holds("TK-2", task.pending, "scheduled during its run, and not pending")
+    waiter = None
+    if how == "cancel":
+        waiter = _waits_in_cancel(stage, task)
+    elif how == "cancel_async":
+        told.add(task.cancel_async())
+        holds("TK-6", not task.pending, "cancel_async left the run after pending")
+    gate.go.set()
+    if waiter is not None:
+        waiter.join(timing.limit)
+        told.add(waiter.result)
+    holds("TK-6", told.reached(1), f"{how} does not return")
+    holds("TK-6", told.entries == [False], f"{how} of a running task said {told.entries}")
+    queue.drain(timing.limit)
+    queue.drain(timing.limit)
+    holds("TK-6", gate.runs == 1, f"a run that was put off and withdrawn by {how} was made")
+    holds("TK-6", not task.pending, "cancelled, and yet pending")
 
 
 def _thrash(adapter: TaskAdapter, stage: Stage, kind: str, rounds: int) -> None:

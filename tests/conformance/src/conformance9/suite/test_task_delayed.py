@@ -6,12 +6,15 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from conformance9._adapters import Implementation
 from conformance9.adapters_task import DelayedLike, TaskAdapter
 from conformance9.suite.kit import Tally, await_state, idle_threads, together
+from conformance9.suite.task_programs import outcome
 from conformance9.suite.tasks import a_queue
 from conformance9.suite.tools import (
     Log,
@@ -19,9 +22,13 @@ from conformance9.suite.tools import (
     holds,
     interrupted_everywhere,
     os_threads,
+    os_tids,
     refuses,
     retire_threads,
+    stepped,
     timing,
+    wait_asleep,
+    wait_until,
 )
 
 pytestmark = pytest.mark.capability("delayed")
@@ -303,6 +310,51 @@ def test_expiry_cancel_and_reschedule_lose_and_double_nothing(adapter: TaskAdapt
             holds("TK-11", each.runs == each.allowed, f"{each.allowed} armings of one task were {each.runs} runs")
 
 
+@pytest.mark.clause("TK-11", "TK-12")
+@pytest.mark.capability("any context")
+def test_one_armed_at_any_step_of_the_timer_fires(adapter: TaskAdapter, stage: Stage) -> None:
+    """Armed between any two bytecodes of the timer's thread, which fires its last task and goes idle; no other after.
+
+    The queue is blocked, so that the timer's thread is the only one that does anything.
+    """
+    queue, gate = a_queue(adapter, stage), stage.gate()
+    adapter.settle()
+    with stepped() as steps:
+        queue.schedule(adapter.task(gate))
+        holds("TK-5", gate.entered(), "a scheduled task did not run")
+        for number in range(1500):
+            last, late = adapter.delayed(print), adapter.delayed(print)
+            steps.arm(number, partial(queue.schedule_delayed, late, 1e-4))
+            queue.schedule_delayed(last, 1e-4)
+            _fired("TK-11", last)
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                break  # it sleeps, after fewer bytecodes
+            fires = wait_until(lambda late=late: late.timed_out)
+            holds("TK-11", fires, f"armed at step {number} of the timer's thread, a task did not fire")
+            for task in (last, late):
+                holds("TK-11", task.cancel(timeout=timing.limit) is True, "cancel of what has fired must say True")
+        gate.go.set()
+    holds("TK-11", not steps.errors, f"arming on the timer's thread raised {steps.errors[:1]}")
+    adapter.settle()
+
+
+@pytest.mark.clause("TK-11")
+@pytest.mark.parametrize("jitter", [0.0, 0.05])
+def test_hardly_late(adapter: TaskAdapter, stage: Stage, jitter: float) -> None:
+    """Of up to ten tasks, armed one after the other, one runs less than a quarter of a second after its jitter."""
+    queue, log = a_queue(adapter, stage), Log()
+    late = []
+    for number in range(10):  # until the machine is not too loaded to run one in time
+        due = time.monotonic() + 0.002
+        queue.schedule_delayed(adapter.delayed(lambda task: log.add(time.monotonic())), 0.002, jitter)
+        holds("TK-11", log.reached(number + 1), "a delayed task did not run")
+        late.append(log.entries[-1] - due - jitter)
+        if late[-1] < 0.25:
+            return
+    holds("TK-11", False, f"ten of ten tasks with jitter {jitter} were late, by {min(late):.3f} s at least")
+
+
 @pytest.mark.clause("TK-11")
 @pytest.mark.capability("jitter")
 def test_jitter_coalesces_wake_ups(adapter: TaskAdapter, stage: Stage) -> None:
@@ -362,6 +414,16 @@ def test_nothing_armed_no_thread(adapter: TaskAdapter, stage: Stage) -> None:
         holds("TK-6", task.cancel() is True, "cancel of an armed task must say True")
     after = retire_threads(adapter, before)
     holds("TK-12", after <= before, f"all timers are cancelled, {after - before} threads are left")
+    known, soon = os_tids(), adapter.delayed(print)
+    for task in tasks:
+        queue.schedule_delayed(task, FAR)
+    queue.schedule_delayed(soon, 0.001)
+    _fired("TK-12", soon)
+    wait_asleep(os_tids() - known)  # now the timer's thread sleeps for an hour, if nobody wakes it
+    for task in tasks:
+        holds("TK-6", task.cancel() is True, "cancel of an armed task must say True")
+    after = retire_threads(adapter, before)
+    holds("TK-12", after <= before, f"cancelled while the timer slept for them, {after - before} threads are left")
     for task in tasks:
         queue.schedule_delayed(task, 0.001)
     await_state("TK-11", "timers fire", lambda: tally.runs == 10)
@@ -402,6 +464,16 @@ def test_many_armed_tasks(adapter: TaskAdapter, stage: Stage) -> None:
 def test_a_million_armed_tasks(adapter: TaskAdapter, stage: Stage) -> None:
     """The same with a million."""
     _armed_at_once(adapter, stage, 1_000_000)
+
+
+@pytest.mark.clause("TK-12", "TK-9")
+def test_nothing_is_kept_of_what_was_cancelled(adapter: TaskAdapter, implementation: Implementation) -> None:
+    """Beside one that stays armed, a thousand are armed and cancelled forty times: nothing piles up.
+
+    In a process of its own, where there never were more: how much may be left goes by how much there was.
+    """
+    lines = outcome("TK-12", implementation, "cancelled")
+    holds("TK-12", lines == ["few are left"], f"of 40 000 times that a task was armed and cancelled {lines}")
 
 
 @pytest.mark.clause("TK-12")

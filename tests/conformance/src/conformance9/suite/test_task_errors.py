@@ -10,7 +10,7 @@ import pytest
 
 from conformance9.adapters_task import TaskAdapter
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
-from conformance9.suite.tools import Log, Stage, holds, reported, timing
+from conformance9.suite.tools import Log, Stage, holds, reported, timing, wait_asleep
 
 
 class Unusual(BaseException):
@@ -64,9 +64,10 @@ def test_who_waits_for_a_task_that_raises_gets_on(adapter: TaskAdapter, stage: S
         queue.schedule(task)
         holds("TK-5", gate.entered(), "a scheduled task did not run")
         waiting = [
-            stage.thread(lambda: task.cancel(timeout=timing.limit)),
-            stage.thread(lambda: queue.drain(timing.limit)),
+            stage.thread(lambda: task.cancel(timeout=3 * timing.limit)),
+            stage.thread(lambda: queue.drain(3 * timing.limit)),
         ]
+        wait_asleep(thread.native_id or 0 for thread in waiting)  # if they are not there by then, the test only misses
         gate.go.set()
         for thread in waiting:
             thread.join(timing.limit)

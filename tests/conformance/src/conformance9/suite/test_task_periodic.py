@@ -75,6 +75,39 @@ def test_a_period_is_never_early_and_keeps_its_phase(adapter: TaskAdapter, stage
     )
 
 
+def test_runs_that_begin_late_do_not_shift_the_phase(adapter: TaskAdapter, stage: Stage) -> None:
+    """Whenever a period is over, the queue is busy for half of the next one: each run begins late, nothing adds up."""
+    period = 0.02 * timing.scale
+    queue, never, over = a_queue(adapter, stage), threading.Event(), threading.Event()
+    runs: list[tuple[float, int]] = []
+
+    def busy(task: Any) -> None:
+        never.wait(1.5 * period)
+
+    def fn(task: Any) -> None:
+        runs.append((time.monotonic(), task.missed))
+        if len(runs) == 30:
+            task.cancel()
+            over.set()
+        else:
+            queue.schedule(adapter.task(busy))
+
+    task = adapter.periodic(fn, period)
+    stage.at_end(task.cancel)
+    began = time.monotonic()
+    task.start(queue=queue)
+    holds("TK-13", over.wait(timing.limit), f"a periodic task stopped after {len(runs)} runs")
+    late, number = [], 0
+    for moment, missed in runs:
+        number += 1 + missed
+        late.append(moment - began - number * period)
+        holds("TK-13", late[-1] >= 0, f"the run of period {number} was {-late[-1] * 1000:.3f} ms early")
+    # Half a period a run would add up to ten periods by now. Any one run in time shows that nothing adds up.
+    drift = min(late[20:])
+    shifts = f"after 20 runs that began late every run is {drift / period:.1f} periods late: the phase drifts"
+    holds("TK-13", drift < 5 * period, shifts)
+
+
 def test_what_was_missed_is_skipped_and_counted(adapter: TaskAdapter, stage: Stage) -> None:
     """A run that blocks for three and a half periods: the next one says what it missed, and nothing is made up for."""
     period = 0.03 * timing.scale

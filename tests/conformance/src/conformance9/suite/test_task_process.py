@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-from typing import Any
-
 import pytest
 
 from conformance9._adapters import Implementation
 from conformance9.adapters_task import TaskAdapter
-from conformance9.suite.tools import Broken, holds, in_process, timing
+from conformance9.suite.task_programs import outcome
+from conformance9.suite.tools import holds
 
 pytestmark = pytest.mark.clause("TK-14")
-
-
-def _outcome(implementation: Implementation, program: str) -> list[str]:
-    """The lines that a program said, which must end well."""
-    process: Any = in_process(implementation, f"conformance9.suite.task_programs:{program}")
-    try:
-        out, err = process.communicate(timeout=3 * timing.limit)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise Broken("TK-14", f"a process ({program}) hangs; it said {out.split()} {err[-2000:]}") from None
-    status = process.returncode
-    holds("TK-14", status == 0, f"a process ({program}) ended with status {status}: {out} {err[-2000:]}")
-    return list(out.splitlines())
 
 
 @pytest.mark.capability("fork")
 def test_a_fork_child_begins_anew(adapter: TaskAdapter, implementation: Implementation) -> None:
     """In the child nothing is scheduled and all is usable; the parent goes on as if nothing had been."""
-    lines = _outcome(implementation, "fork")
+    lines = outcome("TK-14", implementation, "fork")
     child = [line.removeprefix("child: ") for line in lines if line.startswith("child: ")]
     holds("TK-14", "pending [False, False, False]" in child, f"in a fork child something is pending: {child}")
     holds("TK-14", "running [False, False, False]" in child, f"in a fork child something is running: {child}")
@@ -46,7 +30,7 @@ def test_a_fork_child_begins_anew(adapter: TaskAdapter, implementation: Implemen
 @pytest.mark.capability("exit")
 def test_what_is_scheduled_runs_at_exit(adapter: TaskAdapter, implementation: Implementation) -> None:
     """Scheduled before the exit, by atexit functions, by threads that live on, and by tasks that run at exit."""
-    lines = sorted(_outcome(implementation, "exit_drains"))
+    lines = sorted(outcome("TK-14", implementation, "exit_drains"))
     expected = sorted(["slow"] * 5 + ["from a task"] * 5 + ["from atexit", "from a late thread"])
     missing = list(expected)
     for line in lines:
@@ -59,7 +43,7 @@ def test_what_is_scheduled_runs_at_exit(adapter: TaskAdapter, implementation: Im
 @pytest.mark.capability("exit", "delayed")
 def test_armed_timers_do_not_fire_during_exit(adapter: TaskAdapter, implementation: Implementation) -> None:
     """The process does not wait for an armed task, and one that gets due while it exits does not run."""
-    lines = _outcome(implementation, "exit_with_timers")
+    lines = outcome("TK-14", implementation, "exit_with_timers")
     holds(
         "TK-14",
         any(line.startswith("held up") for line in lines),

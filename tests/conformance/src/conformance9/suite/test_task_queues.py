@@ -26,6 +26,7 @@ from conformance9.suite.tools import (
     reported,
     retire_threads,
     timing,
+    wait_until,
 )
 
 # --- TK-4: shared queues
@@ -434,6 +435,32 @@ def test_idle_tasks_own_nothing(adapter: TaskAdapter, stage: Stage) -> None:
         return not any(ref() is not None for ref in kept)
 
     await_state("TK-9", "tasks that ran and were dropped go away", gone)
+
+
+@pytest.mark.clause("TK-9")
+def test_an_idle_queue_keeps_nothing_of_the_last_task(adapter: TaskAdapter, stage: Stage) -> None:
+    """Run and dropped, with nothing scheduled after it, not even by drain: the task goes away while the queue lives."""
+
+    class Owner:
+        def __init__(self) -> None:
+            self.ran = threading.Event()
+
+        def run(self, task: Any) -> None:
+            self.ran.set()
+
+    queue = a_queue(adapter, stage)
+    owner = Owner()
+    kept, ran = weakref.ref(owner), owner.ran
+    queue.schedule(adapter.task(owner.run))
+    del owner
+    holds("TK-5", ran.wait(timing.limit), "a scheduled task did not run")
+
+    def gone() -> bool:
+        adapter.settle()
+        gc.collect()
+        return kept() is None
+
+    holds("TK-9", wait_until(gone), "the last task that an idle queue ran does not go away")
 
 
 # --- TK-10: one queue at a time

@@ -11,7 +11,19 @@ import pytest
 from conformance9.adapters_task import QueueLike, TaskAdapter
 from conformance9.suite.kit import Overlaps, Tally, interrupted_workers, some_cpus, together
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of
-from conformance9.suite.tools import Log, Stage, holds, interrupted_everywhere, pinned, refuses, timing
+from conformance9.suite.tools import (
+    Gate,
+    Log,
+    Stage,
+    holds,
+    interrupted_everywhere,
+    pinned,
+    refuses,
+    stepped,
+    timing,
+    wait_asleep,
+    wait_until,
+)
 
 
 @pytest.mark.clause("TK-1", "TK-2")
@@ -404,6 +416,81 @@ def test_schedule_may_interrupt_the_queue_s_own_threads(adapter: TaskAdapter, st
     holds("TK-1", not errors.entries, f"schedule in an interrupted thread of the queue raised {errors.entries[:1]}")
     holds("TK-1", seen == wanted, f"scheduled {wanted[0]} times, the last run saw {seen[0]}")
     holds("TK-1", not task.pending, "drained, and yet the task is pending")
+    adapter.settle()
+
+
+@pytest.mark.clause("TK-1")
+@pytest.mark.capability("any context")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_schedule_at_any_step_of_a_queue_that_goes_idle_is_a_run(
+    adapter: TaskAdapter, stage: Stage, kind: str
+) -> None:
+    """One schedule, no other after it, between any two bytecodes of the thread that has just ended the last task."""
+    queue, log = a_queue_of(kind, adapter, stage), Log()
+    late = adapter.task(log.add)
+    adapter.settle()
+    with stepped() as steps:
+        for number in range(400):
+            began = threading.Event()
+
+            def last(task: Any, number: int = number, began: threading.Event = began) -> None:
+                steps.arm(number, lambda: queue.schedule(late), ident=threading.get_ident())
+                began.set()
+
+            queue.schedule(adapter.task(last))
+            holds("TK-1", began.wait(timing.limit), "a scheduled task did not run")
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                break  # it sleeps, after fewer bytecodes
+            ran = log.reached(number + 1)
+            holds("TK-1", ran, f"scheduled at step {number} of a thread that goes idle, a task did not run")
+    holds("TK-1", not steps.errors, f"schedule in a thread of the queue raised {steps.errors[:1]}")
+    adapter.settle()
+
+
+@pytest.mark.clause("TK-2", "TK-3")
+@pytest.mark.capability("any context", "concurrency")
+def test_a_run_that_ends_at_any_step_of_taking_the_next_one_is_followed_by_it(
+    adapter: TaskAdapter, stage: Stage
+) -> None:
+    """On a queue for two at once, one thread takes what the other one runs: that run ends between any two bytecodes."""
+    queue = a_queue(adapter, stage, concurrency=2)
+    adapter.settle()
+    with stepped() as steps:
+        for number in range(250):
+            gate, hold, runs, tids = stage.gate(), stage.gate(), Log(), Log()
+
+            def running(task: Any, gate: Gate = gate, runs: Log = runs, tids: Log = tids) -> None:
+                tids.add(threading.get_native_id())
+                runs.add(1)
+                gate()
+
+            task = adapter.task(running)
+
+            def end(gate: Gate = gate, tids: Log = tids, task: Any = task) -> None:
+                gate.go.set()
+                wait_until(lambda: not task.running, timing.limit / 4)
+                wait_asleep(tids.entries[:1])
+
+            def before(task: Any, number: int = number, hold: Gate = hold, end: Callable[[], None] = end) -> None:
+                hold()
+                steps.arm(number, end, ident=threading.get_ident())
+
+            queue.schedule(task)
+            holds("TK-5", gate.entered(), "a scheduled task did not run")
+            queue.schedule(adapter.task(before))
+            holds("TK-5", hold.entered(), "one task that blocks held up a queue for two at once")
+            queue.schedule(task)
+            hold.go.set()
+            met = steps.met.wait(timing.moment)
+            steps.disarm()
+            gate.go.set()
+            holds("TK-2", runs.reached(2), f"a run ended at step {number} of taking the next one, which was lost")
+            queue.drain(timing.limit)
+            holds("TK-2", len(runs.entries) == 2, f"two schedules were {len(runs.entries)} runs")
+            if not met:
+                break
+    holds("TK-2", not steps.errors, f"the end of a run raised {steps.errors[:1]}")
     adapter.settle()
 
 

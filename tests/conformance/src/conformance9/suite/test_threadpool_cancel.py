@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import Crew, finish
-from conformance9.suite.tools import Log, holds, jitter, refuses, timing, wait_until, within
+from conformance9.suite.tools import Log, holds, jitter, refuses, stepped, timing, wait_until, within
 
 
 class Counted:
@@ -244,6 +244,39 @@ def test_withdrawing_one_of_many_leaves_the_others(crew: Crew) -> None:
         holds("TP-25", due <= set(log.entries), "a job that was not withdrawn did not run")
         extra = set(log.entries) & withdrawn
         holds("TP-25", not extra, f"jobs {extra} ran though their cancel said True before they were entered")
+
+
+@pytest.mark.clause("TP-25")
+@pytest.mark.capability("any context", "cancel")
+def test_withdrawn_at_any_step_of_the_worker(crew: Crew) -> None:
+    """TP-25: cancel_async() between any two bytecodes of a worker that takes the job and runs it is exact."""
+    pool = crew.pool()
+    runs: list[int] = []
+    job = crew.job(lambda job: runs.append(1))
+    with stepped() as steps:
+        crew.run("TP-25", pool, lambda: None)
+        for number in range(600):
+            runs.clear()
+            said: list[tuple[Any, bool]] = []
+
+            def withdraw(said: list[tuple[Any, bool]] = said) -> None:
+                said.append((cancel_async(pool, job), not runs))
+
+            steps.arm(number, withdraw)
+            crew.schedule(pool, job)
+            wait_until(lambda said=said: said or (runs and cancel_async(pool, job)))
+            steps.disarm()
+            if not said:
+                break  # over before as many bytecodes
+            result, before = said[0]
+            if result is False and before:
+                holds("TP-25", wait_until(lambda: runs), f"step {number}: cancel_async() said False, but it never ran")
+            holds("TP-25", wait_until(lambda: cancel_async(pool, job)), f"step {number}: the job never ends")
+            crew.run("TP-25", pool, lambda: None)  # whoever has something in hand has put it down
+            due = not (result and before)
+            holds("TP-25", len(runs) == due, f"step {number}: cancel_async() said {result}, and there were {runs} runs")
+    holds("TP-25", not steps.errors, f"cancel_async() on a worker raised {steps.errors[:1]}")
+    crew.adapter.settle()
 
 
 # --- TP-26

@@ -21,6 +21,7 @@ from conformance9.suite.tools import (
     Log,
     ask_for_opcodes,
     holds,
+    interrupted_at,
     interrupted_everywhere,
     jitter,
     timing,
@@ -152,6 +153,65 @@ def test_posting_producers_lose_no_item(crew: Crew, seed: int, thorough: bool, s
     total = 4 * each
     holds("TP-28", wait_until(lambda: len(seen) >= total), f"of {total} items {total - len(seen)} were lost")
     holds("TP-28", sorted(seen) == list(range(total)), "an item was consumed twice")
+
+
+@pytest.mark.clause("TP-28")
+@pytest.mark.capability("any context", "post", "coalesce")
+def test_a_run_that_ends_at_any_step_of_a_post_loses_nothing(crew: Crew) -> None:
+    """TP-28: done() between any two bytecodes of a post to the running job: there is one more run."""
+    pool = crew.pool()
+    for number in range(600):
+        gate, runs, over = crew.stage.gate(), Log(), threading.Event()
+
+        def fn(job: Any, gate: Any = gate, runs: Log = runs, over: threading.Event = over) -> None:
+            runs.add(1)
+            gate()
+            finish(job)
+            over.set()
+
+        def end(gate: Any = gate, over: threading.Event = over) -> None:
+            gate.go.set()
+            over.wait(timing.limit)
+
+        job = crew.adapter.job(fn)
+        crew.schedule(pool, job)
+        holds("TP-28", gate.entered(), "the job was not run")
+        met = interrupted_at(number, lambda job=job: pool.post(job), end)
+        end()
+        holds("TP-28", runs.reached(2), f"the run ended at step {number} of a post, and there was no other run")
+        if not met:
+            return
+
+
+@pytest.mark.clause("TP-26", "TP-28")
+@pytest.mark.capability("post", "cancel", "cancel waits", "coalesce")
+@pytest.mark.parametrize("how", ["cancel", "cancel_async"])
+def test_a_cancel_withdraws_a_post_that_waits_for_done(crew: Crew, how: str) -> None:
+    """TP-26: posted while it runs, then cancelled: after that run it does not run until somebody schedules it."""
+    pool = crew.pool()
+    gate, job = crew.blocked("TP-26", pool)
+    pool.post(job)
+    if how == "cancel":
+        held = threading.Event()
+
+        def cancel() -> Any:
+            with job.interlock:
+                held.set()
+                return pool.cancel(job)
+
+        thread = crew.stage.thread(cancel)
+        held.wait(timing.limit)
+        with job.interlock:
+            pass  # it waits: only then does it let go of the interlock
+    else:
+        with job.interlock:
+            holds("TP-25", pool.cancel_async(job) is False, "cancel_async() of a running job was not False")
+    gate.go.set()
+    if how == "cancel":
+        thread.join(timing.limit)
+        holds("TP-26", not thread.is_alive(), "cancel() does not return though the run is over")
+    again = wait_until(lambda: gate.runs > 1, timing.moment)
+    holds("TP-26", not again, f"posted while it ran and withdrawn by {how}(), it ran once more")
 
 
 @pytest.mark.clause("TP-28", "TP-25")

@@ -13,7 +13,7 @@ import pytest
 
 from conformance9._adapters import Implementation
 from conformance9.suite.crew import PRI, Crew
-from conformance9.suite.threadpool_programs import outcome
+from conformance9.suite.threadpool_programs import SCARCE, outcome
 from conformance9.suite.tools import holds, need, timing, wait_asleep
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the OS's view of threads is read by Linux's calls")
@@ -145,8 +145,6 @@ def test_the_job_s_name_is_shown_while_it_runs(crew: Crew) -> None:
 
 # --- TP-12
 
-SCARCE = "this OS starts threads all the same"
-
 
 @pytest.mark.clause("TP-12")
 @pytest.mark.capability("refusals")
@@ -201,6 +199,15 @@ def test_a_worker_does_not_take_after_who_scheduled(crew: Crew) -> None:
     holds("TP-13", mask == process[1], f"the worker blocks {sorted(mask)} as the thread that scheduled")
     holds("TP-13", value == process[2], f"the worker has nice value {value}, the process {process[2]}")
     holds("TP-13", context == "none", "the worker sees the context of the thread that scheduled")
+
+
+@pytest.mark.clause("TP-13")
+@pytest.mark.capability("clean threads")
+def test_the_first_thread_of_all_does_not_take_after_who_scheduled(crew: Crew, implementation: Implementation) -> None:
+    """TP-13: nor where no thread of the implementation is there that could start the worker."""
+    lines = outcome("TP-13", implementation, "odd_from_the_first")
+    due = ["CPU set clean", "signal mask clean"] + ["nice value clean"] * ROOT
+    holds("TP-13", lines == due, f"the first worker of a process, for a thread with odd settings, is {lines}")
 
 
 @pytest.mark.clause("TP-13")

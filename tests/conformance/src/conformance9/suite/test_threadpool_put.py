@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew, finish
+from conformance9.suite.kit import Lingering
 from conformance9.suite.tools import Log, holds, need, refuses, timing, wait_asleep, wait_until, within
 
 kinds = pytest.mark.parametrize("kind", ["unbound", "percpu"])
@@ -71,6 +72,26 @@ def test_what_was_scheduled_before_the_put_has_run_after_it(crew: Crew, kind: st
         within("TP-9", "the last put", reference.put)
         ran = len(log.entries)
         holds("TP-9", ran == burst, f"generation {number}: {ran} of {burst} jobs had run when put returned")
+
+
+@pytest.mark.capability("put waits")
+@kinds
+def test_put_waits_for_a_thread_that_is_leaving(crew: Crew, kind: str) -> None:
+    """TP-9: a job left something on its thread whose end takes a moment: put returns when the thread is through."""
+    for _ in range(3):
+        reference, pool = take(crew, kind)
+        local, lingering = threading.local(), Lingering()
+
+        class Last:
+            def __del__(self, lingering: Lingering = lingering) -> None:
+                lingering()
+
+        def leave(local: Any = local, last: type[Last] = Last) -> None:
+            local.last = last()
+
+        crew.run("TP-9", pool, leave)
+        within("TP-9", "the last put", reference.put)
+        holds("TP-9", lingering.ended, "the last put returned while a worker's thread was there")
 
 
 @pytest.mark.capability("put waits", "idle out")

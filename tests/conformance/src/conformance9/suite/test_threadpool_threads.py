@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew
-from conformance9.suite.tools import holds, jitter, timing, wait_asleep, wait_until, within
+from conformance9.suite.tools import Log, holds, jitter, stepped, timing, wait_asleep, wait_until, within
 
 SHORT = 0.05
 
@@ -72,6 +72,30 @@ def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
 
 
 @pytest.mark.clause("TP-4")
+@pytest.mark.capability("any context", "idle out")
+def test_a_job_scheduled_at_any_step_of_a_worker_that_leaves_is_not_lost(crew: Crew) -> None:
+    """TP-4: one schedule, no other after it, between any two bytecodes of a worker that goes idle, waits and leaves."""
+    crew.adapter.set_idle(0.001)
+    pool, log = crew.pool(), Log()
+    late = crew.job(log.add)
+    with stepped() as steps:
+        for number in range(1000):
+            began = threading.Event()
+
+            def last(job: Any, number: int = number, began: threading.Event = began) -> None:
+                steps.arm(number, lambda: crew.schedule(pool, late), ident=threading.get_ident())
+                began.set()
+
+            crew.schedule(pool, crew.job(last))
+            holds("TP-4", began.wait(timing.limit), "a scheduled job was not run")
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                break  # it has left, after fewer bytecodes
+            holds("TP-4", log.reached(number + 1), f"scheduled at step {number} of a worker that leaves, it was lost")
+    holds("TP-4", not steps.errors, f"schedule on a worker raised {steps.errors[:1]}")
+
+
+@pytest.mark.clause("TP-4")
 @pytest.mark.capability("idle out")
 def test_a_longer_idle_time_holds_for_waits_under_way(crew: Crew) -> None:
     """TP-4: a worker that is waiting when the time is lengthened stays longer than the old one."""
@@ -101,6 +125,24 @@ def test_a_shorter_idle_time_holds_within_one_old_period(crew: Crew) -> None:
     wait_asleep([tid], 0.5)
     crew.adapter.set_idle(SHORT)
     holds("TP-4", wait_until(lambda: tid not in crew.fresh()), "the shortened idle time is not effective")
+
+
+@pytest.mark.clause("TP-4")
+@pytest.mark.capability("idle out")
+def test_a_shorter_idle_time_holds_for_a_worker_that_was_idle_before(crew: Crew) -> None:
+    """TP-4: a worker that has waited under a long idle time, and runs and waits again under a short one, leaves."""
+    pool = crew.pool()
+    for _ in range(20):
+        crew.adapter.set_idle(600)
+        tid = crew.run("TP-4", pool, threading.get_native_id)
+        wait_asleep([tid])
+        crew.adapter.set_idle(SHORT)
+        again = crew.run("TP-4", pool, threading.get_native_id)
+        if again == tid:
+            left = wait_until(lambda tid=tid: tid not in crew.fresh())
+            holds("TP-4", left, f"an idle time of {SHORT:g} s is not effective for a worker that waited longer before")
+            return
+    pytest.skip("no worker was used twice in 20 attempts")
 
 
 @pytest.mark.clause("TP-4")

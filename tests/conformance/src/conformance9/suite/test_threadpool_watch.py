@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from conformance9.suite.crew import Crew
-from conformance9.suite.tools import holds, reported, timing, wait_asleep, wait_until
+from conformance9._adapters import Implementation
+from conformance9.suite.crew import PRI, Crew, finish
+from conformance9.suite.threadpool_programs import SCARCE, outcome
+from conformance9.suite.tools import holds, reported, timing, wait_asleep, wait_until, within
 
 
 @pytest.mark.clause("TP-34")
@@ -102,6 +107,33 @@ def test_counters_add_up(crew: Crew) -> None:
 
 
 @pytest.mark.clause("TP-34")
+@pytest.mark.capability("snapshot", "put waits")
+def test_what_was_counted_stays_counted_when_the_pool_goes(crew: Crew) -> None:
+    """TP-34: the counters are the process's: three generations of a pool with three jobs each are nine jobs."""
+    base = crew.adapter.snapshot().counters
+    for number in range(1, 4):
+        pool = crew.adapter.get(PRI)
+        for _ in range(3):
+            crew.run("TP-34", pool, lambda: None)
+        within("TP-9", "the last put", pool.put)
+        counters = crew.adapter.snapshot().counters
+        seen = (counters.scheduled - base.scheduled, counters.started - base.started)
+        due = (3 * number, 3 * number)
+        holds("TP-34", seen == due, f"after {number} pools with 3 jobs each, scheduled and started are {seen}")
+
+
+@pytest.mark.clause("TP-34")
+@pytest.mark.capability("snapshot", "refusals")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+def test_jobs_that_wait_are_shown(crew: Crew, implementation: Implementation) -> None:
+    """TP-34: by name and in order, while no thread can be had for them; not any more when they have run."""
+    lines = outcome("TP-34", implementation, "queued_is_shown")
+    if SCARCE in lines:
+        pytest.skip("a limit on address space refuses no thread here")
+    holds("TP-34", lines == ["queued first second third", "queued"], f"with three jobs that wait it said {lines}")
+
+
+@pytest.mark.clause("TP-34")
 @pytest.mark.capability("snapshot")
 def test_a_snapshot_does_not_change(crew: Crew) -> None:
     """TP-34: neither by what goes on, nor by who holds it."""
@@ -167,3 +199,37 @@ def test_a_job_over_its_limit_is_reported_once_with_its_stack(crew: Crew) -> Non
         crew.schedule(pool, crew.job(again))
         again.entered()
         holds("TP-35", not log.reached(2, 0.3), "a job was reported though the watchdog is off")
+
+
+@pytest.mark.clause("TP-35")
+@pytest.mark.capability("stall watchdog", "reports", "coalesce")
+def test_short_runs_that_follow_each_other_are_no_long_one(crew: Crew) -> None:
+    """TP-35: a job that schedules itself, a hundredth of the limit each time, for several limits: no report."""
+    limit, pool = 0.2, crew.pool()
+    for _ in range(5):
+        starts: list[float] = []
+        over, never = threading.Event(), threading.Event()
+        until = time.monotonic() + 3 * limit
+
+        def fn(job: Any, starts: Any = starts, over: Any = over, never: Any = never, until: float = until) -> None:
+            starts.append(time.monotonic())
+            never.wait(limit / 100)
+            finish(job)
+            if starts[-1] < until:
+                crew.schedule(pool, job)
+            else:
+                over.set()
+
+        with reported() as log:
+            crew.adapter.set_stall(limit)
+            crew.schedule(pool, crew.adapter.job(fn))
+            holds("TP-35", over.wait(timing.limit), "a job that schedules itself does not run")
+            crew.adapter.set_stall(0)
+        starts += [time.monotonic()] * 2
+        # A run is over when the next but one begins. So where two steps are short, no run was long.
+        longest = max(second - first for first, second in zip(starts, starts[2:], strict=False))
+        if longest < limit:
+            text = f"runs of less than {longest:.3g} s were reported, with a limit of {limit:g} s: {log.entries[:1]}"
+            holds("TP-35", not log.entries, text)
+            return
+    pytest.skip("the machine is too loaded to run something short")

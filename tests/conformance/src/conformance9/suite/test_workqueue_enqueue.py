@@ -19,6 +19,7 @@ from conformance9.suite.tools import (
     pinned,
     refuses,
     retire_threads,
+    stepped,
     timing,
 )
 from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of, seen_by
@@ -360,6 +361,37 @@ def test_enqueue_may_interrupt_the_queue_s_own_threads(adapter: WorkQueueAdapter
         queue.drain(timing.limit)
     holds("WQ-3", not errors.entries, f"enqueue in an interrupted thread of the queue raised {errors.entries[:1]}")
     holds("WQ-3", sorted(payloads.seen) == sorted(made), f"of {len(made)} works {len(payloads.seen)} calls were made")
+    adapter.settle()
+
+
+@pytest.mark.clause("WQ-3")
+@pytest.mark.capability("any context")
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_enqueue_at_any_step_of_a_queue_that_goes_idle_is_a_call(
+    adapter: WorkQueueAdapter, stage: Stage, kind: str
+) -> None:
+    """One enqueue, no other after it, between any two bytecodes of the thread that has just made the last call."""
+    payloads = Payloads()
+    queue = a_queue_of(kind, adapter, stage, payloads)
+    cpu = adapter.cpus()[0] if kind == "percpu" else None
+    late = adapter.work("late")
+    adapter.settle()
+    with stepped() as steps:
+        for number in range(400):
+            began = threading.Event()
+
+            def last(number: int = number, began: threading.Event = began) -> None:
+                steps.arm(number, lambda: queue.enqueue(late, cpu=cpu), ident=threading.get_ident())
+                began.set()
+
+            queue.enqueue(adapter.work(last), cpu=cpu)
+            holds("WQ-3", began.wait(timing.limit), "an enqueued work did not run")
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                break  # it sleeps, after fewer bytecodes
+            called = payloads.reached(2 * (number + 1))
+            holds("WQ-3", called, f"enqueued at step {number} of a thread that goes idle, a work was not called")
+    holds("WQ-3", not steps.errors, f"enqueue in a thread of the queue raised {steps.errors[:1]}")
     adapter.settle()
 
 

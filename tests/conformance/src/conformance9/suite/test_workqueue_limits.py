@@ -162,6 +162,10 @@ def test_a_work_that_is_moved_to_later_keeps_the_account(adapter: WorkQueueAdapt
         holds("WQ-9", len(taken) == 3, f"after {number} rounds of fill and modify, 3 places are {len(taken)}")
         for work in taken:
             holds("WQ-7", queue.modify(work, 3600) is True, "modify of a pending work must say True")
+        others = _room(adapter, queue, 10)
+        holds("WQ-9", len(others) == 3, f"three works are moved to later, and of their 3 places {len(others)} are free")
+        for work in others:
+            queue.cancel(work, timing.limit)
         for work in taken[:2]:
             holds("WQ-5", queue.cancel(work, timing.limit) is True, "cancel of a delayed work must say True")
         queue.cancel(taken[2], timing.limit)
@@ -204,6 +208,43 @@ def test_a_frozen_queue_accepts_and_holds(adapter: WorkQueueAdapter, stage: Stag
                 order = [number for number in payloads.seen if number % count == first]
                 holds("WQ-10", order == sorted(order), f"after thaw the order of one CPU was {order}")
         holds("WQ-10", sorted(payloads.seen) == list(range(20)), f"after thaw 0 to 19 were called as {payloads.seen}")
+
+
+@pytest.mark.clause("WQ-10", "WQ-1")
+@pytest.mark.capability("freeze", "max_active")
+def test_after_thaw_as_many_run_at_once_as_before(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """With max_active=3, three works that block are held and thawed: all three are in the function."""
+    queue = a_queue(adapter, stage, Payloads(), max_active=3)
+    for _ in range(3):
+        gates = [stage.gate() for _ in range(3)]
+        queue.freeze()
+        for gate in gates:
+            queue.enqueue(adapter.work(gate))
+        queue.thaw()
+        at_once = sum(gate.entered() for gate in gates)
+        holds("WQ-10", at_once == 3, f"after thaw, of 3 works with max_active=3 only {at_once} are in the function")
+        for gate in gates:
+            gate.go.set()
+        queue.flush(timing.limit)
+
+
+@pytest.mark.clause("WQ-10", "WQ-7")
+@pytest.mark.capability("freeze", "delayed")
+def test_a_disabled_work_is_not_enqueued_for_later_either(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """enqueue_delayed and modify of a disabled work say False and arm nothing; enabled again, they work."""
+    tally = Tally()
+    queue, work = a_queue(adapter, stage, tally), adapter.work()
+    queue.enqueue_delayed(work, 3600)
+    holds("WQ-10", queue.disable(work, timing.limit) is True, "disable of a delayed work must say True")
+    for seconds in (3600, 0.001, 0):
+        said = queue.enqueue_delayed(work, seconds)
+        holds("WQ-10", said is False, f"enqueue_delayed of a disabled work by {seconds} s said {said}, not False")
+        holds("WQ-10", queue.modify(work, seconds) is False, "modify of a work that is not pending must say False")
+        holds("WQ-10", not work.pending, "a disabled work is pending")
+    holds("WQ-10", queue.enable(work) is True, "enabled as often as disabled, enable must say True")
+    holds("WQ-10", queue.enqueue_delayed(work, 0.001) is True, "enqueue_delayed of an enabled work must say True")
+    queue.wait(work, timing.limit)
+    holds("WQ-10", tally.runs == 1, f"enabled and delayed once, it was called {tally.runs} times")
 
 
 @pytest.mark.clause("WQ-10")

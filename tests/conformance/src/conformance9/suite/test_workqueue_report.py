@@ -166,6 +166,21 @@ def test_counters_follow_each_work(adapter: WorkQueueAdapter, stage: Stage) -> N
     expect("and four more", enqueued=10, started=9, completed=9, cancelled=1, errors=1)
 
 
+@pytest.mark.clause("WQ-12", "WQ-7")
+@pytest.mark.capability("stats", "delayed")
+def test_delayed_works_are_counted_as_pending(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """Enqueued and pending from the call on, though it is called much later; then cancelled."""
+    queue, works = a_queue(adapter, stage, Payloads()), [adapter.work() for _ in range(3)]
+    for number, work in enumerate(works, 1):
+        queue.enqueue_delayed(work, 3600)
+        got = _counts(queue)
+        holds("WQ-12", (got["enqueued"], got["pending"]) == (number, number), f"{number} works are delayed: {got}")
+    for number, work in enumerate(works, 1):
+        queue.cancel(work, timing.limit)
+        got = _counts(queue)
+        holds("WQ-12", (got["cancelled"], got["pending"]) == (number, 3 - number), f"{number} are cancelled: {got}")
+
+
 @pytest.mark.clause("WQ-12", "WQ-1")
 @pytest.mark.capability("stats", "max_active")
 def test_counters_show_what_is_in_flight(adapter: WorkQueueAdapter, stage: Stage) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from conformance9.adapters_workqueue import WorkQueueAdapter
+from conformance9.adapters_workqueue import WorkQueueAdapter, WorkQueueLike
 from conformance9.suite.kit import Lingering, Tally, await_state, some_cpus, together
-from conformance9.suite.tools import Log, Stage, holds, refuses, timing
+from conformance9.suite.tools import Gate, Log, Stage, holds, need, refuses, timing, wait_asleep
 from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
 # --- WQ-4: wait
@@ -111,6 +111,76 @@ def test_wait_is_bounded_though_the_work_comes_again_and_again(
 
 
 @pytest.mark.clause("WQ-4")
+def test_wait_is_over_when_the_call_is_though_the_work_is_pending_again(
+    adapter: WorkQueueAdapter, stage: Stage
+) -> None:
+    """Its function enqueues it again, behind one that blocks: who has waited since before the call goes on."""
+    bounded = False
+    for _ in range(3):  # who begins to wait after the call waits for the second one: so not each time must be right
+        first, later = stage.gate(), stage.gate()
+        work, blocks = adapter.work(), adapter.work(later)
+
+        def func(called: Any, queues: Any, work: Any = work, blocks: Any = blocks, later: Gate = later) -> None:
+            if called.payload is not None:
+                called.payload()
+            elif not later.began.is_set():
+                queues[0].enqueue(blocks)
+                queues[0].enqueue(work)
+
+        queues: list[WorkQueueLike] = []
+        queue = a_queue(adapter, stage, func, arg=queues)
+        queues.append(queue)
+        queue.enqueue(adapter.work(first))
+        holds("WQ-3", first.entered(), "an enqueued work did not run")
+        queue.enqueue(work)
+        waiter = stage.thread(lambda queue=queue, work=work: queue.wait(work, 3 * timing.limit))
+        wait_asleep([waiter.native_id or 0])
+        first.go.set()
+        holds("WQ-3", later.entered(), "what the function enqueued did not run")
+        holds("WQ-4", work.pending, "enqueued again by its function, and not pending")
+        waiter.join(timing.limit / 2)
+        bounded = not waiter.is_alive()
+        later.go.set()
+        if bounded:
+            break
+    holds("WQ-4", bounded, "wait for one call goes on with the next one of the same work")
+
+
+@pytest.mark.clause("WQ-4", "WQ-5")
+@pytest.mark.parametrize("how", ["cancel", "disable"])
+def test_wait_is_over_when_the_work_is_withdrawn(adapter: WorkQueueAdapter, stage: Stage, how: str) -> None:
+    """Three threads wait for a work behind one that blocks; it is cancelled: all of them go on."""
+    if how == "disable":
+        need(adapter, "freeze")
+    queue, _, gate = a_blocked_queue(adapter, stage)
+    work = adapter.work("withdrawn")
+    queue.enqueue(work)
+    waiters = [stage.thread(lambda: queue.wait(work, 3 * timing.limit)) for _ in range(3)]
+    wait_asleep([waiter.native_id or 0 for waiter in waiters])  # who does not wait by then has nothing to wait for
+    holds("WQ-5", getattr(queue, how)(work, timing.limit) is True, f"{how} of a pending work must say True")
+    for waiter in waiters:
+        waiter.join(timing.limit)
+        holds("WQ-4", not waiter.is_alive(), f"who waits for a work that is withdrawn by {how} waits for ever")
+    holds("WQ-4", not gate.ended.is_set(), "the test's own gate opened too early")
+    gate.go.set()
+
+
+@pytest.mark.clause("WQ-4", "WQ-7")
+@pytest.mark.capability("delayed")
+def test_wait_goes_on_when_the_time_of_a_delayed_work_comes(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """Its time is over, and it is behind one that blocks: wait gives up at its time limit, and does not just return."""
+    queue, payloads, gate = a_blocked_queue(adapter, stage)
+    for number in range(5):
+        work = adapter.work(number)
+        queue.enqueue_delayed(work, 0.01)
+        refuses("WQ-4", "wait with a timeout", adapter.timeout_error, lambda work=work: queue.wait(work, 0.05))
+        holds("WQ-7", work.pending, "a work that has not been called is not pending")
+    gate.go.set()
+    together(stage, lambda: queue.wait(work, timing.limit))
+    holds("WQ-7", payloads.plain() == list(range(5)), f"five delayed works were called as {payloads.plain()}")
+
+
+@pytest.mark.clause("WQ-4")
 def test_others_may_be_enqueued_during_a_wait(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """With a thread waiting, enqueues return and run; the waited one is not lost."""
     queue, payloads, gate = a_blocked_queue(adapter, stage)
@@ -168,6 +238,32 @@ def test_wait_finds_the_work_that_moved_to_another_cpu(adapter: WorkQueueAdapter
         verdicts.entries[:1] == [(True, True)],
         f"wait returned when its two calls were over: {verdicts.entries}",
     )
+
+
+@pytest.mark.clause("WQ-4")
+@pytest.mark.capability("percpu")
+def test_wait_finds_the_call_on_the_cpu_before_the_last(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """In its function on one CPU, called and done again on another: wait waits for the first call."""
+    here, there = some_cpus(adapter.cpus(), 2)
+    gate, log = stage.gate(), Log()
+
+    def func(work: Any, arg: Any) -> None:
+        log.add(work.payload)
+        if work.payload == "moves" and not gate.began.is_set():
+            gate()
+
+    queue = a_queue(adapter, stage, func, percpu=True)
+    work = adapter.work("moves")
+    queue.enqueue(work, cpu=here)
+    holds("WQ-3", gate.entered(), "an enqueued work did not run")
+    queue.enqueue(work, cpu=there)
+    queue.enqueue(adapter.work("after"), cpu=there)
+    holds("WQ-2", log.reached(3), "a work that blocks on one CPU holds up another CPU")
+    refuses("WQ-4", "wait for a work in its function", adapter.timeout_error, lambda: queue.wait(work, 0.01))
+    waiter = stage.thread(lambda: queue.wait(work, 3 * timing.limit))
+    gate.go.set()
+    waiter.join(timing.limit)
+    holds("WQ-4", not waiter.is_alive(), "wait does not return though both calls are over")
 
 
 @pytest.mark.clause("WQ-4")
@@ -381,6 +477,39 @@ def test_each_enqueue_is_a_call_or_a_cancel(adapter: WorkQueueAdapter, stage: St
     holds("WQ-5", tally.runs + withdrawn == 4000, f"4000 enqueues, {tally.runs} calls, {withdrawn} withdrawn")
 
 
+@pytest.mark.clause("WQ-5")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_that_is_waited_for_is_the_last(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
+    """While cancel waits for its call, a work enqueues itself: the enqueue says False, and no other call is made."""
+    told, wrong = Log(), ""
+
+    def func(work: Any, arg: Any) -> None:
+        gate = work.payload
+        gate()
+        if gate.runs < 100:
+            told.add(queue.enqueue(work))
+
+    queue = a_queue_of(kind, adapter, stage, func)
+    for _ in range(3):  # a cancel that begins after the call may withdraw another: so not each time must be right
+        told.entries.clear()
+        gate = stage.gate()
+        work = adapter.work(gate)
+        queue.enqueue(work)
+        holds("WQ-3", gate.entered(), "an enqueued work did not run")
+        canceller = stage.thread(lambda work=work: queue.cancel(work, 3 * timing.limit))
+        wait_asleep([canceller.native_id or 0])
+        gate.go.set()
+        canceller.join(timing.limit)
+        holds("WQ-5", not canceller.is_alive(), "cancel of a work that enqueues itself does not return")
+        queue.flush(timing.limit)
+        holds("WQ-5", not work.pending, "cancelled, and yet pending")
+        if (gate.runs, told.entries) == (1, [False]):
+            holds("WQ-5", canceller.result is False, f"cancel that had to wait said {canceller.result}, not False")
+            return
+        wrong = f"enqueues during a cancel said {told.entries[:3]}, and {gate.runs - 1} more calls were made"
+    holds("WQ-5", False, wrong)
+
+
 # --- WQ-6: flush, drain, destroy
 
 
@@ -449,6 +578,57 @@ def test_drain_waits_until_the_queue_is_empty(adapter: WorkQueueAdapter, stage: 
         queue.drain(timing.limit)
         made = tally.runs - before
         holds("WQ-6", made == 30, f"drain returned after {made} of 30 calls that follow from each other")
+
+
+@pytest.mark.clause("WQ-6")
+@pytest.mark.parametrize("kind", KINDS)
+def test_drain_waits_for_what_is_enqueued_from_inside_meanwhile(
+    adapter: WorkQueueAdapter, stage: Stage, kind: str
+) -> None:
+    """While drain waits for a call, that enqueues another one, which lingers: drain returns after it."""
+    function, gate = Lingering(), stage.gate()
+
+    def func(work: Any, arg: Any) -> None:
+        work.payload()
+        if work.payload is gate:
+            queue.enqueue(adapter.work(function))
+
+    queue = a_queue_of(kind, adapter, stage, func)
+    queue.enqueue(adapter.work(gate))
+    holds("WQ-3", gate.entered(), "an enqueued work did not run")
+
+    def drain() -> bool:
+        queue.drain(3 * timing.limit)
+        return function.ended
+
+    drainer = stage.thread(drain)
+    wait_asleep([drainer.native_id or 0])  # if it does not wait by then, the test only misses
+    gate.go.set()
+    drainer.join(timing.limit)
+    holds("WQ-6", not drainer.is_alive(), "drain does not return")
+    holds("WQ-6", drainer.result is True, "drain returned before what the function enqueued meanwhile was over")
+
+
+@pytest.mark.clause("WQ-6")
+def test_a_drain_that_gives_up_lets_nobody_into_another_one(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """Two drains under way, one runs out of time: from outside enqueue is still an error, until the other one ends."""
+    queue, _, gate = a_blocked_queue(adapter, stage)
+    drainer = stage.thread(lambda: queue.drain(3 * timing.limit))
+
+    def refused() -> bool:
+        try:
+            queue.enqueue(adapter.work("early"))
+        except adapter.usage_error:
+            return True
+        return False
+
+    await_state("WQ-6", "enqueues from outside are refused while the queue drains", refused)
+    refuses("WQ-6", "a second drain with a timeout", adapter.timeout_error, lambda: queue.drain(0.01))
+    holds("WQ-6", refused(), "after a drain that gave up, beside one that goes on, enqueue from outside said True")
+    gate.go.set()
+    drainer.join(timing.limit)
+    holds("WQ-6", not drainer.is_alive(), "drain does not return")
+    holds("WQ-6", not refused(), "after the last drain, enqueue from outside is refused")
 
 
 @pytest.mark.clause("WQ-6")
@@ -550,8 +730,6 @@ def test_destroy_is_refused_with_works_pending(adapter: WorkQueueAdapter, stage:
 @pytest.mark.parametrize("kind", KINDS)
 def test_destroy_waits_for_the_call_and_is_the_end(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
     """With one work in the function: it returns after that; then enqueue and a second destroy are errors."""
-    from conformance9.suite.tools import need
-
     options: dict[str, Any] = {}
     if kind != "ordered":
         need(adapter, kind)

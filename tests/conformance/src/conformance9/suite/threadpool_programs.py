@@ -20,9 +20,10 @@ from typing import Any
 
 from conformance9._adapters import Implementation
 from conformance9.suite.crew import PRI, Crew, finish
-from conformance9.suite.tools import Broken, Log, Stage, holds, in_process, timing, wait_asleep, wait_until
+from conformance9.suite.tools import Broken, Log, Stage, holds, in_process, stepped, timing, wait_asleep, wait_until
 
 HERE = "conformance9.suite.threadpool_programs"
+SCARCE = "this OS starts threads all the same"
 
 
 def finished(clause: str, implementation: Implementation, program: str, *words: str) -> tuple[list[str], str, int]:
@@ -156,7 +157,7 @@ class Scarce:
             thread.join()
         except (RuntimeError, MemoryError):
             return
-        say("this OS starts threads all the same")
+        say(SCARCE)
         os._exit(0)
 
     def enough(self) -> None:
@@ -248,6 +249,89 @@ def one_worker(adapter: Any) -> None:
     pool.put()
 
 
+def queued_is_shown(adapter: Any) -> None:
+    """TP-34: with one worker, blocked, and no other to be had."""
+    memory = Scarce()
+    pool = adapter.get(PRI)
+    crew = Crew(adapter, Stage())
+    gate, _ = crew.blocked("TP-34", pool)
+    memory.scarce()
+    log = Log()
+    for name in ("first", "second", "third"):
+        schedule(pool, crew.job(log.add, None, name))
+    say("queued", *adapter.snapshot().queued)
+    memory.enough()
+    gate.go.set()
+    log.reached(3)
+    say("queued", *adapter.snapshot().queued)
+    pool.put()
+
+
+def order_at_every_step(adapter: Any) -> None:
+    """TP-29: with one worker, of two jobs that are scheduled at two moments of its going idle the first is first."""
+    memory = Scarce()
+    pool = adapter.get(PRI)
+    crew = Crew(adapter, Stage())
+    with stepped() as steps:
+        crew.run("TP-29", pool, lambda: None)
+        memory.scarce()
+        log = Log()
+        pair = [crew.job(lambda job, number=number: log.add(number)) for number in range(2)]
+        for number in range(1000):
+            log.entries.clear()
+            interrupts = [lambda job=job: schedule(pool, job) for job in pair]
+            over = threading.Event()
+
+            def body(job: Any, number: int = number, interrupts: Any = interrupts, over: Any = over) -> None:
+                steps.arm(number, *interrupts, ident=threading.get_ident())
+                over.set()
+
+            schedule(pool, crew.job(body))
+            over.wait(timing.limit)
+            if not steps.met.wait(timing.moment):
+                steps.disarm()
+                schedule(pool, crew.job())  # so that the worker looks, in case one was scheduled already
+                break
+            if not log.reached(2) or log.entries != [0, 1]:
+                say(f"at step {number} after a job: order {log.entries}", *steps.errors)
+                os._exit(0)
+            for job in pair:
+                wait_until(lambda job=job: crew.schedule(pool, job) is not False)
+            log.reached(4)
+    memory.enough()
+    say("in order", *steps.errors)
+    pool.put()
+
+
+# --- threads that are odd
+
+
+def odd_from_the_first(adapter: Any) -> None:
+    """TP-13: the first schedule of all comes from a thread with settings of its own."""
+    names = ["CPU set", "signal mask"] + ["nice value"] * (os.geteuid() == 0)  # who may not lower it can't undo it
+
+    def settings() -> tuple[Any, ...]:
+        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        return os.sched_getaffinity(0), signal.pthread_sigmask(signal.SIG_BLOCK, []), nice
+
+    process = settings()
+    pool = adapter.get(-1)
+    crew = Crew(adapter, Stage())
+
+    def odd() -> None:
+        os.sched_setaffinity(0, {min(process[0])})
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 7)
+        seen = crew.run("TP-13", pool, settings)
+        for name, is_now, due in zip(names, seen, process, strict=False):
+            say(name, "clean" if is_now == due else f"is {is_now}, of the process {due}")
+
+    thread = threading.Thread(target=odd)
+    thread.start()
+    thread.join()
+    pool.put()
+
+
 # --- priorities
 
 
@@ -312,6 +396,38 @@ def fork_while_running(adapter: Any) -> None:
     gate.go.set()
     say("parent goes on" if gate.ended.wait(timing.limit) else "parent hangs")
     pool.put()
+
+
+def fork_while_queued(adapter: Any) -> None:
+    """TP-31: jobs that wait, for no thread can be had; the child has memory again, and runs its own."""
+    warnings.simplefilter("ignore")
+    memory = Scarce()
+    pool = adapter.get(PRI)
+    crew = Crew(adapter, Stage())
+    gate, _ = crew.blocked("TP-31", pool)
+    memory.scarce()
+    log = Log()
+    waiting = [crew.job(lambda job, number=number: log.add(number)) for number in range(3)]
+    for job in waiting:
+        schedule(pool, job)
+    pid = os.fork()
+    if pid == 0:
+        memory.enough()
+        schedule(pool, crew.job(lambda job: log.add("of the child")))
+        log.reached(1)
+        time.sleep(timing.moment)
+        say("ran", *log.entries)
+        say("scheduled", *[schedule(pool, job) is not False for job in waiting])
+        log.reached(4)
+        pool.put()
+        say("ran", *sorted(log.entries[1:]))
+        os._exit(0)
+    say("child ended with", os.waitpid(pid, 0)[1])
+    memory.enough()
+    gate.go.set()
+    log.reached(3)
+    pool.put()
+    say("parent ran", *sorted(log.entries))
 
 
 def fork_in_a_storm(adapter: Any) -> None:
@@ -412,6 +528,27 @@ def exit_policy(adapter: Any, policy: str) -> None:
     schedule(adapter.get(PRI), adapter.job(never))
     entered.wait(timing.limit)
     say("exiting")
+
+
+def exit_cancels(adapter: Any) -> None:
+    """TP-32: three jobs that wait, for no thread can be had, and one that runs until they are shown no more."""
+    memory = Scarce()
+    adapter.set_exit_policy("cancel")
+    pool = adapter.get(PRI)
+    entered, exiting = threading.Event(), threading.Event()
+
+    def goes_on() -> None:
+        entered.set()
+        exiting.wait(timing.limit)
+        wait_until(lambda: not adapter.snapshot().queued, timing.limit / 2)
+
+    schedule(pool, says(adapter, "went on", goes_on))
+    entered.wait(timing.limit)
+    memory.scarce()
+    for _ in range(3):
+        schedule(pool, says(adapter, "waited"))
+    say("exiting")
+    exiting.set()
 
 
 def exit_after_everybody(adapter: Any) -> None:

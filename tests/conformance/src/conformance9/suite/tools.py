@@ -24,8 +24,11 @@ __all__ = [
     "Gate",
     "Log",
     "Stage",
+    "Started",
+    "Steps",
     "holds",
     "in_process",
+    "interrupted_at",
     "interrupted_everywhere",
     "jitter",
     "need",
@@ -35,6 +38,7 @@ __all__ = [
     "refuses",
     "reported",
     "retire_threads",
+    "stepped",
     "swallow_reports",
     "timing",
     "wait_asleep",
@@ -91,7 +95,10 @@ class Log:
 
 
 class Gate:
-    """A function that tells that it has begun and returns when it is let go, or after the limit."""
+    """A function that tells that it has begun and returns when it is let go.
+
+    Or after twice the limit, so that nobody who waits for something else for as long as the limit is helped by it.
+    """
 
     def __init__(self) -> None:
         self.began = threading.Event()
@@ -103,7 +110,7 @@ class Gate:
         """Count, tell, wait."""
         self.runs += 1
         self.began.set()
-        self.go.wait(timing.limit)
+        self.go.wait(2 * timing.limit)
         self.ended.set()
 
     def entered(self) -> bool:
@@ -405,3 +412,89 @@ def interrupted_everywhere(operation: Callable[..., object], interrupt: Callable
     if thread.failure is not None:
         raise AssertionError(f"an operation that interrupted itself raised {thread.failure!r}")
     return calls
+
+
+def interrupted_at(number: int, operation: Callable[..., object], interrupt: Callable[..., object]) -> bool:
+    """Run `operation` on a thread of its own with `interrupt` called before bytecode `number` of it, and only there.
+
+    False if it has fewer bytecodes: who counts up from 0 until then has met them all.
+    """
+    calls = 0
+    met = False
+
+    def only_there() -> None:
+        nonlocal calls, met
+        calls += 1
+        if calls == number + 1:
+            met = True
+            interrupt()
+
+    interrupted_everywhere(operation, only_there)
+    return met
+
+
+class Steps:
+    """Counts the bytecodes of the threads that were started under `stepped`, and calls a function between two."""
+
+    def __init__(self) -> None:
+        self._armed: list[tuple[Callable[[], object], ...]] = []
+        self._left = 0
+        self._ident: int | None = None
+        self.met = threading.Event()
+        """The last function was called, and has returned."""
+        self.errors: list[BaseException] = []
+        """What the functions raised: not into the thread that they interrupted."""
+
+    def arm(self, number: int, *interrupts: Callable[[], object], ident: int | None = None) -> None:
+        """Call each of `interrupts` before one bytecode, from `number` on; of thread `ident`, or of any of them."""
+        self.disarm()
+        self.met.clear()
+        self._left, self._ident = number, ident
+        self._armed.append(interrupts)
+
+    def disarm(self) -> None:
+        """From now on nothing is called."""
+        self._armed.clear()
+
+    def trace(self, frame: FrameType, event: str, arg: object) -> Any:
+        """For `threading.settrace`."""
+        frame.f_trace_opcodes = True
+        if event == "opcode" and self._armed and self._ident in (None, threading.get_ident()):
+            self._left -= 1
+            if self._left < 0:
+                self._step()
+        return self.trace
+
+    def _step(self) -> None:
+        try:
+            interrupt, *others = self._armed.pop()
+        except IndexError:  # another thread was faster
+            return
+        try:
+            interrupt()
+        except BaseException as error:
+            self.errors.append(error)
+        if others:
+            self._armed.append(tuple(others))
+        else:
+            self.met.set()
+
+
+@contextlib.contextmanager
+def stepped() -> Iterator[Steps]:
+    """`Steps` for the threads that are started inside; it meets nothing in threads that can't be traced.
+
+    Nor on Python 3.12, for the reason that `jitter` has.
+    """
+    steps = Steps()
+    if sys.version_info[:2] == (3, 12):
+        yield steps
+        return
+    before = threading.gettrace()
+    ask_for_opcodes()
+    threading.settrace(steps.trace)
+    try:
+        yield steps
+    finally:
+        threading.settrace(before)  # None is what it takes too
+        steps.disarm()
