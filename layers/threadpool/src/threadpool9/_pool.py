@@ -76,7 +76,8 @@ class Pool:
         self._left = [Left()]  # T: what workers that are gone had counted
         self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
         self._refused: str | None = None  # A: what the OS refused, told once
-        self._unbound = False  # A: told that the CPU is gone
+        #: A: the one token is in `_unbound` from when it was told that the CPU is gone until it was told that it is back.
+        self._bound, self._unbound = _seam.token(), list[None]()
         self._start_failures = 0  # T
         self._threads_started = 0  # T
         self._threads_left = 0  # T
@@ -401,16 +402,18 @@ class Pool:
             _hooks.tell(self._refused)
 
     def _note_unbound(self, error: OSError) -> None:
-        if not self._unbound:
-            self._unbound = True
-            if (probe := probes.bind__lost) is not None:
-                probe(self, self.cpu)
-            _hooks.tell(
-                f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain"
-            )
+        try:
+            self._unbound.append(self._bound.pop())
+        except IndexError:
+            return  # told already, by another worker
+        if (probe := probes.bind__lost) is not None:
+            probe(self, self.cpu)
+        _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
 
     def _note_bound(self) -> None:
-        if self._unbound:
-            self._unbound = False
-            if (probe := probes.bind__restored) is not None:
-                probe(self, self.cpu)
+        try:
+            self._bound.append(self._unbound.pop())
+        except IndexError:
+            return
+        if (probe := probes.bind__restored) is not None:
+            probe(self, self.cpu)

@@ -126,7 +126,7 @@ def snapshot() -> Snapshot:
                 queued=_queued(pool),
                 policy=str(pool.wanted),
                 refused=pool._refused,
-                cpu_lost=pool._unbound,
+                cpu_lost=bool(pool._unbound),
                 counters=Counters(*counts),
             )
         )

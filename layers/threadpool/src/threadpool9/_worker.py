@@ -251,5 +251,7 @@ class Worker:
                 pass  # the kernel has moved us to what remains
         else:
             self.bound = True
-            pool._note_bound()
+            # Look again: it may be gone once more, and another worker has told it.
+            if pool._unbound and self._bound_still():
+                pool._note_bound()
         self._clean = self._fingerprint()
