@@ -97,3 +97,45 @@ def test_tp5_the_starter_leaves_with_the_last_worker(on_pool: Callable[..., obje
         while threadpool9.snapshot().starter is not None:
             assert time.monotonic() < deadline, threadpool9.snapshot()
             threadpool9.retire_idle()  # not the first time if the worker was still on its way to being idle
+
+
+def test_tp14_who_was_sent_away_and_found_a_job_is_not_waited_for() -> None:
+    """TP-14: the job comes when the worker is claimed, before it wakes up: it stays, and runs on while we return."""
+    pool = threadpool9.get(61)
+    entered, go = threading.Event(), threading.Event()
+
+    def fn(job: Job) -> None:
+        entered.set()
+        assert go.wait(LIMIT)
+        with job.interlock:
+            job.done()
+
+    def finish(job: Job) -> None:
+        with job.interlock:
+            job.done()
+
+    second = Job(fn)
+    pool.post(Job(finish))
+    deadline = time.monotonic() + LIMIT
+    while not pool._idle:
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    (worker,) = pool._workers
+    wake = worker.wake
+
+    def late() -> None:
+        pool.post(second)  # nobody is idle any more; the one that was claimed will find it
+        wake()
+
+    worker.wake = late
+    try:
+        told: list[int] = []
+        thread = threading.Thread(target=lambda: told.append(threadpool9.retire_idle(None)), daemon=True)
+        thread.start()
+        assert entered.wait(LIMIT)
+        thread.join(LIMIT)
+        assert told == [0], "it waits for a worker that stays"
+    finally:
+        worker.wake = wake
+        go.set()
+        pool.put(LIMIT)

@@ -76,7 +76,7 @@ class Pool:
         self._left = [Left()]  # T: what workers that are gone had counted
         self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
         self._refused: str | None = None  # A: what the OS refused, told once
-        #: A: the one token is in `_unbound` from when it was told that the CPU is gone until it was told that it is back.
+        #: A: one token, in `_unbound` from when it was told that the CPU is gone until that it is back.
         self._bound, self._unbound = _seam.token(), list[None]()
         self._start_failures = 0  # T
         self._threads_started = 0  # T

@@ -19,7 +19,7 @@ from ._probes import probes
 from ._starter import Starter
 from ._tunables import changed, tunables
 from ._watchdog import Sight, sources
-from ._worker import apply_priority
+from ._worker import Worker, apply_priority
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -364,8 +364,8 @@ def retire_idle(timeout: float | None = 5.0) -> int:
     left = 0
     for pool, worker in sent:
         # One that found a job after all stays.
-        def still(pool: Pool = pool, worker: object = worker) -> bool:
-            return worker in pool._workers and worker not in pool._idle
+        def still(pool: Pool = pool, worker: Worker = worker) -> bool:
+            return worker in pool._workers and worker.leaving
 
         while still() and pool._workers_gone.wait(still, deadline):
             pass

@@ -47,7 +47,8 @@ class Worker:
         self.pool = pool  # S
         self.parking = _seam.Parking()  # A: where we sleep
         self.wake = self.parking.wake  # S: by who has claimed us, only
-        self.leaving = False  # written by who has claimed us before the wake-up: go, if there is nothing to do
+        #: Written by who has claimed us before the wake-up: go, if there is nothing to do. By us, if there is.
+        self.leaving = False
         self.ready = ready  # S: released once, when the worker has looked for its first job
         self.tid = 0  # O
         self.ident = 0  # O
@@ -133,11 +134,11 @@ class Worker:
                     return
                 left = 1e6  # claimed: the wake-up is on its way
             if self.leaving:
-                self.leaving = False
                 if not jobs:
                     if (probe := probes.thread__dying) is not None:
                         probe(self.pool)
                     return
+                self.leaving = False
                 self.pool._workers_gone.wake_all()  # who sent us away need not wait for it
             if bound_to is not None and not self._bound_still():
                 self._rebind()
