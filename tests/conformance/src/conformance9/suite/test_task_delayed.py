@@ -253,7 +253,8 @@ def test_between_expiry_and_run_cancel_withdraws(adapter: TaskAdapter, stage: St
     queue.schedule_delayed(fired, 0.001)
     _fired("TK-11", fired)
     for what, task in (("armed", armed), ("fired", fired)):
-        result = task.cancel(timeout=timing.limit) if how == "cancel" else task.cancel_async()
+        # On its way from the timer to its queue it may be said to begin right now; so more than once, if need be.
+        result = task.cancel(timeout=timing.limit) if how == "cancel" else wait_until(task.cancel_async)
         holds("TK-11", result is True, f"{how} of a task that has {what} and not begun said {result}, not True")
         holds("TK-6", not task.pending, "cancelled, and yet pending")
     gate.go.set()
