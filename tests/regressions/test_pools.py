@@ -260,7 +260,7 @@ def test_b32_idle_workers_are_reused_last_in_first_out(make_job: MakeJob, until:
         job = make_job(lambda job: threads.append(threading.get_ident()))
         for number in range(20):
             assert pool.post(job)
-            until(lambda number=number: len(threads) == number + 1 and workers("idle") == 4)
+            until(lambda number=number: len(threads) == number + 1 and len(pool._idle) == 4)
         assert len(set(threads)) == 1, threads
 
 

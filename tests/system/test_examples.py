@@ -272,6 +272,8 @@ def test_bus_with_jobs_does_what_it_did_with_threads() -> None:
     rows = dict(re.findall(r"^  (\S.*?) {2,}(\d+ +\d+)$", done.stdout, re.MULTILINE))
     counts = {text: tuple(map(int, numbers.split())) for text, numbers in rows.items()}
     assert counts["before anything happens"] == (16, 0)
-    assert counts["all activities wait at once"] == (16, 16)
+    threads, jobs = counts["all activities wait at once"]
+    assert threads == 16
+    assert jobs >= 16  # more where the machine is busy
     assert counts["idle, idle time 200 ms"] == (16, 0)
     check_width(done.stdout)
