@@ -9,29 +9,20 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-import subprocess
 import threading
 import time
 import warnings
 from typing import Any
 
 from conformance9._adapters import Implementation
+from conformance9.suite import tools
 from conformance9.suite.kit import Tally, await_state
-from conformance9.suite.tools import Broken, Gate, Log, holds, in_process, timing, wait_until
+from conformance9.suite.tools import Gate, Log, timing, wait_until
 
 
 def outcome(clause: str, implementation: Implementation, program: str) -> list[str]:
-    """The lines that a program said, which must end well."""
-    process: Any = in_process(implementation, f"conformance9.suite.task_programs:{program}")
-    try:
-        out, err = process.communicate(timeout=3 * timing.limit)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise Broken(clause, f"a process ({program}) hangs; it said {out.split()} {err[-2000:]}") from None
-    status = process.returncode
-    holds(clause, status == 0, f"a process ({program}) ended with status {status}: {out} {err[-2000:]}")
-    return list(out.splitlines())
+    """The lines that a program of this module said, which must end well."""
+    return tools.outcome(clause, implementation, f"{__name__}:{program}")
 
 
 def say(*words: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from conformance9._adapters import Implementation
 from conformance9.suite.crew import Crew
-from conformance9.suite.threadpool_programs import SCARCE, outcome
+from conformance9.suite.threadpool_programs import limits_memory, outcome
 from conformance9.suite.tools import holds, need, timing
 
 pytestmark = pytest.mark.clause("TP-29")
@@ -77,20 +76,16 @@ def test_a_new_job_does_not_overtake_those_that_wait(crew: Crew) -> None:
 
 
 @pytest.mark.capability("order", "refusals")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+@limits_memory
 def test_one_worker_runs_them_exactly_in_order(crew: Crew, implementation: Implementation) -> None:
     """TP-29: with no second worker to be had; jobs withdrawn from the middle and scheduled meanwhile."""
     lines = outcome("TP-29", implementation, "one_worker")
-    if SCARCE in lines:
-        pytest.skip("a limit on address space refuses no thread here")
     holds("TP-29", lines == ["in order"], f"with one worker: {lines}")
 
 
 @pytest.mark.capability("order", "refusals")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+@limits_memory
 def test_no_job_overtakes_one_that_met_a_worker_going_idle(crew: Crew, implementation: Implementation) -> None:
     """TP-29: two jobs scheduled before any two bytecodes, one after the other, of a worker that goes idle."""
     lines = outcome("TP-29", implementation, "order_at_every_step")
-    if SCARCE in lines:
-        pytest.skip("a limit on address space refuses no thread here")
     holds("TP-29", lines == ["in order"], f"with one worker: {lines}")

@@ -13,7 +13,7 @@ import pytest
 
 from conformance9._adapters import Implementation
 from conformance9.suite.crew import Crew
-from conformance9.suite.threadpool_programs import HERE, SCARCE, finished, outcome
+from conformance9.suite.threadpool_programs import HERE, finished, limits_memory, outcome
 from conformance9.suite.tools import holds, in_process, timing
 
 # `crew` is asked for so that capabilities are looked at.
@@ -32,12 +32,10 @@ def test_a_fork_child_begins_anew(crew: Crew, implementation: Implementation) ->
 
 @pytest.mark.clause("TP-31")
 @pytest.mark.capability("fork", "refusals", "coalesce")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+@limits_memory
 def test_what_waits_in_the_parent_is_unscheduled_in_a_fork_child(crew: Crew, implementation: Implementation) -> None:
     """TP-31: jobs that wait for a worker at the fork do not run in the child, and can be scheduled there."""
     lines = outcome("TP-31", implementation, "fork_while_queued")
-    if SCARCE in lines:
-        pytest.skip("a limit on address space refuses no thread here")
     due = ["ran of the child", "scheduled True True True", "ran 0 1 2", "child ended with 0", "parent ran 0 1 2"]
     holds("TP-31", lines == due, f"after a fork beside three jobs that wait it said {lines}")
 
@@ -87,12 +85,10 @@ def test_a_policy_bounds_the_exit(crew: Crew, implementation: Implementation, po
 
 @pytest.mark.clause("TP-32")
 @pytest.mark.capability("exit policies", "refusals", "snapshot")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+@limits_memory
 def test_the_policy_cancel_withdraws_what_waits(crew: Crew, implementation: Implementation) -> None:
     """TP-32: what runs goes on to its end, what waits for a worker never runs."""
     lines = outcome("TP-32", implementation, "exit_cancels")
-    if SCARCE in lines:
-        pytest.skip("a limit on address space refuses no thread here")
     holds("TP-32", lines == ["exiting", "went on"], f"with the policy cancel and three jobs that wait it said {lines}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from conformance9._adapters import Implementation
 from conformance9.suite.crew import PRI, Crew, finish
-from conformance9.suite.threadpool_programs import SCARCE, outcome
+from conformance9.suite.threadpool_programs import limits_memory, outcome
 from conformance9.suite.tools import holds, reported, timing, wait_asleep, wait_until, within
 
 
@@ -124,12 +123,10 @@ def test_what_was_counted_stays_counted_when_the_pool_goes(crew: Crew) -> None:
 
 @pytest.mark.clause("TP-34")
 @pytest.mark.capability("snapshot", "refusals")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits address space by Linux's call")
+@limits_memory
 def test_jobs_that_wait_are_shown(crew: Crew, implementation: Implementation) -> None:
     """TP-34: by name and in order, while no thread can be had for them; not any more when they have run."""
     lines = outcome("TP-34", implementation, "queued_is_shown")
-    if SCARCE in lines:
-        pytest.skip("a limit on address space refuses no thread here")
     holds("TP-34", lines == ["queued first second third", "queued"], f"with three jobs that wait it said {lines}")
 
 

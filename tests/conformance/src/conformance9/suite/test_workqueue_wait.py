@@ -609,26 +609,31 @@ def test_drain_waits_for_what_is_enqueued_from_inside_meanwhile(
     holds("WQ-6", drainer.result is True, "drain returned before what the function enqueued meanwhile was over")
 
 
+def _refused(adapter: WorkQueueAdapter, queue: Any) -> bool:
+    """Whether an enqueue is an error."""
+    try:
+        queue.enqueue(adapter.work("early"))
+    except adapter.usage_error:
+        return True
+    return False
+
+
 @pytest.mark.clause("WQ-6")
 def test_a_drain_that_gives_up_lets_nobody_into_another_one(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """Two drains under way, one runs out of time: from outside enqueue is still an error, until the other one ends."""
     queue, _, gate = a_blocked_queue(adapter, stage)
     drainer = stage.thread(lambda: queue.drain(3 * timing.limit))
-
-    def refused() -> bool:
-        try:
-            queue.enqueue(adapter.work("early"))
-        except adapter.usage_error:
-            return True
-        return False
-
-    await_state("WQ-6", "enqueues from outside are refused while the queue drains", refused)
+    await_state("WQ-6", "enqueues from outside are refused while the queue drains", lambda: _refused(adapter, queue))
     refuses("WQ-6", "a second drain with a timeout", adapter.timeout_error, lambda: queue.drain(0.01))
-    holds("WQ-6", refused(), "after a drain that gave up, beside one that goes on, enqueue from outside said True")
+    holds(
+        "WQ-6",
+        _refused(adapter, queue),
+        "after a drain that gave up, beside one that goes on, enqueue from outside said True",
+    )
     gate.go.set()
     drainer.join(timing.limit)
     holds("WQ-6", not drainer.is_alive(), "drain does not return")
-    holds("WQ-6", not refused(), "after the last drain, enqueue from outside is refused")
+    holds("WQ-6", not _refused(adapter, queue), "after the last drain, enqueue from outside is refused")
 
 
 @pytest.mark.clause("WQ-6")
@@ -647,15 +652,7 @@ def test_drain_lets_nobody_in_from_outside(adapter: WorkQueueAdapter, stage: Sta
     queue.enqueue(adapter.work("gate"))
     holds("WQ-3", gate.entered(), "an enqueued work did not run")
     drainer = stage.thread(lambda: queue.drain(timing.limit))
-
-    def refused() -> bool:
-        try:
-            queue.enqueue(adapter.work("early"))
-        except adapter.usage_error:
-            return True
-        return False
-
-    await_state("WQ-6", "enqueues from outside are refused while the queue drains", refused)
+    await_state("WQ-6", "enqueues from outside are refused while the queue drains", lambda: _refused(adapter, queue))
     refuses("WQ-6", "enqueue from outside during a drain", adapter.usage_error, lambda: queue.enqueue(outside))
     holds("WQ-6", not outside.pending, "a refused enqueue left the work pending")
     holds("WQ-6", drainer.is_alive(), "drain returned before the queue was empty")

@@ -350,6 +350,25 @@ def in_process(
     )
 
 
+def finished(clause: str, implementation: Implementation, program: str, *words: str) -> tuple[list[str], str, int]:
+    """Run `program` as `in_process` does, to its end: its lines, what it wrote to standard error, and its status."""
+    process = in_process(implementation, program, *words)
+    try:
+        out, err = process.communicate(timeout=3 * timing.limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise Broken(clause, f"a process ({program}) hangs; it said {out.split()} {err[-2000:]}") from None
+    return out.splitlines(), err, process.returncode
+
+
+def outcome(clause: str, implementation: Implementation, program: str, *words: str) -> list[str]:
+    """As `finished`, for a program that must end well; its lines."""
+    lines, err, status = finished(clause, implementation, program, *words)
+    holds(clause, status == 0, f"a process ({program}) ended with status {status}; it said {lines} {err[-2000:]}")
+    return lines
+
+
 @contextlib.contextmanager
 def pinned(cpu: int) -> Iterator[None]:
     """Bind the calling thread to a CPU."""
