@@ -8,14 +8,18 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import threadpool9
-from task9 import DelayedTask, Task, TaskQueue
+from task9 import DelayedTask, PeriodicTask, Task, TaskQueue
+from task9._lane import Lane
 from threadpool9 import Job, StartError, _seam
 from workqueue9 import Work, WorkQueue
+
+if TYPE_CHECKING:
+    from conftest import Reports
 
 LIMIT = 20.0
 NOBODY = 54321  # a user without a process
@@ -228,3 +232,24 @@ def test_tp12_every_layer_keeps_its_units_when_starts_are_refused(
     wq.destroy(LIMIT)
     pool.put(LIMIT)
     assert sorted(map(id, runs)) == sorted(map(id, expected))
+
+
+def test_tk13_a_run_that_no_thread_can_be_had_for_does_not_end_the_period(
+    monkeypatch: pytest.MonkeyPatch, reports: Reports
+) -> None:
+    """TP-12: that run is lost, which is reported; the next period comes."""
+    put_held = Lane.put_held
+    over = threading.Event()
+
+    def refuse_once(lane: Lane, task: Task, held: list[object]) -> bool:
+        if isinstance(task, PeriodicTask) and not reports:
+            raise StartError("no thread could be started")
+        return put_held(lane, task, held)
+
+    monkeypatch.setattr(Lane, "put_held", refuse_once)
+    task = PeriodicTask(lambda task: over.set(), 0.01)
+    with TaskQueue("periodic") as queue:
+        assert task.start(queue=queue)
+        assert over.wait(LIMIT), "it stopped"
+        task.cancel(timeout=LIMIT)
+    assert reports.types() == ["StartError"]

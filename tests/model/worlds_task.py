@@ -360,6 +360,53 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 
 
 @exhibit(
+    "TK-13",
+    start_takes_the_period_over=(
+        "task9._delayed",
+        "if self._fired is not None and (next_one := self._next()) is not None:",
+        "if False:",
+    ),
+    run_forgets_what_fired=(
+        "task9._delayed",
+        "            if held:\n                raise\n        except QueueClosed:",
+        "            self._fired = None\n        except QueueClosed:",
+    ),
+)
+def period_start_against_run(w: World) -> Callable[[], None]:
+    """A period that is started again, and put on its queue by hand, while its first run begins: it keeps its phase."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    clock = w.task9._timer._seam.monotonic
+    start = clock()
+    runs: list[float] = []
+
+    def run(task: Any) -> None:
+        runs.append(clock() - start)
+
+    task = w.task9.PeriodicTask(run, 2e5)
+    assert task.start(first=1.0, queue=queue)
+    again: list[bool] = []
+    by_hand: list[bool] = []
+
+    def begin() -> None:
+        again.append(task.start(first=5.0, queue=queue))
+
+    w.thread("A", begin)
+    w.thread("B", lambda: by_hand.append(queue.schedule(task)))
+
+    def check() -> None:
+        assert again == [False], "it is started already"
+        assert len(runs) == 1 + by_hand[0], (runs, by_hand)
+        assert task.armed, "the period has ended"
+        assert round(task._due - start) == 1 + 2e5, "another phase"
+        assert task.cancel_async()
+        assert not queue._armed
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
     "TK-11, TK-12",
     timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
     timer_does_not_look_again=(

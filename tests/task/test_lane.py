@@ -7,10 +7,9 @@ import time
 
 import pytest
 
-import task9
 import threadpool9
-from task9 import Task, TaskQueue
-from task9._timer import timer
+from task9 import PeriodicTask, Task, TaskQueue
+from task9._timer import _INTAKE_LIMIT, Timer, timer
 
 LIMIT = 10.0
 
@@ -68,7 +67,13 @@ def test_tk13_a_period_goes_on_though_its_run_overtakes_the_timer() -> None:
     held: list[bool] = []
     slow = Slow()
     over = threading.Event()
-    task = task9.PeriodicTask(lambda task: begun.release() if len(held) < 5 else over.set(), 0.001)
+
+    def run(task: PeriodicTask) -> None:
+        begun.release()  # always: the timer's thread waits for it, which other tests need too
+        if len(held) >= 5:
+            over.set()
+
+    task = PeriodicTask(run, 0.001)
     threadpool9.register(slow)
     try:
         with TaskQueue("periodic") as queue:
@@ -78,3 +83,129 @@ def test_tk13_a_period_goes_on_though_its_run_overtakes_the_timer() -> None:
     finally:
         threadpool9.unregister(slow)
     assert held[:5] == [True] * 5
+
+
+class HeldPeriod:
+    """A periodic task whose first run is held between the start of the run and the arming of the next period."""
+
+    def __init__(self, period: float) -> None:
+        self.entered, self.go = threading.Event(), threading.Event()
+        self.runs = threading.Semaphore(0)
+        self.missed: list[int] = []
+        self.task = PeriodicTask(self.run, period)
+        tick = self.task.fn
+
+        def held(task: PeriodicTask) -> None:
+            self.entered.set()
+            assert self.go.wait(LIMIT)
+            tick(task)
+
+        self.task.fn = held
+
+    def run(self, task: PeriodicTask) -> None:
+        """The function of the task."""
+        self.missed.append(task.missed)
+        self.runs.release()
+
+
+def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started() -> None:
+    """Nobody has the token then, but the period goes on: in its phase, and with what was missed counted."""
+    period = HeldPeriod(0.01)
+    task = period.task
+    with TaskQueue("periodic") as queue:
+        assert task.start(queue=queue)
+        assert period.entered.wait(LIMIT)
+        phase = task._due
+        time.sleep(0.025)  # at least two periods are missed, whatever the machine does
+        assert not task.start(first=1000.0, queue=queue)
+        assert task.armed
+        late = task._due
+        period.go.set()
+        for _ in range(3):
+            assert period.runs.acquire(timeout=LIMIT), f"it stopped after {len(period.missed)} runs"
+        task.cancel(timeout=LIMIT)
+    assert period.missed[0] >= 2
+    for due in (late, task._due):
+        periods = (due - phase) / 0.01
+        assert periods == pytest.approx(round(periods), abs=1e-3), "another phase"
+
+
+def test_tk13_a_run_by_hand_beside_a_run_that_begins_does_not_end_the_period() -> None:
+    """The token is taken when the run wants to arm the next period: then the run by hand does."""
+    period = HeldPeriod(0.01)
+    task = period.task
+    with TaskQueue("periodic") as queue:
+        assert task.start(queue=queue)
+        assert period.entered.wait(LIMIT)
+        assert queue.schedule(task)
+        period.go.set()
+        for _ in range(4):
+            assert period.runs.acquire(timeout=LIMIT), f"it stopped after {len(period.missed)} runs"
+        assert not task.start(queue=queue)
+        task.cancel(timeout=LIMIT)
+
+
+def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period() -> None:
+    """The canceller has the token when the run wants to arm the next period, and there is none, later either."""
+    period = HeldPeriod(0.01)
+    task = period.task
+    with TaskQueue("periodic") as queue:
+        assert task.start(queue=queue)
+        assert period.entered.wait(LIMIT)
+        canceller = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
+        canceller.start()
+        deadline = time.monotonic() + LIMIT
+        while not task.pending:  # it has the token
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        period.go.set()
+        canceller.join(LIMIT)
+        assert not task.pending
+        assert queue.schedule(task)
+        queue.drain(LIMIT)
+        assert not task.pending, "a run by hand after the end of the period went on with it"
+        assert len(period.missed) == 2
+        assert task.start(first=1000.0, queue=queue)
+        assert task.cancel(timeout=LIMIT)
+
+
+def test_tk13_what_was_withdrawn_from_its_queue_has_no_period_any_more() -> None:
+    """Fired, not begun, cancelled: a run by hand afterwards is a run by hand."""
+    runs: list[int] = []
+    go = threading.Event()
+    task = PeriodicTask(lambda task: runs.append(1), 1000.0)
+    with TaskQueue("periodic") as queue:
+        queue.schedule(Task(lambda task: go.wait(LIMIT)))
+        assert task.start(first=0.001, queue=queue)
+        deadline = time.monotonic() + LIMIT
+        while task not in queue._group.lanes[0].items:
+            assert time.monotonic() < deadline, "it did not fire"
+            time.sleep(0.001)
+        assert task.cancel_async()
+        assert queue.schedule(task)
+        go.set()
+        queue.drain(LIMIT)
+        assert runs == [1]
+        assert not task.armed
+
+
+def test_tk12_after_a_peak_dead_entries_are_thrown_away_as_before_it() -> None:
+    """Sixteen thousand that were alive and have fired do not make as many dead ones stay."""
+    mine = Timer()
+
+    def arm(due: float, number: int, task: object) -> list[object]:
+        ticket = [task]
+        mine._intake.append((due, number, number, ticket))  # type: ignore[arg-type]  # nobody looks at the task
+        return ticket
+
+    for number in range(4 * _INTAKE_LIMIT):
+        arm(1.0, number, number)
+    mine._take_in()
+    assert mine._expected == 4 * _INTAKE_LIMIT
+    mine._heap.clear()  # they have fired
+    for number in range(4 * _INTAKE_LIMIT):
+        arm(1e9, number, number).pop()  # cancelled at once: never in the heap
+        living = arm(1e9, number, number)
+        mine._take_in()
+        living.pop()
+        assert len(mine._heap) <= 2 * _INTAKE_LIMIT

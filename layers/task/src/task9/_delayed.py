@@ -74,17 +74,20 @@ class DelayedTask(Task):
             return queue.schedule(self)
         if queue._closed:
             queue._refuse_closed()
-        return self._claim_and_arm(queue, lambda: coalesce(_seam.monotonic() + seconds, jitter))
+        return self._claim_and_arm(
+            queue,
+            lambda: (queue._lane or queue._current_lane(), queue, coalesce(_seam.monotonic() + seconds, jitter)),
+        )
 
-    def _claim_and_arm(self, queue: TaskQueue, when: Callable[[], float]) -> bool:
-        """Take the token and enter the timer: True; False if the task is pending already."""
+    def _claim_and_arm(self, queue: TaskQueue, place: Callable[[], tuple[Lane, TaskQueue, float]]) -> bool:
+        """Take the token and enter the timer as `place` then says: True; False if the task is pending already."""
         if not self._free:
             return self._coalesced(queue._group)
         held: list[object] = []
         claimed = False
         try:
             del self._free[0]; claimed = True; held.append(None)  # fmt: skip  # noqa: E702 see _seam
-            self._enter(queue._lane or queue._current_lane(), queue, when(), held)
+            self._enter(*place(), held)
         except BaseException as error:
             if held:
                 self._free.append(None)
@@ -235,9 +238,15 @@ class PeriodicTask(DelayedTask):
         period: seconds, > 0. The n-th run is due at start + n periods, however long the runs take.
 
     A run that comes too late for one or more periods is not made up for: they are skipped and counted.
+
+    How the next period comes: what the timer has fired leaves its due time in `_fired`, and whoever takes the token
+    next with `_fired` there arms the period after it and sets `_fired` to None. That is the run itself, before it calls
+    the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between; or, if
+    the task was put on a queue by hand in between, that run. A canceller that has the token sets `_fired` to None: then
+    the period has ended.
     """
 
-    __slots__ = ("_due", "_fired", "_home", "_jitter", "_periodic", "missed", "period")
+    __slots__ = ("_due", "_fired", "_home", "_jitter", "_periodic", "_skipped", "missed", "period")
 
     def __init__(self, fn: Callable[[Any], object], period: float, context: Context | None = None) -> None:
         if check_seconds("a period", period) == 0:
@@ -247,7 +256,8 @@ class PeriodicTask(DelayedTask):
         self.fn = self._tick
         self.period = period  # S
         self.missed = 0  # written by the executor
-        self._fired = False  # written by who has the token: the timer has asked for the run that comes
+        self._fired: float | None = None  # written by who has the token: see above
+        self._skipped = 0  # written by who arms the next period, read by the run of this one
         self._due = 0.0  # written by who has the token
         self._jitter = 0.0  # likewise
         self._home: TaskQueue | None = None  # likewise: where each next period is armed
@@ -261,21 +271,28 @@ class PeriodicTask(DelayedTask):
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
         """Begin: the first run in `first` seconds (default: one period). False if it is started already.
 
-        Any context. `cancel` stops it, from inside its own function too. Raises as `DelayedTask.schedule`.
+        Any context. `cancel` stops it, from inside its own function too, and so does a `cancel_async` that returns
+        True. If that returns False a run has begun, and may arm the next period after it, as with a task that
+        schedules itself. Raises as `DelayedTask.schedule`.
         """
         first = check_seconds("first", self.period if first is None else first)
         check_seconds("jitter", jitter)
         queue = queue if queue is not None else system_queue()
         if queue._closed:
             queue._refuse_closed()
+        started = False
 
-        def when() -> float:  # the token is ours
+        def place() -> tuple[Lane, TaskQueue, float]:  # the token is ours
+            nonlocal started
+            if self._fired is not None and (next_one := self._next()) is not None:
+                started = True  # and its run, which is on its way, finds the token taken
+                return next_one
             self._jitter = jitter
             self._home = queue
             self._due = _seam.monotonic() + first
-            return coalesce(self._due, jitter)
+            return queue._lane or queue._current_lane(), queue, coalesce(self._due, jitter)
 
-        return self._claim_and_arm(queue, when)
+        return self._claim_and_arm(queue, place) and not started
 
     def schedule(self, *args: object, **kwargs: object) -> Any:
         """Not for periodic tasks: always TypeError."""
@@ -284,30 +301,61 @@ class PeriodicTask(DelayedTask):
     reschedule = schedule
 
     def _expire(self) -> None:
-        self._fired = True  # before it is on its lane, from where on it may run
-        super()._expire()
+        self._fired = self._due  # before it is on its lane, from where on it may run
+        try:
+            super()._expire()
+        except BaseException:
+            self._go_on()  # no thread for this run: that is reported, and the period does not end for it
+            raise
+
+    def _next(self) -> tuple[Lane, TaskQueue, float] | None:
+        """Where and when the period after the one that has fired is due, None if there is none. The token is ours."""
+        due, self._fired = self._fired, None
+        lane, queue = self._lane, self._home
+        if due is None or lane is None or queue is None or queue._closed or timer.stopped:
+            return None
+        self._skipped = max(0, math.floor((_seam.monotonic() - due) / self.period))
+        self._due = due + (self._skipped + 1) * self.period
+        return lane, queue, coalesce(self._due, self._jitter)
+
+    def _go_on(self) -> None:
+        """Arm the next period, unless somebody has the token, who sees to it: see the class's text."""
+        if self._fired is None:
+            return
+        held: list[object] = []
+        try:
+            del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702 see _seam
+            if (next_one := self._next()) is not None:
+                self._enter(*next_one, held)
+        except IndexError:
+            if held:
+                raise
+        except QueueClosed:  # meanwhile: this run was the last
+            pass
+        finally:
+            if held:
+                self._free.append(None)
 
     def _tick(self, task: PeriodicTask) -> None:
-        now = _seam.monotonic()
-        due, queue = self._due, self._home
-        fired, self._fired = self._fired, False
-        if not fired:  # put on a queue by hand: a run of its own, beside the periods
-            self.missed = 0
-            self._periodic(self)
-            return
-        self.missed = max(0, math.floor((now - due) / self.period))
-        # Arm the next one first, so that a cancel from inside the function finds it. The token taken means that a
-        # cancel is under way, or somebody has scheduled us by hand: then there is no next one from here.
-        if queue is not None and not queue._closed and not timer.stopped:
-            held: list[object] = []
-            try:
-                del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702
-                self._due = due + (self.missed + 1) * self.period
-                assert self._lane is not None
-                self._enter(self._lane, queue, coalesce(self._due, self._jitter), held)
-            except BaseException as error:
-                if held:
-                    self._free.append(None)
-                if not isinstance(error, (IndexError, QueueClosed)):  # closed meanwhile: this run was the last
-                    raise
+        self._go_on()
+        self.missed, self._skipped = self._skipped, 0
         self._periodic(self)
+
+    def _withdraw(self, held: list[object]) -> bool:
+        try:
+            return super()._withdraw(held)
+        finally:
+            if held:
+                self._fired = None
+
+    def _cancel(self, held: list[object], interlock: Any, deadline: float | None) -> bool:
+        try:
+            return super()._cancel(held, interlock, deadline)
+        finally:
+            if held:
+                self._fired = None
+
+    def forget_threads(self) -> None:
+        """As for any delayed task; and its period has ended."""
+        self._fired = None
+        super().forget_threads()

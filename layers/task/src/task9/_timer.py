@@ -48,7 +48,7 @@ class Timer:
         self._absent = _seam.token()  # A: taken while the job is scheduled or runs
         self._box: _seam.Mailbox[None] = _seam.Mailbox()  # A: wake-ups
         self._heap: list[Entry] = []  # T
-        self._expected = 0  # T: entries alive at the last sweep
+        self._expected = 0  # T: entries alive at the last sweep, or fewer if fewer were left since
         self._pool: Pool | None = None  # written once, by the first to arm; a pool without jobs costs no thread
         self._job = PlumbingJob(self._run, interlock=NoLock(), name="task9 timer")  # S
 
@@ -157,6 +157,7 @@ class Timer:
             entry = intake.popleft()
             if entry[3]:
                 heapq.heappush(heap, entry)
+        self._expected = min(self._expected, len(heap))
         if len(heap) > 2 * self._expected + _INTAKE_LIMIT:
             heap[:] = [entry for entry in heap if entry[3]]
             heapq.heapify(heap)
