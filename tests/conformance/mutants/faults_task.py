@@ -307,20 +307,20 @@ fault(
 )  # fmt: skip
 fault(
     "periodic drift", "TK-13", "The next period counts from the run.",
-    "_delayed", "self._due = due + (self.missed + 1) * self.period", "self._due = now + self.period",
+    "_delayed", "self._due = due + (self._skipped + 1) * self.period", "self._due = _seam.monotonic() + self.period",
 )  # fmt: skip
 fault(
     "missed not counted", "TK-13", "missed is always 0.",
-    "_delayed", "                self._due = due + (self.missed + 1) * self.period\n", "                self._due = due + (self.missed + 1) * self.period\n                self.missed = 0\n",
+    "_delayed", "self.missed, self._skipped = self._skipped, 0", "self.missed, self._skipped = 0, 0",
 )  # fmt: skip
 fault(
     "what was missed is made up for", "TK-13", "All the runs that did not come are run in a burst.",
-    "_delayed", "self._due = due + (self.missed + 1) * self.period", "self._due = due + self.period",
+    "_delayed", "self._due = due + (self._skipped + 1) * self.period", "self._due = due + self.period",
 )  # fmt: skip
 fault(
     "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function.",
-    "_delayed", "        self.missed = max(0, math.floor((now - due) / self.period))\n", "        self.missed = max(0, math.floor((now - due) / self.period))\n        self._periodic(self)\n",
-    "_delayed", "                    raise\n        self._periodic(self)\n", "                    raise\n",
+    "_delayed", "        self._go_on()\n        self.missed", "        self.missed",
+    "_delayed", "        self._periodic(self)\n", "        self._periodic(self)\n        self._go_on()\n",
 )  # fmt: skip
 fault(
     "the first run comes after a period", "TK-13", "first is ignored.",
