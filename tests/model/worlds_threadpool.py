@@ -44,7 +44,7 @@ def schedule_schedule(w: World) -> Callable[[], None]:
     return two_posts(w, pool)
 
 
-@exhibit("TP-5, TP-21, TP-28", bound=2, worker_does_not_look_again=LOST_WAKE_UP)
+@exhibit("TP-5, TP-21, TP-28", worker_does_not_look_again=LOST_WAKE_UP)
 def schedule_schedule_from_cold(w: World) -> Callable[[], None]:
     """The same where there is no thread yet: the starter is booted, and starts one worker or two."""
     return two_posts(w, w.threadpool9.get())

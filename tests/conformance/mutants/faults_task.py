@@ -318,9 +318,10 @@ fault(
     "_delayed", "self._due = due + (self._skipped + 1) * self.period", "self._due = due + self.period",
 )  # fmt: skip
 fault(
-    "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function.",
+    "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function, cancelled or not.",
     "_delayed", "        self._go_on()\n        self.missed", "        self.missed",
     "_delayed", "        self._periodic(self)\n", "        self._periodic(self)\n        self._go_on()\n",
+    "_delayed", "                self._fired = None\n\n    def forget_threads", "                pass\n\n    def forget_threads",
 )  # fmt: skip
 fault(
     "the first run comes after a period", "TK-13", "first is ignored.",
