@@ -164,7 +164,7 @@ fault(
 )  # fmt: skip
 fault(
     "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",
-    "_worker", "            pool._note_unbound(error)\n", "",
+    "_worker", "            pool._note_unbound(bound, error)\n", "",
 )  # fmt: skip
 fault(
     "priorities do not reach the OS", "TP-10", "Every worker runs as the process does.",

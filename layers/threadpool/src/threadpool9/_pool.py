@@ -76,8 +76,9 @@ class Pool:
         self._left = [Left()]  # T: what workers that are gone had counted
         self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
         self._refused: str | None = None  # A: what the OS refused, told once
-        #: A: one token, in `_unbound` from when it was told that the CPU is gone until that it is back.
-        self._bound, self._unbound = _seam.token(), list[None]()
+        #: A: one object, in `_unbound` from when it was told that the CPU is gone until that it is back, and a new one
+        #: each time: who tells the next thing takes out the one that it saw *before* it looked at the CPUs.
+        self._bound, self._unbound = [object()], list[object]()
         self._start_failures = 0  # T
         self._threads_started = 0  # T
         self._threads_left = 0  # T
@@ -401,19 +402,23 @@ class Pool:
             self._refused = f"{self!r}: {refused}"
             _hooks.tell(self._refused)
 
-    def _note_unbound(self, error: OSError) -> None:
+    def _note_unbound(self, seen: list[object], error: OSError) -> None:
+        """The CPU was gone, some time after `_bound` was `seen`."""
         try:
-            self._unbound.append(self._bound.pop())
-        except IndexError:
-            return  # told already, by another worker
+            self._bound.remove(seen[0])
+        except (IndexError, ValueError):
+            return  # told already, by another worker; it may even be back by now
+        self._unbound.append(object())
         if (probe := probes.bind__lost) is not None:
             probe(self, self.cpu)
         _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
 
-    def _note_bound(self) -> None:
+    def _note_bound(self, seen: list[object]) -> None:
+        """The CPU was there, some time after `_unbound` was `seen`."""
         try:
-            self._bound.append(self._unbound.pop())
-        except IndexError:
+            self._unbound.remove(seen[0])
+        except (IndexError, ValueError):
             return
+        self._bound.append(object())
         if (probe := probes.bind__restored) is not None:
             probe(self, self.cpu)

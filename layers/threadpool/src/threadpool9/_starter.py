@@ -172,7 +172,7 @@ class Starter:
                     self.watchdog.look()
                     self._next_watch = now + period
                 whens.append(min(self._next_watch, now + period))
-            if any(worker.pool._unbound for worker in self.workers):
+            if not all(worker.bound for worker in self.workers):
                 whens.append(_seam.monotonic() + _CPU_BACK)
             self._take_requests(max(0.0, min(whens) - _seam.monotonic()) if whens else None)
             self._bind_again()
@@ -196,7 +196,7 @@ class Starter:
     def _bind_again(self) -> None:
         """The CPU of some workers was lost: if it is back, bind also those that are never idle (TP-8)."""
         for worker in self.workers:
-            if worker.pool._unbound and not worker.bound and worker.pool.cpu in refresh():
+            if not worker.bound and worker.pool.cpu in refresh():
                 worker.bind_from_outside()
 
     def _take(self, item: Pool | Worker | None) -> None:

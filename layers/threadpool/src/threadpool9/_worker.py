@@ -216,13 +216,20 @@ class Worker:
 
     def bind_from_outside(self) -> None:
         """The starter's call: the CPU is back, and this worker may be busy for long."""
-        pool = self.pool
+        pool, tid = self.pool, self.tid
+        if not self.ident:
+            return  # it binds itself, or it has left
+        lost = list(pool._unbound)
         try:
-            _osthread.set_affinity(frozenset((pool.cpu,)), self.tid)  # type: ignore[arg-type]  # pools that lost a CPU have one
+            _osthread.set_affinity(frozenset((pool.cpu,)), tid)  # type: ignore[arg-type]  # pools that lost a CPU have one
+            # Look again: who takes CPUs from our threads, one after the other, has passed this one or will come yet.
+            if pool.cpu not in (allowed := refresh()):
+                _osthread.set_affinity(allowed, tid)
+                return
         except OSError:
             return  # gone again, or the thread is
         self.bound = True
-        pool._note_bound()
+        pool._note_bound(lost)
 
     def _bound_still(self) -> bool:
         return self.bound and _osthread.get_affinity(0) == {self.pool.cpu}
@@ -230,29 +237,37 @@ class Worker:
     def _rebind(self) -> None:
         """Bind to the pool's CPU, or, if it is gone, to what is allowed; say so once and try again (TP-8)."""
         pool = self.pool
-        allowed = refresh()
         if pool.cpu is None:
+            allowed = refresh()
             if _osthread.LINUX and _osthread.get_affinity(0) != allowed:
                 try:
                     _osthread.set_affinity(allowed)
                 except OSError:
                     pass  # it is being changed at this moment; any CPU will do
             return
+        while not self._bind_or_tell(pool, pool.cpu):
+            pass
+        self._clean = self._fingerprint()
+
+    def _bind_or_tell(self, pool: Pool, cpu: int) -> bool:
+        """Try once; False if the allowed CPUs have changed meanwhile, so that it has to be tried again."""
+        bound, lost = list(pool._bound), list(pool._unbound)
+        allowed = refresh()
         try:
-            if pool.cpu not in allowed:
+            if cpu not in allowed:
                 raise OSError(errno.EINVAL, "it was taken from this process")
-            if _hooks.ask("threadpool9_bind", answers=(OSError,), cpu=pool.cpu) is not True:
-                _osthread.set_affinity(frozenset((pool.cpu,)))
+            if _hooks.ask("threadpool9_bind", answers=(OSError,), cpu=cpu) is not True:
+                _osthread.set_affinity(frozenset((cpu,)))
         except OSError as error:
             self.bound = False
-            pool._note_unbound(error)
+            pool._note_unbound(bound, error)
             try:
                 _osthread.set_affinity(allowed)
             except OSError:
                 pass  # the kernel has moved us to what remains
         else:
             self.bound = True
-            # Look again: it may be gone once more, and another worker has told it.
-            if pool._unbound and self._bound_still():
-                pool._note_bound()
-        self._clean = self._fingerprint()
+            if lost and self._bound_still():
+                pool._note_bound(lost)
+        # Look again: what we have just told may be past, and who saw the change before we told it has told nothing.
+        return (cpu in refresh()) == (cpu in allowed)
