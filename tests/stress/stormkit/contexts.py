@@ -185,8 +185,13 @@ class GcCallbacks(_Garbage):
 
 
 class Trace(Context):
-    """`sys.settrace` with line *and* opcode events, on the main thread and on every worker born meanwhile."""
+    """`sys.settrace` with line *and* opcode events, on the main thread and on every worker born meanwhile.
 
+    On Python 3.12 on the main thread only: 3.12.1 crashes when one thread stops to trace and another goes on. There
+    `Monitoring` interrupts the workers.
+    """
+
+    everywhere = sys.version_info[:2] != (3, 12)
     install_all = staticmethod(threading.settrace)
     install = staticmethod(sys.settrace)
 
@@ -194,13 +199,16 @@ class Trace(Context):
         """As in the base class."""
         self.fire = fire
         self.active = True
-        self.install_all(self.event)
+        if self.everywhere:
+            self.install_all(self.event)
+        sys._getframe().f_trace_opcodes = True  # 3.12 gives opcode events only if a frame wanted them before
         self.install(self.event)
 
     def stop(self) -> None:
         """As in the base class."""
         self.install(None)
-        self.install_all(None)  # type: ignore[arg-type]
+        if self.everywhere:
+            self.install_all(None)  # type: ignore[arg-type]
         self.active = False
 
     def event(self, frame: FrameType, event: str, argument: object) -> Any:
@@ -216,8 +224,9 @@ class Trace(Context):
 
 
 class Profile(Trace):
-    """`sys.setprofile`: calls and returns, of C functions too."""
+    """`sys.setprofile`: calls and returns, of C functions too, on all threads."""
 
+    everywhere = True
     install_all = staticmethod(threading.setprofile)
     install = staticmethod(sys.setprofile)
 
