@@ -157,8 +157,8 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     drain_waits_for_nothing=("task9._queue", "            drain.wait(deadline, what)\n", "            pass\n"),
     quiet_looks_at_items_only=(
         "task9._lane",
-        "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "return not self.items",
+        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "idle = not self.items",
     ),
 )
 def drain_self_reschedule(w: World) -> Callable[[], None]:

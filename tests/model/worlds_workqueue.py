@@ -87,11 +87,49 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
 
 
 @exhibit(
+    "WQ-10",
+    frozen_is_not_looked_at_afterwards=(
+        "task9._lane",
+        "                        task = popleft()\n                        if group.frozen:\n                            self._put_back",
+        "                        task = popleft()\n                        if False:\n                            self._put_back",
+    ),
+    what_was_put_back_is_forgotten=(
+        "task9._lane",
+        "            if not items or group.frozen:\n                break\n",
+        "            break\n",
+    ),
+)
+def freeze_while_an_executor_takes(w: World) -> Callable[[], None]:
+    """What an executor was about to take is withdrawn, and it finds what comes after a freeze: that waits for the thaw."""
+    runs: list[Any] = []
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload))
+    w.staff(wq._lanes._pool)
+    said: list[bool] = []
+
+    def produce() -> None:
+        first = w.workqueue9.Work(0)
+        wq.enqueue(first)
+        said.append(wq.cancel(first))
+        wq.freeze()
+        wq.enqueue(w.workqueue9.Work(1))
+        assert 1 not in runs, "a frozen queue called what was enqueued after the freeze"
+        wq.thaw()
+
+    w.thread("A", produce)
+
+    def check() -> None:
+        assert runs == ([1] if said == [True] else [0, 1]), (runs, said)
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
     "WQ-6",
     quiet_looks_at_items_only=(
         "task9._lane",
-        "return not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "return not self.items",
+        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "idle = not self.items",
     ),
 )
 def flush_enqueue(w: World) -> Callable[[], None]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
+from typing import Any
 
 import pytest
 
@@ -105,3 +108,101 @@ def test_a_queue_that_cannot_be_is_not_made(options: dict[str, object], error: t
         WorkQueue(**{"name": "bad", "func": print, **options})  # type: ignore[arg-type]  # the mistake under test
     assert len(threadpool9.snapshot().pools) == before
     WorkQueue("good", print, flags=WQ_MPSAFE | WQ_FPU).destroy()
+
+
+class HeldItems(deque[Any]):
+    """What waits in a lane, of which the first one who takes is held: before it takes, or with it in hand."""
+
+    def __init__(self, taken: bool) -> None:
+        super().__init__()
+        self.taken = taken
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def popleft(self) -> Any:
+        """As a deque's, and held."""
+        if self.taken:
+            item = super().popleft()
+        first = not self.entered.is_set()
+        self.entered.set()
+        if first:
+            assert self.go.wait(LIMIT)
+        return item if self.taken else super().popleft()
+
+
+@pytest.mark.parametrize("max_active", [1, 2])
+def test_wq10_what_comes_after_a_freeze_is_held_whatever_an_executor_was_about_to_take(max_active: int) -> None:
+    """It has seen that something waits, which is then withdrawn: so it gets what was enqueued on the frozen queue."""
+    runs: list[int] = []
+    with WorkQueue("freeze", lambda work, arg: runs.append(work.payload), max_active=max_active) as wq:
+        lane = wq._lanes._lane
+        assert lane is not None
+        lane.items = items = HeldItems(taken=False)
+        first = Work(0)
+        wq.enqueue(first)
+        assert items.entered.wait(LIMIT)
+        assert first._withdraw([])  # as a canceller does
+        wq.freeze()
+        for number in (1, 2, 3):
+            wq.enqueue(Work(number))
+        items.go.set()
+        deadline = time.monotonic() + LIMIT
+        while not lane.idle or any(executor.current is not None for executor in lane.executors):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert runs == []
+        assert [work.payload for work in lane.items] == [1, 2, 3]
+        wq.thaw()
+        wq.flush(LIMIT)
+        assert sorted(runs) == [1, 2, 3]
+        assert max_active > 1 or runs == [1, 2, 3]
+
+
+def test_wq10_a_flush_of_a_frozen_queue_waits_for_what_is_about_to_be_put_back() -> None:
+    """Nothing is in the lane, nothing runs, and yet there is a work that waits for the thaw."""
+    runs: list[int] = []
+    with WorkQueue("freeze", lambda work, arg: runs.append(work.payload)) as wq:
+        lane = wq._lanes._lane
+        assert lane is not None
+        lane.items = items = HeldItems(taken=True)
+        wq.enqueue(Work(1))
+        assert items.entered.wait(LIMIT)
+        wq.freeze()
+        with pytest.raises(threadpool9.WaitTimeout):
+            wq.flush(0.01)
+        items.go.set()
+        with pytest.raises(threadpool9.WaitTimeout):
+            wq.flush(0.01)
+        assert runs == []
+        wq.thaw()
+        wq.flush(LIMIT)
+        assert runs == [1]
+
+
+def test_wq6_the_end_of_the_block_thaws() -> None:
+    """An exception between freeze and thaw does not make the end of the with statement wait for ever."""
+    runs: list[int] = []
+
+    def block() -> None:
+        with WorkQueue("freeze", lambda work, arg: runs.append(work.payload)) as wq:
+            wq.freeze()
+            wq.enqueue(Work(1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
+    assert runs == [1]
+
+
+def test_wq6_destroy_beside_an_executor_that_takes_from_a_frozen_queue_ends() -> None:
+    """What it has in hand when the queue is frozen counts as taken before: it is called without a thaw."""
+    runs: list[int] = []
+    wq = WorkQueue("freeze", lambda work, arg: runs.append(work.payload))
+    lane = wq._lanes._lane
+    assert lane is not None
+    lane.items = items = HeldItems(taken=True)
+    wq.enqueue(Work(1))
+    assert items.entered.wait(LIMIT)
+    wq.freeze()
+    threading.Timer(0.05, items.go.set).start()
+    wq.destroy(LIMIT)
+    assert runs == [1]

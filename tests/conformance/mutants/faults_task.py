@@ -192,7 +192,7 @@ fault(
 
 fault(
     "drain misses the running one", "TK-7", "It looks only whether something waits.",
-    "_lane", "        return not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        return not self.items\n",
+    "_lane", "        idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        idle = not self.items\n",
 )  # fmt: skip
 fault(
     "drain misses the set-aside one", "TK-7", "A task that waits for its run elsewhere is not waited for.",

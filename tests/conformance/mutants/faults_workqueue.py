@@ -151,7 +151,7 @@ fault(
 
 fault(
     "flush misses the running work", "WQ-6", "It looks only whether something waits.",
-    "task9._lane", "        return not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        return not self.items\n",
+    "task9._lane", "        idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        idle = not self.items\n",
 )  # fmt: skip
 fault(
     "flush misses other CPUs", "WQ-6", "It waits for one CPU's queue.",
@@ -269,11 +269,14 @@ fault(
 
 fault(
     "freeze has no effect on what waits", "WQ-10", "An executor that runs goes on to the next work.",
-    "task9._lane", "            while items and not group.frozen:\n", "            while items:\n",
+    "task9._lane", "                    if guard is None:\n                        task = popleft()\n                        if group.frozen:\n",
+    "                    if guard is None:\n                        task = popleft()\n                        if False:\n",
 )  # fmt: skip
 fault(
     "freeze leaks one", "WQ-10", "A frozen queue calls one more work.",
-    "task9._lane", "            while items and not group.frozen:\n", "            leak = True\n            while items and (leak or not group.frozen):\n                leak = leak and not group.frozen\n",
+    "task9._lane", "            while items:\n                self.runs += 1\n", "            leak = not group.frozen\n            while items:\n                self.runs += 1\n",
+    "task9._lane", "                        task = popleft()\n                        if group.frozen:\n                            self._put_back",
+    "                        task = popleft()\n                        if group.frozen and leak:\n                            leak = False\n                        elif group.frozen:\n                            self._put_back",
 )  # fmt: skip
 fault(
     "freeze does not hold what comes", "WQ-10", "A work that is enqueued on a frozen queue that is idle is called.",

@@ -41,6 +41,8 @@ from ._watch import probes, tunables, watch
 if TYPE_CHECKING:
     from ._task import Task
 
+TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
+#: What an executor shows while it takes something, or has something in hand that it puts down elsewhere.
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
 
 
@@ -231,8 +233,15 @@ class Lane:
 
     def quiet(self) -> bool:
         """True if nothing waits and nothing runs here. Any context."""
-        # Items first: an executor shows TAKING before it takes.
-        return not self.items and all(e.current is None and not e.deferred for e in self.executors)
+        # Items first: an executor shows TAKING before it takes. And nothing was put back meanwhile by one that was not
+        # busy any more when we looked at it.
+        runs = self.runs()
+        idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)
+        return idle and runs == self.runs()
+
+    def runs(self) -> list[int]:
+        """The same twice means that nothing was taken and nothing put down in between. Any context."""
+        return [executor.runs for executor in self.executors]
 
 
 class Executor:
@@ -264,14 +273,21 @@ class Executor:
             call = group.make_call(self)
             started = self.started
             self.current = taking
-            while items and not group.frozen:
+            while items:
                 self.runs += 1
                 try:
+                    # Frozen is looked at when we have it: what is put here after the freeze may be what we have.
                     if guard is None:
                         task = popleft()
+                        if group.frozen:
+                            self._put_back(task)
+                            break
                     else:
                         with guard:
                             task = popleft()
+                            if group.frozen:
+                                self._put_back(task)
+                                break
                             self.current = task
                             if task._marker:
                                 task.fn.note_others(self)  # type: ignore[attr-defined]  # a marker's fn is its Drain
@@ -318,6 +334,11 @@ class Executor:
                 break  # claimed: the post that follows takes effect at done()
             self.ident = _seam.get_ident()
         job.done()
+
+    def _put_back(self, task: Task) -> None:
+        """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""
+        self.lane.items.appendleft(task)
+        self.runs += 1  # put down
 
     def _take_over(self, task: Task) -> bool:
         """Make `task` ours; False if it was a drain's marker, or runs elsewhere and was left to that executor."""

@@ -16,7 +16,7 @@ from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
 from threadpool9._priority import check_priority
 
 from ._errors import QueueClosed
-from ._lane import TAKING, Executor, Group, Lane
+from ._lane import TAKING, TRANSIENT, Executor, Group, Lane
 from ._task import Task, check_task
 from ._watch import probes
 
@@ -70,6 +70,23 @@ class Marker(Task):
 
     def __repr__(self) -> str:
         return "<drain marker>"
+
+
+def _holds_nothing(lane: Lane, deadline: float | None, what: str) -> bool:
+    """True if the lane is frozen and nothing waits there. Thread context."""
+    while lane.group.frozen and not lane.items:
+        runs = lane.runs()
+        if (
+            not any(executor.current is TAKING for executor in lane.executors)
+            and not lane.items
+            and runs == lane.runs()
+        ):
+            return True
+        # Somebody is taking right now, and puts back what is not to be taken: a few bytecodes.
+        if deadline is not None and _seam.monotonic() > deadline:
+            raise WaitTimeout(f"{what}: the time limit ran out")
+        _seam.doze(TRANSIENT)
+    return False
 
 
 class TaskQueue:
@@ -234,7 +251,7 @@ class TaskQueue:
         drains = []
         try:
             for lane in list(self._group.lanes):
-                if self._group.frozen and not lane.items:
+                if _holds_nothing(lane, deadline, what):
                     # A frozen lane takes no marker either; nothing waits there, so its runs are all there is.
                     for executor in lane.executors:
                         current = executor.current

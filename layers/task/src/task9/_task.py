@@ -25,13 +25,11 @@ from typing import TYPE_CHECKING, Any
 from threadpool9 import UsageError, WaitTimeout, _seam
 from threadpool9._job import _owner_check, forbid_equality, interlock_released
 
-from ._lane import TAKING, Executor, Lane
+from ._lane import TAKING, TRANSIENT, Executor, Lane
 from ._watch import probes
 
 if TYPE_CHECKING:
     from ._queue import TaskQueue
-
-_TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
 
 
 def _dead(task: Task) -> None:
@@ -265,7 +263,7 @@ class Task:
                 return not waited
             else:
                 # An executor is between popleft and showing what it has: a few bytecodes.
-                _seam.doze(_TRANSIENT)
+                _seam.doze(TRANSIENT)
                 if deadline is not None and _seam.monotonic() > deadline:
                     raise WaitTimeout(f"{self!r} is still running")
 

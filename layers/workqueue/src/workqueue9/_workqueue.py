@@ -20,8 +20,7 @@ import attrs
 
 from task9 import TaskQueue
 from task9._delayed import check_seconds
-from task9._lane import TAKING, Group, Lane
-from task9._task import _TRANSIENT
+from task9._lane import TAKING, TRANSIENT, Group, Lane
 from task9._timer import coalesce
 from threadpool9 import PRI_NONE, Error, UsageError, WaitTimeout, _seam
 from threadpool9._lifecycle import after_fork
@@ -92,7 +91,7 @@ class WorkQueue:
         max_pending: how many works may wait (delayed ones apart); None for no limit (WQ-9).
         on_error: ``on_error(exception, work)`` instead of the error hook (WQ-11).
 
-    Thread context. ``with`` drains and destroys. Follows ``workqueue_create``.
+    Thread context. ``with`` thaws, drains and destroys at its end. Follows ``workqueue_create``.
     """
 
     def __init__(
@@ -364,7 +363,7 @@ class WorkQueue:
                 taking = any(executor.current is TAKING for executor in self._group.executors())
                 if where != "taken" and not taking and before == work._positions():
                     return withdrawn and not waited
-                _seam.doze(_TRANSIENT)  # an executor or the timer is between two steps
+                _seam.doze(TRANSIENT)  # an executor or the timer is between two steps
                 if deadline is not None and _seam.monotonic() > deadline:
                     raise WaitTimeout(f"{work!r} is still pending on queue {self.name!r}")
 
@@ -468,6 +467,7 @@ class WorkQueue:
         if (probe := probes.exit__start) is not None:
             probe(self)
         self._state = "ending"  # a destroy that was cut short may be called again
+        self.thaw()  # nothing is pending, but an executor may be about to put back what it was taking
         cancelled = self._lanes.close(timeout)
         self._state = "destroyed"
         if (probe := probes.destroy) is not None:
@@ -483,6 +483,7 @@ class WorkQueue:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         if self._state != "destroyed":
+            self.thaw()  # the block is over, perhaps by an exception: what is held would keep us here for ever
             self.drain()
             self.destroy()
 
