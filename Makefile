@@ -23,7 +23,7 @@ test: venv-test  ## run the tests, then again on every other Python found here
 	@$(BIN)/python tools/test_everywhere.py $(ARGS)
 
 test-here: venv-test  ## run the tests in .venv only
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup --max-worker-restart=0 $(ARGS)
 
 lint: venv-dev  ## ruff, mypy --strict, and the rules between the layers
 	$(BIN)/python -m ruff check .

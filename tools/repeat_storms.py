@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from test_everywhere import ROOT, TAGS, interpreters, tag_of
+from test_everywhere import IN_PROCESSES, ROOT, TAGS, interpreters, tag_of
 
 #: What is random, or depends on the machine's mood; those that are absent in a checkout are passed over.
 WHAT = (
@@ -44,7 +44,7 @@ def environment(tag: str, python: str) -> Path:
 def one_round(python: Path, arguments: list[str], seed: int) -> subprocess.CompletedProcess[str]:
     """All of it once; another round is another seed for what is random."""
     paths = [path for path in WHAT if (ROOT / path).exists()]
-    command = [str(python), "-m", "pytest", "-q", "-n", "auto", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    command = [str(python), "-m", "pytest", "-q", *IN_PROCESSES, "-p", "no:cacheprovider"]
     return subprocess.run(
         [*command, *paths, *arguments],
         cwd=ROOT,

@@ -34,10 +34,13 @@ import sys, attrs, hypothesis, pluggy, pytest, pytest_run_parallel.plugin, trio,
 sys.exit(getattr(sys, "_is_gil_enabled", lambda: False)() and "the GIL is enabled")
 """
 #: How pytest runs: in several processes; or in one, each test in so many threads at once and in each so many times.
-IN_PROCESSES = ("-n", "auto", "--dist", "loadgroup")
+#: A process that has died ends the run: pytest-xdist may wait for ever for one that was started in its place.
+IN_PROCESSES = ("-n", "auto", "--dist", "loadgroup", "--max-worker-restart=0")
 IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
 NO_TESTS = 5  # pytest's exit status where none was selected
 CLOSING_LINE = re.compile(r" in \d+\.\d+s")
+CRASH = re.compile(r"^worker '\w+' crashed while running")
+CUT_SHORT = ", cut short: a process died"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -79,6 +82,7 @@ def run_pytest(python: Path, arguments: list[str], how: tuple[str, ...] = IN_PRO
     if sys.stdout.isatty():
         command.append("--color=yes")
     closing = "no closing line: pytest did not get to its end"
+    crashed = False
     tail = b""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
@@ -89,20 +93,22 @@ def run_pytest(python: Path, arguments: list[str], how: tuple[str, ...] = IN_PRO
             *lines, tail = (tail + piece).split(b"\n")
             for line in lines:
                 text = COLOUR.sub("", line.decode(errors="replace")).strip()
+                crashed = crashed or CRASH.match(text) is not None
                 if CLOSING_LINE.search(text):
                     closing = text
     # What the user selects may have nothing among the few that run in threads.
     passed = process.returncode == 0 or (how is IN_THREADS and len(arguments) > 2 and process.returncode == NO_TESTS)
-    return passed, closing
+    return passed, closing + CUT_SHORT * crashed
 
 
 def run_twice(python: Path, arguments: list[str]) -> tuple[bool, str]:
-    """Run pytest; what failed is run once more, and loudly called flaky if it passes then."""
+    """Run pytest; what failed, or all if not all were run, once more, and loudly called flaky if it passes then."""
     passed, closing = run_pytest(python, arguments)
     if passed or " failed" not in closing:
         return passed, closing
-    print("\n== what failed, once more", flush=True)
-    passed, second = run_pytest(python, ["--last-failed", *arguments])
+    again = () if CUT_SHORT in closing else ("--last-failed",)
+    print(f"\n== {'what failed' if again else 'all'}, once more", flush=True)
+    passed, second = run_pytest(python, [*again, *arguments])
     return passed, f"FLAKY, passed at the second try; first: {closing}" if passed else f"{second}; first: {closing}"
 
 
