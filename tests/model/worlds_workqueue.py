@@ -213,8 +213,8 @@ def back_pressure(w: World) -> Callable[[], None]:
     ),
     cancel_lets_enqueue=(
         "workqueue9._workqueue",
-        "free, disabled = work._free, work._disabled or work._cancelling",
-        "free, disabled = work._free, work._disabled",
+        "if work._disabled or work._cancelling:\n                raise _Refused\n            work._since",
+        "if work._disabled:\n                raise _Refused\n            work._since",
     ),
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:
@@ -252,10 +252,70 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
 
 
 @exhibit(
+    "WQ-10",
+    nobody_waits_for_the_enqueuer=(
+        "workqueue9._workqueue",
+        "coming = self._group.pending_here(work)",
+        "coming = False",
+    ),
+    enqueuer_looks_before_only=(
+        "workqueue9._workqueue",
+        "            work._lane = lane\n            if work._disabled or work._cancelling:\n",
+        "            refused = work._disabled or work._cancelling\n            work._lane = lane\n            if refused:\n",
+    ),
+)
+def disable_against_enqueue(w: World) -> Callable[[], None]:
+    """disable beside an enqueue: nothing begins after disable has returned."""
+    return disabled_beside(w, lambda wq, work: wq.enqueue(work, block=False), workers=1)
+
+
+@exhibit(
+    "WQ-7, WQ-10",
+    enqueuer_looks_before_only=(
+        "workqueue9._workqueue",
+        "            work._lane = lane\n            if work._disabled or work._cancelling:  # publish",
+        "            refused = work._disabled or work._cancelling\n            work._lane = lane\n            if refused:  # publish",
+    ),
+)
+def disable_against_enqueue_for_later(w: World) -> Callable[[], None]:
+    """disable beside an enqueue for later: nothing is armed and nothing begins after disable has returned."""
+    return disabled_beside(w, lambda wq, work: wq.enqueue_delayed(work, 1.0), workers=2)
+
+
+def disabled_beside(w: World, enqueue: Callable[[Any, Any], bool], workers: int) -> Callable[[], None]:
+    """One thread enqueues, another disables."""
+    runs = w.cell(0, "runs")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.add(), max_pending=1)
+    w.staff(*[wq._lanes._pool] * workers)
+    work = w.workqueue9.Work()
+    new: list[bool] = []
+    at_return: list[int] = []
+
+    def disable() -> None:
+        wq.disable(work)
+        at_return.append(runs.get())
+
+    w.thread("A", lambda: new.append(enqueue(wq, work)))
+    w.thread("B", disable)
+
+    def check() -> None:
+        assert [runs.get()] == at_return, f"{runs.get()} runs, {at_return} of them before disable returned"
+        stats = wq.stats()
+        assert stats.started + stats.cancelled == sum(new), (stats, new)
+        assert not work.pending
+        assert not wq._lanes._armed
+        assert len(wq._group.slots) == 1, "a slot was lost"
+        assert wq.enable(work)
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
     "WQ-3, any context",
     token_is_waited_for=(
         "workqueue9._workqueue",
-        "        if not free:\n            self._refuse_pending(work)\n        group",
+        "        if not free:\n            return self._not_free(work)\n        group",
         "        while not free:\n            _seam.doze(1e6)\n        group",
     ),
 )

@@ -52,11 +52,11 @@ fault(
 
 fault(
     "a pending work is silently not enqueued", "WQ-3", "enqueue says False instead of an error.",
-    "_workqueue", "        if not free:\n            self._refuse_pending(work)\n        group", "        if not free:\n            return False\n        group",
+    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            return False\n        group",
 )  # fmt: skip
 fault(
     "a pending work is enqueued twice", "WQ-3", "It has two places in the queue.",
-    "_workqueue", "        if not free:\n            self._refuse_pending(work)\n        group", "        if not free:\n            free.append(None)\n        group",
+    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            free.append(None)\n        group",
 )  # fmt: skip
 fault(
     "enqueue of nonsense accepted", "WQ-3", "What is no work is ignored.",
@@ -132,7 +132,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_workqueue", "work._disabled or work._cancelling\n        except AttributeError", "work._disabled\n        except AttributeError",
+    "_workqueue", "if work._disabled or work._cancelling:\n                raise _Refused\n            work._since", "if work._disabled:\n                raise _Refused\n            work._since",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
@@ -258,7 +258,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
-    "_workqueue", "        if not free:\n            self._refuse_pending(work)\n        group", "        if not free:\n            if self._group.slots:\n                self._group.slots.pop()\n            self._refuse_pending(work)\n        group",
+    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            if self._group.slots:\n                self._group.slots.pop()\n            self._refuse_pending(work)\n        group",
 )  # fmt: skip
 fault(
     "room is not told", "WQ-9", "Who blocks on a full queue is not woken.",
@@ -284,7 +284,7 @@ fault(
 )  # fmt: skip
 fault(
     "a frozen queue refuses", "WQ-10", "It does not accept works.",
-    "_workqueue", "        if disabled:\n            return False\n", "        if disabled or self._group.frozen:\n            return False\n",
+    "_workqueue", "if work._disabled or work._cancelling:\n                raise _Refused\n            work._since", "if work._disabled or work._cancelling or group.frozen:\n                raise _Refused\n            work._since",
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
@@ -312,11 +312,11 @@ fault(
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",
-    "_workqueue", "        if disabled:\n            return False\n", "        if disabled:\n            return True\n",
+    "_workqueue", "            if isinstance(error, _Refused):\n                return False\n            if isinstance(error, AttributeError)", "            if isinstance(error, _Refused):\n                return True\n            if isinstance(error, AttributeError)",
 )  # fmt: skip
 fault(
     "a disabled work can be enqueued for later", "WQ-10", "Delayed enqueues do not look at disable.",
-    "_workqueue", "        if work._disabled or work._cancelling:\n            return False\n", "",
+    "_workqueue", "            if work._disabled or work._cancelling:  # publish, then look: as in `enqueue`\n                raise _Refused\n", "",
 )  # fmt: skip
 
 # --- errors, counters, giant

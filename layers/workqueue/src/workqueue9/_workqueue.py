@@ -78,6 +78,10 @@ class _Lanes(TaskQueue):
         return self._work_group
 
 
+class _Refused(Exception):
+    """Out of the middle of an enqueue: the work is disabled, or is being cancelled."""
+
+
 class WorkQueue:
     """A named queue of works for one function: ``func(work, arg)``.
 
@@ -156,7 +160,7 @@ class WorkQueue:
         for a queue that drains or is destroyed, or a cpu without WQ_PERCPU. An error changes nothing.
         """
         try:
-            free, disabled = work._free, work._disabled or work._cancelling
+            free = work._free
         except AttributeError:
             raise TypeError(f"{self!r} takes works, not {work!r}") from None
         lane = self._lane
@@ -164,26 +168,27 @@ class WorkQueue:
             lane = self._choose(cpu)
         if self._state != "open":
             self._check_open()
-        if disabled:
-            return False
         if not free:
-            self._refuse_pending(work)
+            return self._not_free(work)
         group = self._group
         slot: list[None] = []
         claimed = published = False
         try:
             if group.slots is not None:
+                if work._disabled or work._cancelling:
+                    return False
                 group.take_slot(work, block, timeout, slot)
                 if self._state != "open":
                     self._check_open()  # it may have taken long
-                if work._disabled or work._cancelling:
-                    group.give_slot()
-                    return False
             del free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see threadpool9's _seam
             if slot:  # none is kept without a limit, so what an earlier queue left there does no harm
                 work._slot = True
             work._turn += 1
+            # Publish, then look; who disables or cancels does the same: it finds the lane here, and waits until we are
+            # through, or we find that it has begun.
             work._lane = lane
+            if work._disabled or work._cancelling:
+                raise _Refused
             work._since = monotonic_ns()
             if probes.enqueue is not None:
                 probes.enqueue(self, work, lane.pool.cpu)
@@ -199,8 +204,12 @@ class WorkQueue:
                 group.give_slot()
             if claimed and not published:
                 free.append(None)
+            if isinstance(error, _Refused):
+                return False
+            if isinstance(error, AttributeError):
+                self._check_work(work)
             if not claimed and isinstance(error, IndexError):
-                self._refuse_pending(work)
+                return self._not_free(work)
             raise
         return True
 
@@ -217,22 +226,25 @@ class WorkQueue:
             return self.enqueue(work, cpu, block=False)
         lane = self._choose(cpu)
         self._check_open()
-        if work._disabled or work._cancelling:
-            return False
         if not work._free:
-            self._refuse_pending(work)
+            return self._not_free(work)
         held: list[object] = []
         claimed = False
         try:
             del work._free[0]; claimed = True; held.append(None)  # fmt: skip  # noqa: E702 see threadpool9's _seam
             work._turn += 1
             work._slot = False
+            work._lane = lane
+            if work._disabled or work._cancelling:  # publish, then look: as in `enqueue`
+                raise _Refused
             self._place(work, lane, seconds, jitter, held)
         except BaseException as error:
             if held:
                 work._free.append(None)
+            if isinstance(error, _Refused):
+                return False
             if not claimed and isinstance(error, IndexError):
-                self._refuse_pending(work)
+                return self._not_free(work)
             raise
         return True
 
@@ -292,6 +304,13 @@ class WorkQueue:
     def _check_work(self, work: object) -> None:
         if not isinstance(work, Work):
             raise TypeError(f"{self!r} takes works, not {work!r}")
+
+    def _not_free(self, work: Work) -> bool:
+        """The slow half of an enqueue that found the token taken: False if the work is disabled, else WorkPending."""
+        self._check_work(work)
+        if work._disabled or work._cancelling:
+            return False
+        self._refuse_pending(work)
 
     def _refuse_pending(self, work: Work) -> NoReturn:
         lane = work._lane
@@ -359,11 +378,12 @@ class WorkQueue:
                     raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
             if not running:
                 # Enqueues are refused meanwhile, so what was seen to be nowhere at one moment stays away. But one that
-                # had begun before may have been taken since we looked for it.
+                # had begun before may be about to put it here, or it may have been taken since we looked for it.
                 taking = any(executor.current is TAKING for executor in self._group.executors())
-                if where != "taken" and not taking and before == work._positions():
+                coming = self._group.pending_here(work)
+                if where != "taken" and not taking and not coming and before == work._positions():
                     return withdrawn and not waited
-                _seam.doze(TRANSIENT)  # an executor or the timer is between two steps
+                _seam.doze(TRANSIENT)  # an enqueuer, an executor or the timer is between two steps
                 if deadline is not None and _seam.monotonic() > deadline:
                     raise WaitTimeout(f"{work!r} is still pending on queue {self.name!r}")
 
