@@ -35,6 +35,7 @@ from stormkit.watchdog import Hang, Watchdog, stacks
 import task9
 import threadpool9
 from task9 import DelayedTask, Task, TaskQueue
+from task9._timer import timer
 from threadpool9 import Job, UsageError
 from workqueue9 import Work, WorkQueue
 
@@ -58,6 +59,8 @@ def at_every_line(attempt: Callable[[int], str | None]) -> int:
     for number in range(1, MOST):
         try:
             where = attempt(number)
+            # Sleeping for what was withdrawn would cost a thread until then (TK-12).
+            poll(lambda: timer.armed() or timer._absent, "nothing is armed, and yet the timer has a thread")
         except Hang:
             raise
         except Exception as error:

@@ -216,7 +216,7 @@ def test_tp12_every_layer_keeps_its_units_when_starts_are_refused(
             # A worker that is not idle yet when it is to be retired would take the next launch as well.
             end = _seam.monotonic() + LIMIT
             while any(record.workers for record in threadpool9.snapshot().pools):
-                assert _seam.monotonic() < end, "the workers do not leave"
+                assert _seam.monotonic() < end, f"the workers do not leave: {threadpool9.snapshot()}"
                 threadpool9.retire_idle()
                 _seam.doze(0.0005)
             while True:  # as a caller would: again when it is told that it did not work

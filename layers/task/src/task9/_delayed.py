@@ -215,6 +215,10 @@ class DelayedTask(Task):
             timer.cancelled(due)
         except IndexError:
             return False
+        except BaseException:
+            if held:
+                timer.cancelled(due)  # else a thread sleeps for nothing until then; once more does no harm
+            raise
         finally:
             if held and queue is not None:
                 queue._armed.pop(self, None)

@@ -71,6 +71,7 @@ class Timer:
             if not held and ticket:
                 try:
                     _seam.collect(ticket.pop, held)
+                    self.cancelled(due)  # it may sleep for it already
                 except IndexError:
                     pass  # fired
             raise
