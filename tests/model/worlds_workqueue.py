@@ -312,6 +312,33 @@ def disabled_beside(w: World, enqueue: Callable[[Any, Any], bool], workers: int)
 
 
 @exhibit(
+    "WQ-7",
+    faster_one_is_an_error=(
+        "workqueue9._workqueue",
+        "            except WorkPending:\n                pass  # somebody",
+        "            except ZeroDivisionError:\n                pass  # somebody",
+    ),
+)
+def modify_against_modify(w: World) -> Callable[[], None]:
+    """Two threads modify an idle work: neither is refused, one enqueues it, and it runs once, or once more if it had run."""
+    runs = w.cell(0, "runs")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.add())
+    w.staff(wq._lanes._pool, wq._lanes._pool)  # for the timer and the lane
+    work = w.workqueue9.Work()
+    was_pending: list[bool] = []
+    w.thread("A", lambda: was_pending.append(wq.modify(work, 0.0)))
+    w.thread("B", lambda: was_pending.append(wq.modify(work, 1.0)))
+
+    def check() -> None:
+        assert runs.get() == was_pending.count(False) > 0, (runs.get(), was_pending)
+        assert not work.pending
+        assert not wq._lanes._armed
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
     "WQ-3, any context",
     token_is_waited_for=(
         "workqueue9._workqueue",

@@ -222,7 +222,7 @@ fault(
 )  # fmt: skip
 fault(
     "modify takes a work from another queue", "WQ-7", "A work that is pending elsewhere is moved.",
-    "_workqueue", "        if lane is None or lane.group is not self._group:\n            self._refuse_pending(work)\n", "        if lane is None:\n            self._refuse_pending(work)\n",
+    "_workqueue", "        if lane.group is not self._group:\n            self._refuse_pending(work)\n        held", "        held",
 )  # fmt: skip
 fault(
     "destroy does not say what it cancelled", "WQ-7", "It returns nothing.",

@@ -242,13 +242,13 @@ class PeriodicTask(DelayedTask):
         period: seconds, > 0. The n-th run is due at start + n periods, however long the runs take.
 
     A run that comes too late for one or more periods is not made up for: they are skipped and counted.
-
-    How the next period comes: what the timer has fired leaves its due time in `_fired`, and whoever takes the token
-    next with `_fired` there arms the period after it and sets `_fired` to None. That is the run itself, before it calls
-    the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between; or, if
-    the task was put on a queue by hand in between, that run. A canceller that has the token sets `_fired` to None: then
-    the period has ended.
     """
+
+    # How the next period comes: what the timer has fired leaves its due time in `_fired`, and whoever takes the token
+    # next with `_fired` there arms the period after it and sets `_fired` to None. That is the run itself, before it
+    # calls the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between;
+    # or, if the task was put on a queue by hand in between, that run. A canceller that has the token sets `_fired` to
+    # None: then the period has ended.
 
     __slots__ = ("_due", "_fired", "_home", "_jitter", "_periodic", "_skipped", "missed", "period")
 
@@ -260,7 +260,7 @@ class PeriodicTask(DelayedTask):
         self.fn = self._tick
         self.period = period  # S
         self.missed = 0  # written by the executor
-        self._fired: float | None = None  # written by who has the token: see above
+        self._fired: float | None = None  # written by who has the token, see above
         self._skipped = 0  # written by who arms the next period, read by the run of this one
         self._due = 0.0  # written by who has the token
         self._jitter = 0.0  # likewise
@@ -323,7 +323,7 @@ class PeriodicTask(DelayedTask):
         return lane, queue, coalesce(self._due, self._jitter)
 
     def _go_on(self) -> None:
-        """Arm the next period, unless somebody has the token, who sees to it: see the class's text."""
+        """Arm the next period, unless somebody has the token, who sees to it: see above."""
         if self._fired is None:
             return
         held: list[object] = []

@@ -257,10 +257,15 @@ class WorkQueue:
         check_seconds("jitter", jitter)
         self._check_work(work)
         if not work.pending:
-            self.enqueue_delayed(work, seconds, jitter)
-            return False
+            try:
+                self.enqueue_delayed(work, seconds, jitter)
+                return False
+            except WorkPending:
+                pass  # somebody else was faster, so there is something to move
         lane = work._lane
-        if lane is None or lane.group is not self._group:
+        if lane is None:
+            return True  # being enqueued for the first time at this very moment, which may be taken to come after us
+        if lane.group is not self._group:
             self._refuse_pending(work)
         held: list[object] = []
         try:
