@@ -18,8 +18,8 @@ import pytest
 
 from conformance9.suite.crew import Crew, finish
 from conformance9.suite.tools import (
+    STEP,
     Log,
-    ask_for_opcodes,
     holds,
     interrupted_at,
     interrupted_everywhere,
@@ -27,6 +27,7 @@ from conformance9.suite.tools import (
     timing,
     wait_asleep,
     wait_until,
+    want_steps,
     within,
 )
 
@@ -337,8 +338,8 @@ def test_done_interrupted_by_a_post_of_the_same_job(crew: Crew) -> None:
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal posts
-        frame.f_trace_opcodes = True
-        if event == "opcode" and posts < 200:
+        want_steps(frame)
+        if event == STEP and posts < 200:
             posts += 1
             try:
                 pool.post(job)
@@ -349,7 +350,6 @@ def test_done_interrupted_by_a_post_of_the_same_job(crew: Crew) -> None:
     def fn(job: Any) -> None:
         runs.add(posts)
         with job.interlock:
-            ask_for_opcodes()
             sys.settrace(trace)
             try:
                 job.done()

@@ -294,9 +294,15 @@ def wait_asleep(tids: Iterable[int], seconds: float = 2.0) -> None:
         before = now
 
 
-def ask_for_opcodes() -> None:
-    """Before a trace function that wants opcode events is set: 3.12 gives none unless a frame wanted them then."""
-    sys._getframe().f_trace_opcodes = True
+#: What a trace function takes for a step of a thread: a bytecode. On Python 3.12 a line: early ones crash where bytecodes
+#: are traced beside other threads.
+STEP = "line" if sys.version_info[:2] == (3, 12) else "opcode"
+
+
+def want_steps(frame: FrameType) -> None:
+    """In a trace function: have it called for each step of `frame`."""
+    if STEP == "opcode":
+        frame.f_trace_opcodes = True
 
 
 @contextlib.contextmanager
@@ -317,13 +323,12 @@ def jitter(seed: int, probability: float = 0.02) -> Iterator[None]:
     draw = random.Random(seed).random
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
-        frame.f_trace_opcodes = True
-        if event == "opcode" and (drawn := draw()) < probability:
+        want_steps(frame)
+        if event == STEP and (drawn := draw()) < probability:
             time.sleep(0 if drawn < probability * 0.9 else 5e-5)
         return trace
 
     before = sys.gettrace()
-    ask_for_opcodes()
     threading.settrace(trace)
     sys.settrace(trace)
     try:
@@ -410,14 +415,13 @@ def interrupted_everywhere(operation: Callable[..., object], interrupt: Callable
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal calls
-        frame.f_trace_opcodes = True
-        if event == "opcode":
+        want_steps(frame)
+        if event == STEP:
             calls += 1
             interrupt()
         return trace
 
     def body() -> None:
-        ask_for_opcodes()
         sys.settrace(trace)
         try:
             operation()
@@ -477,8 +481,8 @@ class Steps:
 
     def trace(self, frame: FrameType, event: str, arg: object) -> Any:
         """For `threading.settrace`."""
-        frame.f_trace_opcodes = True
-        if event == "opcode" and self._armed and self._ident in (None, threading.get_ident()):
+        want_steps(frame)
+        if event == STEP and self._armed and self._ident in (None, threading.get_ident()):
             self._left -= 1
             if self._left < 0:
                 self._step()
@@ -510,7 +514,6 @@ def stepped() -> Iterator[Steps]:
         yield steps
         return
     before = threading.gettrace()
-    ask_for_opcodes()
     threading.settrace(steps.trace)
     try:
         yield steps
