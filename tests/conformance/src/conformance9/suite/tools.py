@@ -294,8 +294,8 @@ def wait_asleep(tids: Iterable[int], seconds: float = 2.0) -> None:
         before = now
 
 
-#: What a trace function takes for a step of a thread: a bytecode. On Python 3.12 a line: early ones crash where bytecodes
-#: are traced beside other threads.
+#: What a trace function takes for a step of a thread: a bytecode. On Python 3.12 a line: early ones crash where
+#: bytecodes are traced beside other threads.
 STEP = "line" if sys.version_info[:2] == (3, 12) else "opcode"
 
 
