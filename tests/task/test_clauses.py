@@ -165,3 +165,16 @@ def test_no_thread_is_left_after_the_idle_time() -> None:
             assert time.monotonic() < deadline
     finally:
         threadpool9.tunables.idle_ms = before
+
+
+def test_hk2_a_lane_tells_a_listener_what_it_belongs_to() -> None:
+    """Name, priority, CPU and whether its queue is a shared one, of a private queue and of a shared one."""
+    shared = task9.get(20)
+    try:
+        with task9.TaskQueue("mine", 21) as queue:
+            (lane,) = queue._group.lanes
+            assert (lane.name, lane.pri, lane.cpu, lane.shared) == ("mine", 21, None, False)
+        (lane, *_) = shared._group.lanes
+        assert (lane.pri, lane.cpu, lane.shared) == (20, min(threadpool9.allowed_cpus()), True)
+    finally:
+        shared.put(LIMIT)

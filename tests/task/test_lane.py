@@ -9,7 +9,7 @@ import pytest
 
 import threadpool9
 from task9 import PeriodicTask, Task, TaskQueue
-from task9._timer import _INTAKE_LIMIT, Timer, timer
+from task9._timer import _INTAKE_LIMIT, Timer, coalesce, timer
 
 LIMIT = 10.0
 
@@ -209,3 +209,13 @@ def test_tk12_after_a_peak_dead_entries_are_thrown_away_as_before_it() -> None:
         mine._take_in()
         living.pop()
         assert len(mine._heap) <= 2 * _INTAKE_LIMIT
+
+
+@pytest.mark.parametrize(("jitter", "step"), [(0.1, 0.0625), (0.25, 0.25), (1.0, 1.0), (3.0, 2.0)])
+def test_tk12_jitter_is_used_to_fire_together(jitter: float, step: float) -> None:
+    """On multiples of the largest power of two that fits, so that timers with any jitter share their wake-ups."""
+    for due in (1000.01, 1000.5, 1234.567):
+        when = coalesce(due, jitter)
+        assert due <= when <= due + jitter
+        assert when % step == 0 or when == due + jitter
+    assert coalesce(1000.01, 0.0) == 1000.01

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -157,3 +158,34 @@ def test_hk5_probe_slots_are_where_netbsd_has_probes(
     for name in expected.split():
         assert name in fired, name
     assert fired["thread__job"] == fired["thread__job__done"] == 2
+
+
+def test_tp34_a_job_that_runs_is_started_and_not_completed() -> None:
+    """Four started, one of them under way: three are completed."""
+    over, inside, go = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def fn(job: Job) -> None:
+        if job.name == "stays":
+            inside.set()
+            assert go.wait(LIMIT)
+        with job.interlock:
+            job.done()
+        over.release()
+
+    def completed() -> int:
+        (record,) = [record for record in threadpool9.snapshot().pools if record.pri == 123]
+        return record.counters.completed
+
+    with threadpool9.get(123) as pool:
+        for name in ("a", "b", "c", "stays"):
+            pool.post(Job(fn, name=name))
+        for _ in range(3):
+            assert over.acquire(timeout=LIMIT)
+        assert inside.wait(LIMIT)
+        end = time.monotonic() + LIMIT
+        while completed() < 3:  # their functions have yet to return
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        (record,) = [record for record in threadpool9.snapshot().pools if record.pri == 123]
+        go.set()
+    assert (record.counters.scheduled, record.counters.started, record.counters.completed) == (4, 4, 3)
