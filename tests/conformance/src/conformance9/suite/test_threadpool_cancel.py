@@ -262,8 +262,9 @@ def test_withdrawn_at_any_step_of_the_worker(crew: Crew) -> None:
             def withdraw(said: list[tuple[Any, bool]] = said) -> None:
                 said.append((cancel_async(pool, job), not runs))
 
-            steps.arm(number, withdraw)
-            crew.schedule(pool, job)
+            with job.interlock:  # a worker on its way to sleep may meet it at once: then it waits for the schedule
+                steps.arm(number, withdraw)
+                pool.schedule(job)
             wait_until(lambda said=said: said or (runs and cancel_async(pool, job)))
             steps.disarm()
             if not said:
