@@ -30,12 +30,15 @@ PARALLEL = {
         "workqueue_enqueue",
         "workqueue_limits",
         "workqueue_wait",
+        "workqueue_cancel",
+        "workqueue_drain",
         "workqueue_delayed",
     )
 }
 NOT_PARALLEL = {
     # They trace threads, take signals, collect garbage, count threads, set tunables.
     "test_an_interrupted_cancel_leaves_with_the_interlock_held",
+    "test_withdrawn_at_any_step_of_the_worker",
     "test_operations_may_interrupt_themselves",
     "test_schedule_on_the_system_queue_may_interrupt_itself",
     "test_schedule_may_interrupt_the_queue_s_own_threads",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 
 import pytest
 
 import task9
 import threadpool9
+from conformance9.suite.tools import wait_until
 from task9 import DelayedTask, QueueClosed, Task, TaskQueue, UsageError, WaitTimeout
 
 LIMIT = 10.0
@@ -160,9 +160,7 @@ def test_no_thread_is_left_after_the_idle_time() -> None:
         over = threading.Event()
         Task(lambda task: over.set()).schedule()
         assert over.wait(LIMIT)
-        deadline = time.monotonic() + LIMIT
-        while threadpool9.snapshot().workers or threadpool9.snapshot().starter:
-            assert time.monotonic() < deadline
+        assert wait_until(lambda: not (threadpool9.snapshot().workers or threadpool9.snapshot().starter))
     finally:
         threadpool9.tunables.idle_ms = before
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 import threadpool9
+from conformance9.suite.tools import wait_until
 from task9 import PeriodicTask, Task, TaskQueue
 from task9._timer import _INTAKE_LIMIT, Timer, coalesce, timer
 
@@ -35,10 +37,7 @@ def test_tk6_the_number_of_a_run_only_goes_up() -> None:
         queue.schedule_on(lanes[0].cpu, task)  # type: ignore[arg-type]  # lanes of a per-CPU queue have one
         assert entered.wait(LIMIT)
         queue.schedule_on(lanes[1].cpu, task)  # type: ignore[arg-type]
-        deadline = time.monotonic() + LIMIT
-        while not first.deferred:
-            assert time.monotonic() < deadline, "the task was not set aside"
-            time.sleep(0.001)
+        assert wait_until(lambda: first.deferred), "the task was not set aside"
         queue.schedule_on(lanes[0].cpu, Task(lambda task: numbers.append(first.runs)))  # type: ignore[arg-type]
         go.set()
         queue.drain(LIMIT)
@@ -88,10 +87,11 @@ def test_tk13_a_period_goes_on_though_its_run_overtakes_the_timer() -> None:
 class HeldPeriod:
     """A periodic task whose first run is held between the start of the run and the arming of the next period."""
 
-    def __init__(self, period: float) -> None:
+    def __init__(self, period: float, queue: TaskQueue) -> None:
         self.entered, self.go = threading.Event(), threading.Event()
         self.runs = threading.Semaphore(0)
         self.missed: list[int] = []
+        self.queue = queue
         self.task = PeriodicTask(self.run, period)
         tick = self.task.fn
 
@@ -107,66 +107,63 @@ class HeldPeriod:
         self.missed.append(task.missed)
         self.runs.release()
 
+    def let_go(self, runs: int) -> None:
+        """Let the held run go on, and wait for that many, itself included."""
+        self.go.set()
+        for _ in range(runs):
+            assert self.runs.acquire(timeout=LIMIT), f"it stopped after {len(self.missed)} runs"
 
-def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started() -> None:
-    """Nobody has the token then, but the period goes on: in its phase, and with what was missed counted."""
-    period = HeldPeriod(0.01)
-    task = period.task
+
+@pytest.fixture
+def held() -> Iterator[HeldPeriod]:
+    """A period of 10 ms on a queue of its own, in its first run."""
     with TaskQueue("periodic") as queue:
-        assert task.start(queue=queue)
-        assert period.entered.wait(LIMIT)
-        phase = task._due
-        time.sleep(0.025)  # at least two periods are missed, whatever the machine does
-        assert not task.start(first=1000.0, queue=queue)
-        assert task.armed
-        late = task._due
-        period.go.set()
-        for _ in range(3):
-            assert period.runs.acquire(timeout=LIMIT), f"it stopped after {len(period.missed)} runs"
-        task.cancel(timeout=LIMIT)
-    assert period.missed[0] >= 2
+        held = HeldPeriod(0.01, queue)
+        assert held.task.start(queue=queue)
+        assert held.entered.wait(LIMIT)
+        yield held
+        held.go.set()
+        held.task.cancel(timeout=LIMIT)
+
+
+def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started(held: HeldPeriod) -> None:
+    """Nobody has the token then, but the period goes on: in its phase, and with what was missed counted."""
+    task = held.task
+    phase = task._due
+    time.sleep(0.025)  # at least two periods are missed, whatever the machine does
+    assert not task.start(first=1000.0, queue=held.queue)
+    assert task.armed
+    late = task._due
+    held.let_go(3)
+    task.cancel(timeout=LIMIT)
+    assert held.missed[0] >= 2
     for due in (late, task._due):
         periods = (due - phase) / 0.01
         assert periods == pytest.approx(round(periods), abs=1e-3), "another phase"
 
 
-def test_tk13_a_run_by_hand_beside_a_run_that_begins_does_not_end_the_period() -> None:
+def test_tk13_a_run_by_hand_beside_a_run_that_begins_does_not_end_the_period(held: HeldPeriod) -> None:
     """The token is taken when the run wants to arm the next period: then the run by hand does."""
-    period = HeldPeriod(0.01)
-    task = period.task
-    with TaskQueue("periodic") as queue:
-        assert task.start(queue=queue)
-        assert period.entered.wait(LIMIT)
-        assert queue.schedule(task)
-        period.go.set()
-        for _ in range(4):
-            assert period.runs.acquire(timeout=LIMIT), f"it stopped after {len(period.missed)} runs"
-        assert not task.start(queue=queue)
-        task.cancel(timeout=LIMIT)
+    assert held.queue.schedule(held.task)
+    held.let_go(4)
+    assert not held.task.start(queue=held.queue)
 
 
-def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period() -> None:
+def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period(held: HeldPeriod) -> None:
     """The canceller has the token when the run wants to arm the next period, and there is none, later either."""
-    period = HeldPeriod(0.01)
-    task = period.task
-    with TaskQueue("periodic") as queue:
-        assert task.start(queue=queue)
-        assert period.entered.wait(LIMIT)
-        canceller = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
-        canceller.start()
-        deadline = time.monotonic() + LIMIT
-        while not task.pending:  # it has the token
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-        period.go.set()
-        canceller.join(LIMIT)
-        assert not task.pending
-        assert queue.schedule(task)
-        queue.drain(LIMIT)
-        assert not task.pending, "a run by hand after the end of the period went on with it"
-        assert len(period.missed) == 2
-        assert task.start(first=1000.0, queue=queue)
-        assert task.cancel(timeout=LIMIT)
+    task, queue = held.task, held.queue
+    canceller = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
+    canceller.start()
+    assert wait_until(lambda: task.pending), "it does not take the token"
+    held.let_go(1)
+    canceller.join(LIMIT)
+    assert not task.pending
+    assert queue.schedule(task)
+    queue.drain(LIMIT)
+    assert not task.pending, "a run by hand after the end of the period went on with it"
+    assert len(held.missed) == 2
+    assert task.start(first=1000.0, queue=queue)
+    assert task.cancel(timeout=LIMIT)
 
 
 def test_tk13_what_was_withdrawn_from_its_queue_has_no_period_any_more() -> None:
@@ -177,10 +174,7 @@ def test_tk13_what_was_withdrawn_from_its_queue_has_no_period_any_more() -> None
     with TaskQueue("periodic") as queue:
         queue.schedule(Task(lambda task: go.wait(LIMIT)))
         assert task.start(first=0.001, queue=queue)
-        deadline = time.monotonic() + LIMIT
-        while task not in queue._group.lanes[0].items:
-            assert time.monotonic() < deadline, "it did not fire"
-            time.sleep(0.001)
+        assert wait_until(lambda: task in queue._group.lanes[0].items), "it did not fire"
         assert task.cancel_async()
         assert queue.schedule(task)
         go.set()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import threadpool9
+from conformance9.suite.tools import wait_until
 from threadpool9 import Job, StartError, _seam
 
 LIMIT = 10.0
@@ -116,10 +117,7 @@ def test_tp14_who_was_sent_away_and_found_a_job_is_not_waited_for() -> None:
 
     second = Job(fn)
     pool.post(Job(finish))
-    deadline = time.monotonic() + LIMIT
-    while not pool._idle:
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
+    assert wait_until(lambda: pool._idle)
     (worker,) = pool._workers
     wake = worker.wake
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
 import threadpool9
+from conformance9.suite.tools import wait_until
 from threadpool9 import CPU, ErrorReport, Job, Scheduling, TunableError, hookimpl
 from threadpool9._probes import probes
 
@@ -182,10 +182,7 @@ def test_tp34_a_job_that_runs_is_started_and_not_completed() -> None:
         for _ in range(3):
             assert over.acquire(timeout=LIMIT)
         assert inside.wait(LIMIT)
-        end = time.monotonic() + LIMIT
-        while completed() < 3:  # their functions have yet to return
-            assert time.monotonic() < end
-            time.sleep(0.001)
+        assert wait_until(lambda: completed() == 3)  # their functions have yet to return
         (record,) = [record for record in threadpool9.snapshot().pools if record.pri == 123]
         go.set()
     assert (record.counters.scheduled, record.counters.started, record.counters.completed) == (4, 4, 3)

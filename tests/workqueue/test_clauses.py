@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import Any
 
 import pytest
 
 import threadpool9
+from conformance9.suite.tools import wait_until
+from task9._lane import Lane
 from workqueue9 import (
     WQ_FPU,
     WQ_MPSAFE,
@@ -113,20 +114,32 @@ def test_a_queue_that_cannot_be_is_not_made(options: dict[str, object], error: t
 class HeldItems(deque[Any]):
     """What waits in a lane, of which the first one who takes is held: before it takes, or with it in hand."""
 
-    def __init__(self, taken: bool) -> None:
+    def __init__(self, lane: Lane, taken: bool) -> None:
         super().__init__()
         self.taken = taken
         self.entered, self.go = threading.Event(), threading.Event()
+        lane.items = self
 
     def popleft(self) -> Any:
         """As a deque's, and held."""
-        if self.taken:
-            item = super().popleft()
-        first = not self.entered.is_set()
-        self.entered.set()
-        if first:
+        if not self.taken:
+            self.hold()
+            return super().popleft()
+        item = super().popleft()
+        self.hold()
+        return item
+
+    def hold(self) -> None:
+        """Only who comes first waits."""
+        if not self.entered.is_set():
+            self.entered.set()
             assert self.go.wait(LIMIT)
-        return item if self.taken else super().popleft()
+
+
+def only_lane(wq: WorkQueue) -> Lane:
+    """The lane of a queue that has one."""
+    (lane,) = wq._group.lanes
+    return lane
 
 
 @pytest.mark.parametrize("max_active", [1, 2])
@@ -134,9 +147,8 @@ def test_wq10_what_comes_after_a_freeze_is_held_whatever_an_executor_was_about_t
     """It has seen that something waits, which is then withdrawn: so it gets what was enqueued on the frozen queue."""
     runs: list[int] = []
     with WorkQueue("freeze", lambda work, arg: runs.append(work.payload), max_active=max_active) as wq:
-        lane = wq._lanes._lane
-        assert lane is not None
-        lane.items = items = HeldItems(taken=False)
+        lane = only_lane(wq)
+        items = HeldItems(lane, taken=False)
         first = Work(0)
         wq.enqueue(first)
         assert items.entered.wait(LIMIT)
@@ -145,10 +157,7 @@ def test_wq10_what_comes_after_a_freeze_is_held_whatever_an_executor_was_about_t
         for number in (1, 2, 3):
             wq.enqueue(Work(number))
         items.go.set()
-        deadline = time.monotonic() + LIMIT
-        while not lane.idle or any(executor.current is not None for executor in lane.executors):
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        assert wait_until(lambda: lane.idle and all(executor.current is None for executor in lane.executors))
         assert runs == []
         assert [work.payload for work in lane.items] == [1, 2, 3]
         wq.thaw()
@@ -161,9 +170,7 @@ def test_wq10_a_flush_of_a_frozen_queue_waits_for_what_is_about_to_be_put_back()
     """Nothing is in the lane, nothing runs, and yet there is a work that waits for the thaw."""
     runs: list[int] = []
     with WorkQueue("freeze", lambda work, arg: runs.append(work.payload)) as wq:
-        lane = wq._lanes._lane
-        assert lane is not None
-        lane.items = items = HeldItems(taken=True)
+        items = HeldItems(only_lane(wq), taken=True)
         wq.enqueue(Work(1))
         assert items.entered.wait(LIMIT)
         wq.freeze()
@@ -197,9 +204,7 @@ def test_wq6_destroy_beside_an_executor_that_takes_from_a_frozen_queue_ends() ->
     """What it has in hand when the queue is frozen counts as taken before: it is called without a thaw."""
     runs: list[int] = []
     wq = WorkQueue("freeze", lambda work, arg: runs.append(work.payload))
-    lane = wq._lanes._lane
-    assert lane is not None
-    lane.items = items = HeldItems(taken=True)
+    items = HeldItems(only_lane(wq), taken=True)
     wq.enqueue(Work(1))
     assert items.entered.wait(LIMIT)
     wq.freeze()
