@@ -22,6 +22,7 @@ PROGRAM = Path(__file__).with_name("cpuset_program.py")
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 pytestmark = [
+    pytest.mark.xdist_group("cpus"),  # each keeps every CPU busy, and both take and keep the same ones
     pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this OS does not bind threads to CPUs"),
     pytest.mark.skipif(len(CPUS) < 2, reason="one CPU cannot be taken from one"),
 ]
