@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_everywhere import IN_PROCESSES, ROOT, TAGS, interpreters, tag_of
 
-#: What is random, or depends on the machine's mood; those that are absent in a checkout are passed over.
+#: What is random, or depends on the machine's mood.
 WHAT = (
     "tests/stress",
     "tests/faults",
@@ -29,7 +29,6 @@ WHAT = (
     "tests/lifecycle",
     "tests/task/test_storm.py",
     "tests/workqueue/test_storm.py",
-    "tests/threadpool/test_exit_and_fork.py",
 )
 
 
@@ -43,10 +42,9 @@ def environment(tag: str, python: str) -> Path:
 
 def one_round(python: Path, arguments: list[str], seed: int) -> subprocess.CompletedProcess[str]:
     """All of it once; another round is another seed for what is random."""
-    paths = [path for path in WHAT if (ROOT / path).exists()]
     command = [str(python), "-m", "pytest", "-q", *IN_PROCESSES, "-p", "no:cacheprovider"]
     return subprocess.run(
-        [*command, *paths, *arguments],
+        [*command, *WHAT, *arguments],
         cwd=ROOT,
         env={**os.environ, "SIGINT_SEED": str(seed)},
         stdout=subprocess.PIPE,

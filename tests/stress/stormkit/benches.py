@@ -209,8 +209,9 @@ class JobBench(Bench):
             return self.pool.cancel(unit, LIMIT)
 
     def idle(self, unit: Any) -> bool:
-        """As in the base class."""
-        return unit._state() == "idle"
+        """As in the base class; not in the middle of a done() that is about to do what was posted."""
+        with unit.interlock:
+            return unit._state() == "idle"
 
     def close(self) -> None:
         """As in the base class."""
