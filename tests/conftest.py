@@ -39,6 +39,11 @@ NOT_PARALLEL = {
     # They trace threads, take signals, collect garbage, count threads, set tunables.
     "test_an_interrupted_cancel_leaves_with_the_interlock_held",
     "test_withdrawn_at_any_step_of_the_worker",
+    "test_what_was_withdrawn_never_runs",
+    "test_after_cancel_the_job_is_not_running",
+    "test_a_schedule_at_any_step_of_a_queue_that_goes_idle_is_a_run",
+    "test_a_run_that_ends_at_any_step_of_taking_the_next_one_is_followed_by_it",
+    "test_an_enqueue_at_any_step_of_a_queue_that_goes_idle_is_a_call",
     "test_operations_may_interrupt_themselves",
     "test_schedule_on_the_system_queue_may_interrupt_itself",
     "test_schedule_may_interrupt_the_queue_s_own_threads",

@@ -328,14 +328,14 @@ def jitter(seed: int, probability: float = 0.02) -> Iterator[None]:
             time.sleep(0 if drawn < probability * 0.9 else 5e-5)
         return trace
 
-    before = sys.gettrace()
+    before, before_threads = sys.gettrace(), threading.gettrace()
     threading.settrace(trace)
     sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(before)
-        threading.settrace(before)
+        threading.settrace(before_threads)  # None is what it takes too
 
 
 def in_process(
