@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import task9
@@ -70,6 +71,13 @@ def refuse_threads(name: str) -> None:
     threadpool9._seam.Thread.start = refuse  # type: ignore[method-assign]  # what the OS does
 
 
+def be_told(number: int) -> None:
+    """Send a signal to this process, and stay until its handler ends the program: Python may call it late."""
+    os.kill(os.getpid(), number)
+    for _ in range(int(LIMIT / 0.001)):
+        time.sleep(0.001)
+
+
 pool = threadpool9.get()
 queue = task9.TaskQueue("q")
 works = workqueue9.WorkQueue("w", lambda work, arg: work.payload())
@@ -112,6 +120,6 @@ elif ending == "sigterm":
     os.kill(os.getpid(), signal.SIGTERM)
 elif ending == "handled":
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(5))
-    os.kill(os.getpid(), signal.SIGTERM)
+    be_told(signal.SIGTERM)
 elif ending == "ctrl-c":
-    os.kill(os.getpid(), signal.SIGINT)
+    be_told(signal.SIGINT)

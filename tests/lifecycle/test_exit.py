@@ -21,24 +21,25 @@ ORDERLY = {"normal": 0, "exit": 3, "exception": 1, "handled": 5, "ctrl-c": -sign
 #: Ways that do not.
 ABRUPT = {"os._exit": 4, "sigterm": -signal.SIGTERM}
 
-#: What is written at an orderly end, in order, by state and policy; a state that is left out would never end.
+#: What is written at an orderly end, in order, by state and policy; a state that is left out would never end, nor, in
+#: our time, one that waits as long as the policy lets it though there is nothing to wait for.
 WRITTEN = {
     ("idle", "drain"): "ran exiting",
     ("idle", "cancel"): "ran exiting",
     ("idle", "abandon"): "ran exiting",
-    ("idle", "30"): "ran exiting",
+    ("idle", "1000"): "ran exiting",
     ("running", "drain"): "begin exiting end",
     ("running", "cancel"): "begin exiting end",
-    ("running", "30"): "begin exiting end",
+    ("running", "1000"): "begin exiting end",
     ("queued", "drain"): "begin exiting end ran",
     ("queued", "cancel"): "begin exiting end",
-    ("queued", "30"): "begin exiting end ran",
+    ("queued", "1000"): "begin exiting end ran",
     ("blocked", "abandon"): "begin exiting",
     ("blocked", "0.1"): "begin exiting",
     ("delayed", "drain"): "exiting",
     ("delayed", "cancel"): "exiting",
     ("delayed", "abandon"): "exiting",
-    ("delayed", "30"): "exiting",
+    ("delayed", "1000"): "exiting",
 }
 
 

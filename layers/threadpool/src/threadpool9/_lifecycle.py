@@ -12,7 +12,8 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Container
 from typing import TypeVar
 
 from . import _autoload, _hooks, _osthread, _seam
@@ -34,6 +35,8 @@ after_exit: list[Callable[[], None]] = []
 #: Called in a fork child after this layer is usable again, in order. Appended at import only.
 after_fork: list[Callable[[], None]] = []
 
+#: These start no thread once the main thread has come to its end, long before our exit function.
+_REFUSAL_IS_FINAL = (3, 12, 0) <= sys.version_info[:3] <= (3, 12, 2)
 _SLICE = 0.05
 T = TypeVar("T")
 _FAREWELL = 1.0
@@ -45,10 +48,12 @@ def _pools() -> list[Pool]:
         return list(registry.pools)
 
 
-def _unfinished() -> bool:
-    """True while there are jobs, or workers that may have one."""
+def _unfinished(besides: Container[Pool] = ()) -> bool:
+    """True while there are jobs, or workers that may have one, in other pools than `besides`."""
     me = _seam.get_ident()
     for pool in _pools():
+        if pool in besides:
+            continue
         # Not `worker.job`: it is not set yet when a job has just been taken. Who is not idle may have one.
         idle = set(_seam.contents(pool._idle))
         if pool._jobs or any(worker.ident != me and worker not in idle for worker in list(pool._workers)):
@@ -113,12 +118,16 @@ def _wait_for_work(policy: str | float) -> None:
                 cancel()
         if not _unfinished() or (deadline is not None and _seam.monotonic() >= deadline):
             return
-        for pool in _pools():
-            if policy != "drain" or not pool._jobs or pool._workers:
-                continue  # what runs on this thread can't be given up after a time limit
-            # 3.12.0 to 3.12.2 start no thread from here on: a refusal now is final.
-            if pool._start_failures > failures.get(pool, 0) or starter.absent:
+        refused = [
+            pool
+            for pool in _pools()
+            if pool._jobs and not pool._workers and (pool._start_failures > failures.get(pool, 0) or starter.absent)
+        ]
+        if policy == "drain":
+            for pool in refused:
                 _run_inline(pool)
+        elif _REFUSAL_IS_FINAL and not _unfinished(besides=refused):
+            return  # what is left will have no thread, and on this one it could not be given up after a time limit
         _seam.doze(pause_for)
         pause_for = min(pause_for * 2, _SLICE)
 
