@@ -447,8 +447,13 @@ def test_while_closing_a_queue(kind: str) -> None:
         assert not held, f"{where}: the reference to the pool was lost"
         return where
 
-    with Watchdog(100, lambda: None):
-        at_every_line(attempt)
+    gc.collect()
+    gc.freeze()  # what was there before makes a collection slow, and is not our garbage
+    try:
+        with Watchdog(100, lambda: None):
+            at_every_line(attempt)
+    finally:
+        gc.unfreeze()
 
 
 def test_while_destroying() -> None:

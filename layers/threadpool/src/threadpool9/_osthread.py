@@ -9,6 +9,7 @@ from __future__ import annotations
 
 # `signal` wraps this in enums, and takes longer to import than all of us.
 import _signal  # type: ignore[import-not-found]  # no stub
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def set_affinity(cpus: frozenset[int], tid: int = 0) -> None:
     os.sched_setaffinity(tid, cpus)
 
 
+@functools.cache  # each would be a class of its own, which only the collector could take away
 def _libc() -> Any:
     import ctypes
 
@@ -179,7 +181,8 @@ def fingerprint_call() -> Callable[[], object]:
         address = ctypes.addressof(buffer)
         get_name, name = ctypes.c_int(16), ctypes.c_void_p(address)  # PR_GET_NAME
         me, size, mask = ctypes.c_int(0), ctypes.c_size_t(_MASK_BYTES), ctypes.c_void_p(address + 16)
-        prctl, get_mask = libc.prctl, libc.sched_getaffinity
+        # By index each worker has functions of its own: without a GIL all would count references to shared ones.
+        prctl, get_mask = libc["prctl"], libc["sched_getaffinity"]
     except (ImportError, OSError, AttributeError):
         return lambda: (affinity(0), scheduler(0), priority(0, 0))
 
