@@ -221,7 +221,8 @@ def test_b18_a_cpu_set_that_changes_during_a_job_is_put_right_once(make_job: Mak
         for number in range(20):
             assert pool.post(job)
             until(lambda number=number: len(seen) == number + 1 and job._state() == "idle")
-            until(lambda: len(pool._idle) == 1)  # parked, not only without a job: then it has put its thread right
+            # Parked, not only without a job: then the thread is put right. On a busy machine there may be two workers.
+            until(lambda: len(pool._idle) == len(pool._workers))
         assert all(cpus == {pool.cpu} for cpus in seen), seen
 
 
