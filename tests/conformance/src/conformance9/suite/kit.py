@@ -200,3 +200,14 @@ def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> 
     finally:
         threading.settrace(before)  # None is what it takes too
         calls = budget
+
+
+def verdict(call: Callable[[], object], refusal: type[Exception]) -> str:
+    """What became of `call` where nothing may be raised: "refused" by a `refusal`, "accepted", or another error."""
+    try:
+        call()
+    except refusal:
+        return "refused"
+    except Exception as error:
+        return repr(error)
+    return "accepted"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
 
 from conformance9.adapters_task import TaskAdapter
-from conformance9.suite.kit import Lingering, Tally, some_cpus, together
+from conformance9.suite.kit import Lingering, Tally, some_cpus, together, verdict
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
 from conformance9.suite.tools import Log, Stage, holds, pinned, refuses, timing
 
@@ -169,14 +170,7 @@ def test_a_task_cannot_wait_for_its_own_queue(adapter: TaskAdapter, stage: Stage
 
     def fn(task: Any) -> None:
         for call in (queue.drain, queue.close):
-            try:
-                call(timing.limit)
-            except adapter.usage_error:
-                verdicts.add("refused")
-            except Exception as error:
-                verdicts.add(repr(error))
-            else:
-                verdicts.add("accepted")
+            verdicts.add(verdict(partial(call, timing.limit), adapter.usage_error))
         other.schedule(adapter.task(lambda task: verdicts.add("other ran")))
         other.drain(timing.limit)
         verdicts.add("other drained")

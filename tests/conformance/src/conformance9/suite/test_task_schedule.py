@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_task import QueueLike, TaskAdapter
-from conformance9.suite.kit import Overlaps, Tally, interrupted_workers, some_cpus, together
+from conformance9.suite.kit import Overlaps, Tally, interrupted_workers, some_cpus, together, verdict
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of
 from conformance9.suite.tools import (
     Gate,
@@ -299,12 +299,7 @@ def test_done_is_for_the_function_once(adapter: TaskAdapter, stage: Stage) -> No
 
     def twice(task: Any) -> None:
         task.done()
-        try:
-            task.done()
-        except adapter.usage_error:
-            verdicts.add("refused")
-        else:
-            verdicts.add("accepted")
+        verdicts.add(verdict(task.done, adapter.usage_error))
 
     queue.schedule(adapter.task(twice))
     queue.drain(timing.limit)

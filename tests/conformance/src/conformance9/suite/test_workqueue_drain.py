@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_workqueue import WorkQueueAdapter
-from conformance9.suite.kit import Lingering, Tally, await_state, together
+from conformance9.suite.kit import Lingering, Tally, await_state, together, verdict
 from conformance9.suite.tools import Log, Stage, holds, need, refuses, timing, wait_asleep
 from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
@@ -192,14 +192,7 @@ def test_the_function_cannot_wait_for_its_own_queue(adapter: WorkQueueAdapter, s
             queue.destroy,
         ]
         for call in calls:
-            try:
-                call()
-            except adapter.usage_error:
-                verdicts.add("refused")
-            except Exception as error:
-                verdicts.add(repr(error))
-            else:
-                verdicts.add("accepted")
+            verdicts.add(verdict(call, adapter.usage_error))
         other.enqueue(adapter.work())
         other.flush(timing.limit)
         verdicts.add("flushed")
