@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-STRESS = Path(__file__).parent.parent / "stress"
-if str(STRESS) not in sys.path:  # the watchdog lives there
-    sys.path.insert(0, str(STRESS))
-
-import threadpool9  # noqa: E402  (the path comes first)
-from threadpool9 import ErrorReport, hookimpl  # noqa: E402
+import threadpool9
+from threadpool9 import ErrorReport, hookimpl
 
 
 @pytest.fixture(autouse=True)

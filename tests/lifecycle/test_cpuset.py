@@ -198,13 +198,16 @@ def take_and_give_back(running: Program, allow: Callable[[set[int]], None], roun
             answer = running.ask("look")
             assert everything_on_what_remains(answer), answer
         allow(set(CPUS))
-        running.until(everything_bound_again)
+
+        def told_once_each_time(answer: dict[str, Any], n: int = n) -> bool:
+            told = [[event, *pool] for event in ("lost", "restored") for pool in LOST_POOLS * n]
+            return sorted(answer["events"]) == sorted(told)
+
+        # What is told comes after the change that a snapshot shows, by a thread that the load may keep from it.
+        running.until(lambda answer: everything_bound_again(answer) and told_once_each_time(answer))
         answer = running.ask("look")
         assert everything_bound_again(answer), answer
-        # Once each time.
-        for event in ("lost", "restored"):
-            seen = sorted(item[1:] for item in answer["events"] if item[0] == event)
-            assert seen == sorted(LOST_POOLS * n), seen
+        assert told_once_each_time(answer), answer["events"]
     counts, stderr = running.stop()
     assert counts["ran"] == counts["asked"]
     assert min(counts["asked"].values()) > 0

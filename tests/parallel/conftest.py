@@ -8,19 +8,12 @@ thread runs a test, and it says little.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from crowd import Team
 
 import threadpool9
-
-HERE = Path(__file__).parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
-
-from crowd import Team  # noqa: E402  (the path comes first)
 
 
 @pytest.fixture

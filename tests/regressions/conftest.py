@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 import threadpool9
+from conformance9.suite.tools import wait_until
 from threadpool9 import Job
 
 LIMIT = 60.0
@@ -27,10 +27,7 @@ def until() -> Callable[[Callable[[], object]], None]:
     """Poll for something that nobody announces."""
 
     def poll(condition: Callable[[], object]) -> None:
-        end = time.monotonic() + LIMIT
-        while not condition():
-            assert time.monotonic() < end, "it does not happen"
-            time.sleep(0.0005)
+        assert wait_until(condition, LIMIT), "it does not happen"
 
     return poll
 

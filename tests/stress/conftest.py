@@ -1,18 +1,12 @@
-"""The storms share a package of their own, which programs in other processes use too."""
+"""Every storm starts and ends without workers of ours. What the storms share is `stormkit`."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))
-
-import threadpool9  # noqa: E402  (the path comes first)
+import threadpool9
 
 
 @pytest.fixture(autouse=True)

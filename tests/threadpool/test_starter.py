@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -94,10 +93,12 @@ def test_tp5_the_starter_leaves_with_the_last_worker(on_pool: Callable[..., obje
     with threadpool9.get() as pool:
         on_pool(pool, lambda: None)
         assert threadpool9.snapshot().starter is not None
-        deadline = time.monotonic() + 30
-        while threadpool9.snapshot().starter is not None:
-            assert time.monotonic() < deadline, threadpool9.snapshot()
+
+        def gone() -> bool:
             threadpool9.retire_idle()  # not the first time if the worker was still on its way to being idle
+            return threadpool9.snapshot().starter is None
+
+        assert wait_until(gone), threadpool9.snapshot()
 
 
 def test_tp14_who_was_sent_away_and_found_a_job_is_not_waited_for() -> None:
