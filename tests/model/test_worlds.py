@@ -47,7 +47,7 @@ def test_holds(exhibit: Exhibit) -> None:
 def test_seeded_bug_is_found(exhibit: Exhibit, bug: str) -> None:
     """A world that finds nothing proves nothing: break one line, and it must find that. A patch must fit the source."""
     search = Search(exhibit.world, Copies((exhibit.bugs[bug],), exhibit.signals))
-    for bound in range(3):
+    for bound in range(4):
         failure = search.exhaust(bound, seconds=SECONDS).failure
         if failure is not None:
             assert search.replay(failure.schedule).failure is not None, "the schedule does not replay"

@@ -11,6 +11,12 @@ from worlds_threadpool import WAITER_LOOKS_FIRST
 
 EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n                break\n", "break\n")
 
+PUT_DOES_NOT_LOOK_AGAIN = (
+    "task9._lane",
+    "                self.kick()\n            if self.group.frozen:\n                self.group.look_closed()\n        except BaseException as error:\n            if not claimed:\n",
+    "                self.kick()\n        except BaseException as error:\n            if not claimed:\n",
+)
+
 
 def close_at_the_end(queue: Any) -> None:
     """What a world's check does with its queue: nothing may be left in it."""
@@ -525,16 +531,12 @@ def done_done_on_two_executors(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-16",
-    close_does_not_drain=(
-        "task9._queue",
-        "while not all(lane.quiet() for lane in self._group.lanes):\n            self._pass",
-        "while False:\n            self._pass",
-    ),
+    who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
 )
 def close_against_schedule(w: World) -> Callable[[], None]:
     """close beside a schedule: refused, or run before close has returned."""
     queue = w.task9.TaskQueue("q")
-    w.staff(w.threadpool9.get())  # one more reference: no worker has to leave
+    w.staff(w.threadpool9.get())  # one more reference: no worker has to leave, and the pool takes what comes late
     runs = w.cell(0, "runs")
     task = w.task9.Task(lambda task: runs.add())
     refused: list[int] = []
@@ -556,7 +558,152 @@ def close_against_schedule(w: World) -> Callable[[], None]:
 
     def check() -> None:
         assert runs.get() + len(refused) == 2, (runs.get(), refused)
-        assert at_return[0] >= 1
+        assert at_return == [runs.get()], "a run after close had returned"
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-2, TK-16",
+    who_coalesced_withdraws=(
+        "task9._queue",
+        "            return lane.put(task)\n",
+        "            new = lane.put(task)\n            if self._closed and _seam.discard(lane.items, task):\n                task._free.append(None)\n                self._refuse_closed()\n            return new\n",
+    ),
+)
+def close_against_coalescing(w: World) -> Callable[[], None]:
+    """close beside a schedule that coalesces with one that was accepted before: that one runs."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())
+    runs = w.cell(0, "runs")
+    task = w.task9.Task(lambda task: runs.add())
+    at_return: list[int] = []
+    new: list[bool] = []
+    refused: list[int] = []
+
+    def schedule() -> None:
+        try:
+            queue.schedule(task)
+        except w.threadpool9.UsageError:
+            refused.append(1)
+
+    def close() -> None:
+        new.append(queue.schedule(task))
+        queue.close()
+        at_return.append(runs.get())
+
+    w.thread("A", schedule)
+    w.thread("B", close)
+
+    def check() -> None:
+        assert at_return == [runs.get()], "a run after close had returned"
+        # Not promised: what coalesced with a schedule that the close then refuses.
+        assert runs.get() >= 1 or (refused and new == [False]), "what was scheduled before the close was lost"
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-11, TK-16",
+    close_forgets_the_timer=("task9._queue", "return lane is not None and lane.group is self._group", "return False"),
+)
+def close_against_expiry(w: World) -> Callable[[], None]:
+    """close while the timer fires: the task was cancelled, and close says so, or it has run when close returns."""
+    queue = w.task9.TaskQueue("q")
+    pool = w.threadpool9.get()
+    w.staff(pool, pool)  # for the timer and the lane
+    runs = w.cell(0, "runs")
+    task = w.task9.DelayedTask(lambda task: runs.add())
+    task.schedule(1.0, queue=queue)
+    cancelled: list[object] = []
+    at_return: list[int] = []
+
+    def close() -> None:
+        cancelled.extend(queue.close())
+        at_return.append(runs.get())
+
+    w.thread("A", close)
+
+    def check() -> None:
+        assert at_return == [runs.get()], "a run after close had returned"
+        assert len(cancelled) + runs.get() == 1, (cancelled, runs.get())
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-3, TK-16",
+    undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
+    quiet_looks_at_items_only=(
+        "task9._lane",
+        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "idle = not self.items",
+    ),
+)
+def close_while_a_task_is_set_aside(w: World) -> Callable[[], None]:
+    """close while a task goes from one CPU's executor, which it runs on, to the lane where it was scheduled again."""
+    percpu = w.threadpool9.percpu_get()  # one more reference: no worker has to leave
+    w.staff(*(percpu.ref_remote(cpu) for cpu in (0, 1)))
+    queue = w.task9.TaskQueue("q", percpu=True)
+    runs = w.cell(0, "runs")
+    task = w.task9.Task(lambda task: runs.add())
+    at_return: list[int] = []
+
+    def close() -> None:
+        new = [queue.schedule_on(1, task), queue.schedule_on(0, task)]
+        queue.close()
+        at_return.append(runs.get())
+        assert at_return == [sum(new)], (at_return, new)
+
+    w.thread("A", close)
+
+    def check() -> None:
+        assert at_return == [runs.get()], "a run after close had returned"
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-16",
+    quick=0,
+    who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
+)
+def close_against_close(w: World) -> Callable[[], None]:
+    """Two threads close, beside a schedule: nothing runs after either has returned."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())
+    runs = w.cell(0, "runs")
+    task = w.task9.Task(lambda task: runs.add())
+    at_return: list[int] = []
+    accepted: list[bool] = []
+
+    def close() -> None:
+        queue.close()
+        at_return.append(runs.get())
+
+    def schedule() -> None:
+        try:
+            accepted.append(queue.schedule(task))
+        except w.threadpool9.UsageError:
+            pass
+
+    w.thread("A", close)
+    w.thread("B", close)
+    w.thread("C", schedule)
+
+    def check() -> None:
+        assert at_return == [runs.get()] * 2, "a run after a close had returned"
+        assert runs.get() == len(accepted)
+        assert not task.pending
+        close_at_the_end(queue)
 
     return check
 

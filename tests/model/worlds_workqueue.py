@@ -51,7 +51,7 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-10",
     thaw_does_not_kick=(
-        "workqueue9._workqueue",
+        "task9._lane",
         "                if lane.items and lane.idle:\n                    lane.kick()\n",
         "                pass\n",
     ),
@@ -333,6 +333,95 @@ def modify_against_modify(w: World) -> Callable[[], None]:
         assert runs.get() == was_pending.count(False) > 0, (runs.get(), was_pending)
         assert not work.pending
         assert not wq._lanes._armed
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-3, WQ-6",
+    who_enqueues_does_not_look_again=(
+        "workqueue9._workqueue",
+        "            if group.frozen:\n                group.look_closed()",
+        "            if False:\n                group.look_closed()",
+    ),
+)
+def destroy_against_enqueue(w: World) -> Callable[[], None]:
+    """destroy beside an enqueue: the one or the other is refused, or it was called when destroy returned."""
+    calls = w.cell(0, "calls")
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: calls.add())
+    w.staff(w.threadpool9.get())
+    work = w.workqueue9.Work()
+    accepted: list[bool] = []
+    at_return: list[int] = []
+
+    def enqueue() -> None:
+        try:
+            accepted.append(wq.enqueue(work))
+        except w.threadpool9.UsageError:
+            pass
+
+    def destroy() -> None:
+        try:
+            wq.destroy()
+        except w.threadpool9.UsageError:
+            return
+        at_return.append(calls.get())
+
+    w.thread("A", enqueue)
+    w.thread("B", destroy)
+
+    def check() -> None:
+        assert calls.get() == len(accepted)
+        assert at_return in ([], [calls.get()]), "a call after destroy had returned"
+        assert not work.pending
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
+    "WQ-6",
+    quiet_looks_at_items_only=(
+        "task9._lane",
+        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+        "idle = not self.items",
+    ),
+)
+def drain_against_enqueue(w: World) -> Callable[[], None]:
+    """drain beside an enqueue and a function that enqueues its work once more: all of it was called, or was refused."""
+    calls = w.cell(0, "calls")
+
+    def func(work: Any, arg: Any) -> None:
+        if work is own and calls.get() == 0:
+            wq.enqueue(work)
+        calls.add()
+
+    wq = w.workqueue9.WorkQueue("wq", func)
+    w.staff(wq._lanes._pool)
+    own, other = w.workqueue9.Work(), w.workqueue9.Work()
+    accepted: list[bool] = []
+
+    def enqueue() -> None:
+        try:
+            accepted.append(wq.enqueue(other))
+        except w.threadpool9.UsageError:
+            pass
+
+    def drain() -> None:
+        wq.enqueue(own)
+        wq.drain()
+        assert not own.pending
+        assert calls.get() >= 1
+
+    w.thread("A", enqueue)
+    w.thread("B", drain)
+
+    def check() -> None:
+        assert calls.get() >= 1 + len(accepted)
+        assert wq._state == "open"
+        assert not own.pending
+        assert not other.pending
         close_at_the_end(wq)
 
     return check

@@ -225,6 +225,22 @@ fault(
     "_queue", "        if self._closed:\n            self._refuse_closed()\n        lane = self._lane\n", "        if self._closed:\n            return False\n        lane = self._lane\n",
 )  # fmt: skip
 fault(
+    "close does not look again", "TK-16", "What comes when close has found nothing left runs after its return.",
+    "_queue", "                if not self._is_expiring() and self._group.quiet():\n", "                if True:\n",
+    "_lane", "                self.kick()\n            if self.group.frozen:\n                self.group.look_closed()\n        except BaseException as error:\n            if not claimed:\n",
+    "                self.kick()\n        except BaseException as error:\n            if not claimed:\n",
+    "_queue", "                self._group.frozen[ended] = None\n", "                pass\n",
+    "_queue", "                    self._group.frozen[CLOSED] = None\n", "",
+)  # fmt: skip
+fault(
+    "close forgets the timer", "TK-16", "A task that is on its way from the timer to its queue runs after the return, or never.",
+    "_queue", "                if self._is_expiring():", "                if False:",
+)  # fmt: skip
+fault(
+    "close refuses and keeps", "TK-16", "What it refuses in the middle of a schedule stays pending.",
+    "_lane", "            undone = _seam.discard(self.items, task)\n            if undone:\n", "            undone = True\n            if isinstance(error, QueueClosed):\n                return True\n            undone = _seam.discard(self.items, task)\n            if undone:\n",
+)  # fmt: skip
+fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
     "_queue", "        if self._group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
 )  # fmt: skip

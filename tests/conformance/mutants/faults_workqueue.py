@@ -190,6 +190,10 @@ fault(
     "_workqueue", "        cancelled = self._lanes.close(timeout)\n", "        cancelled = self._lanes._cancel_armed()\n        self._lanes._abandon()\n",
 )  # fmt: skip
 fault(
+    "an enqueue does not look again", "WQ-6", "One that is in the middle when a destroy begins stays pending for ever.",
+    "_workqueue", "            if group.frozen:\n                group.look_closed()", "            if False:\n                group.look_closed()",
+)  # fmt: skip
+fault(
     "destroyed twice accepted", "WQ-6", "The second destroy does nothing.",
     "_workqueue", '        if self._state == "destroyed":\n            raise UsageError(f"queue {self.name!r} is destroyed already")\n', '        if self._state == "destroyed":\n            return ()\n',
 )  # fmt: skip
@@ -274,13 +278,13 @@ fault(
 )  # fmt: skip
 fault(
     "freeze leaks one", "WQ-10", "A frozen queue calls one more work.",
-    "task9._lane", "            while items:\n                self.runs += 1\n", "            leak = not group.frozen\n            while items:\n                self.runs += 1\n",
+    "task9._lane", "            while waiting_here:\n                self.runs += 1\n", "            leak = not group.frozen\n            while waiting_here:\n                self.runs += 1\n",
     "task9._lane", "                        task = popleft()\n                        if group.frozen:\n                            self._put_back",
     "                        task = popleft()\n                        if group.frozen and leak:\n                            leak = False\n                        elif group.frozen:\n                            self._put_back",
 )  # fmt: skip
 fault(
     "freeze does not hold what comes", "WQ-10", "A work that is enqueued on a frozen queue that is idle is called.",
-    "_workqueue", APPEND, APPEND.replace("            if lane.idle:\n", "            frozen, group.frozen = group.frozen, False\n            if lane.idle:\n") + "            while frozen and lane.items:\n                _seam.doze(0.001)\n            group.frozen = frozen\n",
+    "_workqueue", APPEND, APPEND.replace("            if lane.idle:\n", "            frozen, group.frozen = group.frozen, {}\n            if lane.idle:\n") + "            while frozen and lane.items:\n                _seam.doze(0.001)\n            group.frozen = frozen\n",
 )  # fmt: skip
 fault(
     "a frozen queue refuses", "WQ-10", "It does not accept works.",
@@ -288,15 +292,15 @@ fault(
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
-    "_workqueue", "        for lane in self._group.lanes:\n            for _ in", "        for lane in self._group.lanes:\n            lane.items.reverse()\n            for _ in",
+    "task9._lane", "        for lane in self.lanes:\n            for _ in", "        for lane in self.lanes:\n            lane.items.reverse()\n            for _ in",
 )  # fmt: skip
 fault(
     "thaw wakes nobody", "WQ-10", "What was held waits for the next enqueue.",
-    "_workqueue", "                if lane.items and lane.idle:\n                    lane.kick()\n", "                pass\n",
+    "task9._lane", "                if lane.items and lane.idle:\n                    lane.kick()\n", "                pass\n",
 )  # fmt: skip
 fault(
     "thaw wakes one", "WQ-10", "With max_active what was held comes one at a time.",
-    "_workqueue", "            for _ in lane.executors:\n                if lane", "            for _ in lane.executors[:1]:\n                if lane",
+    "task9._lane", "            for _ in lane.executors:\n                if lane", "            for _ in lane.executors[:1]:\n                if lane",
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",

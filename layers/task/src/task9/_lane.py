@@ -22,6 +22,11 @@ A task never runs beside itself (TK-3): an executor that pops a task which runs 
 other executor's `deferred`, *then* looks whether it still runs; the other one ends the run, *then* looks at
 `deferred`. Whoever takes it out again, owns it.
 
+Executors take nothing while `frozen` of their group has an entry: a work queue's freeze makes one, and a close, which
+is the end, one for itself. It makes it when nothing is left, *then* looks once more; an executor says TAKING, *then*
+looks at `frozen`; who puts something on a lane *then* looks at `frozen`. So what comes too late for a close is found by
+the close, which takes its entry back and waits for it, or by who has put it there, who takes it off again.
+
 Rules. A: atomic, any context. E: written by the executor's thread while it runs, read by anybody. S: set at init.
 G: written under the lane's guard.
 """
@@ -29,13 +34,14 @@ G: written under the lane's guard.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from threadpool9 import Error, Job, Pool, Stalled, UsageError, _hooks, _seam
 from threadpool9 import tunables as pool_tunables
 from threadpool9._registry import registry
 from threadpool9._watchdog import Sight, Watchdog, sources
 
+from ._errors import QueueClosed
 from ._watch import probes, tunables, watch
 
 if TYPE_CHECKING:
@@ -44,6 +50,8 @@ if TYPE_CHECKING:
 TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
 #: What an executor shows while it takes something, or has something in hand that it puts down elsewhere.
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
+#: Entries in `frozen`: a work queue's freeze, and the end; every other one is a close that is looking round.
+FREEZE, CLOSED = "freeze", "closed"
 
 
 class PlumbingJob(Job):
@@ -70,7 +78,7 @@ class Group:
     def __init__(self, name: str, shared: bool) -> None:
         self.name = name  # S
         self.shared = shared  # S: a shared queue, whose tasks are to be short
-        self.frozen = False  # A: executors stop taking; set and cleared by a work queue
+        self.frozen: dict[object, None] = {}  # A: executors take nothing while there is an entry, see above
         self.set_aside = False  # A: an executor has ever put a task into another one's `deferred`
         self.lanes: list[Lane] = []  # S, but for CPUs that come later: appended
         groups.add(self)
@@ -85,6 +93,30 @@ class Group:
 
     def undone(self, task: Task) -> None:
         """`task` was taken off a lane because nobody can run it. Any context."""
+
+    def refuse_closed(self) -> NoReturn:
+        """Raise what a schedule on a queue that is closed raises."""
+        raise QueueClosed(f"queue {self.name!r} is closed and takes no new tasks")
+
+    def look_closed(self) -> None:
+        """Raise QueueClosed if the queue has come to its end; called while `frozen` has entries. Any context."""
+        if any(why is not FREEZE for why in list(self.frozen)):
+            self.refuse_closed()
+
+    def let_go(self, why: object) -> None:
+        """Take the entry `why` out of `frozen`; run what was held. Any context."""
+        self.frozen.pop(why, None)
+        # Cleared, then look: who appended while we were frozen has left the kick to us.
+        for lane in self.lanes:
+            for _ in lane.executors:
+                if lane.items and lane.idle:
+                    lane.kick()
+
+    def quiet(self) -> bool:
+        """True if nothing waits and nothing runs on any lane. Any context."""
+        # Nor has an executor of one put anything on another that we had looked at before.
+        runs = [lane.runs() for lane in self.lanes]
+        return all(lane.quiet() for lane in self.lanes) and runs == [lane.runs() for lane in self.lanes]
 
     def withdraw(self, task: Task) -> None:
         """Take `task`, which waits on a lane of ours, out of it (TP-32)."""
@@ -153,8 +185,8 @@ class Lane:
     def put(self, task: Task) -> bool:
         """Take the task's token and put it here: True; False if it is pending already. Any context.
 
-        Raises UsageError for a task that is dead or elsewhere (TK-10), and what `Pool.post` raises; then, and if
-        anything else is raised meanwhile, the task is as it was, unless an executor has it already.
+        Raises UsageError for a task that is dead or elsewhere (TK-10), QueueClosed, and what `Pool.post` raises; then,
+        and if anything else is raised meanwhile, the task is as it was, unless an executor has it already.
         """
         free = task._free
         if not free:
@@ -169,6 +201,8 @@ class Lane:
             published = True; self.items.append(task)  # fmt: skip  # noqa: E702 said, then done
             if self.idle:
                 self.kick()
+            if self.group.frozen:
+                self.group.look_closed()
         except BaseException as error:
             if not claimed:
                 if isinstance(error, IndexError):  # somebody else took the token between our two looks
@@ -183,9 +217,9 @@ class Lane:
     def still_here(self, error: BaseException, task: Task) -> bool:
         """After `error` when `task` had been put on: False if all is well because an executor has taken it.
 
-        No thread could be had: take the task off, which puts its token into our hand, and back where it was. An
-        exception from nowhere: the task stays (it is not certain that what is there is not a later schedule), and an
-        executor is told once more.
+        No thread could be had, or the queue is closed: take the task off, which puts its token into our hand, and back
+        where it was. An exception from nowhere: the task stays (it is not certain that what is there is not a later
+        schedule), and an executor is told once more.
         """
         if isinstance(error, Error):
             undone = _seam.discard(self.items, task)
@@ -209,6 +243,8 @@ class Lane:
             del held[0]; self.items.append(task)  # fmt: skip  # noqa: E702 out of our hand when it is there
             if self.idle:
                 self.kick()
+            if self.group.frozen:
+                self.group.look_closed()
         except BaseException as error:
             if held or self.still_here(error, task):
                 raise
@@ -273,7 +309,8 @@ class Executor:
             call = group.make_call(self)
             started = self.started
             self.current = taking
-            while items:
+            waiting_here = () if group.frozen else items
+            while waiting_here:
                 self.runs += 1
                 try:
                     # Frozen is looked at when we have it: what is put here after the freeze may be what we have.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import threadpool9
 from threadpool9 import PRI_NONE, UsageError, WaitTimeout, _seam
 from threadpool9._priority import check_priority
 
 from ._errors import QueueClosed
-from ._lane import TAKING, TRANSIENT, Executor, Group, Lane
+from ._lane import CLOSED, FREEZE, TAKING, TRANSIENT, Executor, Group, Lane
 from ._task import Task, check_task
+from ._timer import timer
 from ._watch import probes
 
 if TYPE_CHECKING:
@@ -83,10 +84,15 @@ def _holds_nothing(lane: Lane, deadline: float | None, what: str) -> bool:
         ):
             return True
         # Somebody is taking right now, and puts back what is not to be taken: a few bytecodes.
-        if deadline is not None and _seam.monotonic() > deadline:
-            raise WaitTimeout(f"{what}: the time limit ran out")
-        _seam.doze(TRANSIENT)
+        _pause(deadline, what)
     return False
+
+
+def _pause(deadline: float | None, what: str) -> None:
+    """Give somebody who is between two steps the time for them; WaitTimeout after `deadline`. Thread context."""
+    if deadline is not None and _seam.monotonic() > deadline:
+        raise WaitTimeout(f"{what}: the time limit ran out")
+    _seam.doze(TRANSIENT)
 
 
 class TaskQueue:
@@ -153,24 +159,17 @@ class TaskQueue:
         try:
             if not task._free and task._lane is lane and probes.coalesced is None:
                 return False  # the short way to what `put` finds: a burst is mostly this
-            new = lane.put(task)
+            return lane.put(task)
         except AttributeError:
             check_task(task, self)
             raise
-        if self._closed:
-            self._too_late(lane, task)
-        return new
 
     def schedule_on(self, cpu: int, task: Task) -> bool:
         """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""
         check_task(task, self)
         if self._closed:
             self._refuse_closed()
-        lane = self._lane_of(cpu)
-        new = lane.put(task)
-        if self._closed:
-            self._too_late(lane, task)
-        return new
+        return self._lane_of(cpu).put(task)
 
     def schedule_delayed(self, task: DelayedTask, seconds: float, jitter: float = 0.0) -> bool:
         """Run `task` here, `seconds` from now at the earliest; see `DelayedTask.schedule`. Any context."""
@@ -178,14 +177,8 @@ class TaskQueue:
             raise TypeError(f"{self!r} can delay a DelayedTask, not {task!r}")
         return task.schedule(seconds, jitter, self)
 
-    def _too_late(self, lane: Lane, task: Task) -> None:
-        """Closed between our two looks: take the task off again, unless the close is completing it."""
-        if _seam.discard(lane.items, task):
-            task._free.append(None)
-            self._refuse_closed()
-
-    def _refuse_closed(self) -> None:
-        raise QueueClosed(f"queue {self.name!r} is closed and takes no new tasks")
+    def _refuse_closed(self) -> NoReturn:
+        self._group.refuse_closed()
 
     def _current_lane(self) -> Lane:
         cpu = threadpool9.current_cpu()
@@ -251,17 +244,23 @@ class TaskQueue:
         drains = []
         try:
             for lane in list(self._group.lanes):
-                if _holds_nothing(lane, deadline, what):
-                    # A frozen lane takes no marker either; nothing waits there, so its runs are all there is.
-                    for executor in lane.executors:
-                        current = executor.current
-                        if isinstance(current, Task) and not executor.wait_end(current, deadline):
-                            raise WaitTimeout(f"{what}: the time limit ran out")
-                elif not lane.quiet():
+                while not lane.quiet():
+                    if _holds_nothing(lane, deadline, what):
+                        # A frozen lane takes no marker either; nothing waits there, so its runs are all there is.
+                        for executor in lane.executors:
+                            current = executor.current
+                            if isinstance(current, Task) and not executor.wait_end(current, deadline):
+                                raise WaitTimeout(f"{what}: the time limit ran out")
+                        break
                     drain = Drain()
                     marker = Marker(drain)
                     drains.append((lane, marker, drain))
-                    lane.put(marker)
+                    try:
+                        lane.put(marker)
+                        break
+                    except QueueClosed:  # a close is looking whether it is through: look, too
+                        drains.pop()
+                        _pause(deadline, what)
             for _, _, drain in drains:
                 drain.wait(deadline, what)
         except BaseException:
@@ -273,16 +272,14 @@ class TaskQueue:
         """Refuse new tasks, complete what is scheduled, cancel what is armed; returns the latter (TK-16).
 
         Thread context; may block, at most `timeout` seconds (WaitTimeout: closed to new tasks, call again to
-        wait on). A second close does nothing. From a task of the same queue: UsageError.
+        wait on). A second close does nothing. From a task of the same queue: UsageError. Nothing runs here when it
+        has returned: a schedule at the same time as the close has been run by then, or it raises QueueClosed.
         """
         deadline = _seam.deadline_after(timeout)
         if self._group.is_own_thread():
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
         self._closed = True
-        self._cancel_armed()
-        self._drain_all(deadline)
-        self._cancel_armed()  # a period that was beginning has armed its next one
-        self._drain_all(deadline)
+        self._end(deadline)
         self._release(deadline)
         told: list[DelayedTask] = []
         try:
@@ -302,10 +299,41 @@ class TaskQueue:
             if task.disarm():
                 self._cancelled.append(task)
 
+    def _end(self, deadline: float | None) -> None:
+        """Cancel what is armed and drain, until no executor takes anything any more, and nothing is there to take."""
+        ended = object()
+        try:
+            while True:
+                self._cancel_armed()
+                if self._is_expiring():  # too late to cancel, and not on its lane yet
+                    _pause(deadline, f"closing queue {self.name!r}")
+                    continue
+                self._drain_all(deadline)
+                # Publish, then look: see the head of `_lane`.
+                self._group.frozen[ended] = None
+                self._cancel_armed()  # a period that was beginning has armed its next one
+                if not self._is_expiring() and self._group.quiet():
+                    self._group.frozen[CLOSED] = None
+                    self._group.frozen.pop(ended, None)
+                    return
+                self._group.let_go(ended)
+        except BaseException:
+            self._group.let_go(ended)
+            raise
+
+    def _is_expiring(self) -> bool:
+        """True while the timer has one of ours in hand, on its way to its lane."""
+        task = timer.moving
+        lane = None if task is None else task._lane
+        return lane is not None and lane.group is self._group
+
     def _drain_all(self, deadline: float | None) -> None:
         """Drain until nothing is left; a task that was let in beside the close is completed too."""
-        while not all(lane.quiet() for lane in self._group.lanes):
-            self._pass(deadline, f"closing queue {self.name!r}")
+        what = f"closing queue {self.name!r}"
+        while not self._group.quiet():
+            self._pass(deadline, what)
+            if not self._group.quiet():
+                _pause(deadline, what)  # two who drain would otherwise wait for each other's markers, in turns
 
     def _release(self, deadline: float | None) -> None:
         """Give the reference to the pools back, once."""
@@ -324,12 +352,7 @@ class TaskQueue:
         """Close without waiting: what is scheduled still runs, then the workers leave. Any context."""
         self._closed = True
         self._cancel_armed()
-        if self._group.frozen:  # nobody is left to thaw it
-            self._group.frozen = False
-            for lane in self._group.lanes:
-                for _ in lane.executors:
-                    if lane.items and lane.idle:
-                        lane.kick()
+        self._group.let_go(FREEZE)  # nobody is left to thaw it
         taken: list[Any] = []
         try:
             _seam.collect(self._held.pop, taken)

@@ -6,7 +6,7 @@ import attrs
 
 from threadpool9 import _seam
 
-from ._lane import groups
+from ._lane import FREEZE, groups
 from ._task import Task
 from ._timer import timer
 
@@ -60,5 +60,5 @@ def snapshot() -> Snapshot:
                     errors=sum(executor.errors for executor in lane.executors),
                 )
             )
-        queues.append(QueueRecord(group.name, group.shared, group.frozen, tuple(lanes)))
+        queues.append(QueueRecord(group.name, group.shared, FREEZE in group.frozen, tuple(lanes)))
     return Snapshot(tuple(queues), timer.armed())

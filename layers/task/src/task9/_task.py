@@ -125,6 +125,8 @@ class Task:
         lane = self._lane
         if lane is not None and lane.group is not group and not self._free:
             raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
+        if lane is not None and lane.group.frozen:
+            lane.group.look_closed()  # what we would coalesce with is being refused itself
         if (probe := probes.coalesced) is not None:
             probe(lane, self)
         return False

@@ -6,8 +6,9 @@ Rules. A: atomic, any context. E: written by one executor's thread, summed by re
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from task9 import QueueClosed
 from task9._lane import TAKING, Executor, Group, Lane
 from threadpool9 import WaitTimeout, _seam
 
@@ -123,6 +124,10 @@ class WorkGroup(Group):
     def undone(self, task: Any) -> None:
         """Who waits for it is told."""
         self.left_lane(task)
+
+    def refuse_closed(self) -> NoReturn:
+        """As in the layer below, in this layer's words."""
+        raise QueueClosed(f"queue {self.name!r} is destroyed")
 
     def withdraw(self, task: Any) -> None:
         """As a cancel of the queue does, with all that is counted."""

@@ -20,7 +20,7 @@ import attrs
 
 from task9 import TaskQueue
 from task9._delayed import check_seconds
-from task9._lane import TAKING, TRANSIENT, Group, Lane
+from task9._lane import FREEZE, TAKING, TRANSIENT, Group, Lane
 from task9._timer import coalesce
 from threadpool9 import PRI_NONE, Error, UsageError, WaitTimeout, _seam
 from threadpool9._lifecycle import after_fork
@@ -195,8 +195,8 @@ class WorkQueue:
             published = True; lane.items.append(work)  # fmt: skip  # noqa: E702 said, then done
             if lane.idle:
                 lane.kick()
-            if self._state != "open":
-                self._check_open()  # changed between our two looks: `still_here` takes the work off again
+            if group.frozen:
+                group.look_closed()  # destroyed between our two looks: `still_here` takes the work off again
         except BaseException as error:
             if published and not lane.still_here(error, work):
                 return True
@@ -516,16 +516,11 @@ class WorkQueue:
 
     def freeze(self) -> None:
         """Hold what is enqueued from now on and what waits; running works go on (WQ-10). Any context."""
-        self._group.frozen = True
+        self._group.frozen[FREEZE] = None
 
     def thaw(self) -> None:
         """Run what was held, in order (WQ-10). Any context."""
-        self._group.frozen = False
-        # Cleared, then look: who appended while we were frozen has left the kick to us.
-        for lane in self._group.lanes:
-            for _ in lane.executors:
-                if lane.items and lane.idle:
-                    lane.kick()
+        self._group.let_go(FREEZE)
 
     # --- looking
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from conformance9.suite.tools import STEP, Stage, Started, os_threads, timing, want_steps
+from conformance9.suite.tools import STEP, Stage, Started, holds, os_threads, timing, want_steps
 
 __all__ = [
+    "Ending",
     "Interlock",
     "Lingering",
     "Overlaps",
@@ -200,6 +201,36 @@ def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> 
     finally:
         threading.settrace(before)  # None is what it takes too
         calls = budget
+
+
+class Ending:
+    """The end of a queue, by another thread while the caller is in the middle of something, and what had run."""
+
+    def __init__(self, end: Callable[[], object], tally: Tally) -> None:
+        self._end, self.tally = end, tally
+        self._thread: Started | None = None
+        self.began = threading.Event()
+        self.runs = 0
+        """How often `tally` had been called when `end` returned."""
+
+    def __call__(self) -> None:
+        """Begin; and wait for a moment, since it may have to wait for the caller."""
+        self._thread = Started(self._body)
+        self.began.set()
+        self._thread.join(timing.moment / 5)
+
+    def _body(self) -> object:
+        try:
+            return self._end()
+        finally:
+            self.runs = self.tally.runs
+
+    def result(self, clause: str, what: str) -> object:
+        """What `end` returned or raised."""
+        assert self._thread is not None
+        self._thread.join(timing.limit)
+        holds(clause, not self._thread.is_alive(), f"{what} hangs")
+        return self._thread.failure or self._thread.result
 
 
 def verdict(call: Callable[[], object], refusal: type[Exception]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_task import TaskAdapter
-from conformance9.suite.kit import Lingering, Tally, some_cpus, together, verdict
+from conformance9.suite.kit import Ending, Lingering, Tally, some_cpus, together, verdict
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
-from conformance9.suite.tools import Log, Stage, holds, pinned, refuses, timing
+from conformance9.suite.tools import Log, Stage, holds, interrupted_at, pinned, refuses, stepped, timing
 
 # --- TK-7: drain
 
@@ -248,6 +248,60 @@ def test_close_cancels_what_is_armed_and_says_which(adapter: TaskAdapter, stage:
     holds("TK-11", other.schedule_delayed(adapter.delayed(log.add), 0.001), "a new task was not newly armed")
     holds("TK-11", log.reached(1), "a delayed task did not run")
     holds("TK-16", other.schedule_delayed(armed[0], 0) is True, "a task that close cancelled can't be used again")
+
+
+@pytest.mark.clause("TK-16")
+def test_a_close_at_any_step_of_a_schedule_is_the_end(adapter: TaskAdapter, stage: Stage) -> None:
+    """By another thread, between any two bytecodes of a schedule: that is refused, or has run when close returns."""
+    another, seen = a_queue(adapter, stage, "another"), Log()
+    another.schedule(adapter.task(seen.add))  # whose thread is at hand for what comes too late
+    holds("TK-1", seen.reached(1), "a scheduled task did not run")
+    endings = []
+    for number in range(400):
+        queue, tally = adapter.queue("closing"), Tally()
+        task, ending = adapter.task(tally), Ending(partial(queue.close, timing.limit), tally)
+        said: list[str] = []
+
+        def schedule(queue: Any = queue, task: Any = task, said: list[str] = said) -> None:
+            said.append(verdict(lambda: queue.schedule(task), adapter.closed_error))
+
+        if not interrupted_at(number, schedule, ending):
+            queue.close(timing.limit)
+            break
+        cancelled = ending.result("TK-16", f"a close at step {number} of a schedule")
+        holds("TK-16", cancelled == (), f"at step {number} of a schedule, close said {cancelled!r}")
+        expected = {"accepted": 1, "refused": 0}.get(said[0])
+        holds("TK-16", expected == ending.runs, f"closed at step {number}, {said[0]}: {ending.runs} runs at return")
+        holds("TK-16", not task.pending, f"closed at step {number}, {said[0]}: it is pending")
+        endings.append(ending)
+    adapter.settle()
+    late = sum(ending.tally.runs - ending.runs for ending in endings)
+    holds("TK-16", late == 0, f"of {len(endings)} tasks {late} ran when close had returned")
+
+
+@pytest.mark.clause("TK-16")
+@pytest.mark.capability("delayed")
+def test_a_close_at_any_step_of_a_timer_that_fires_is_the_end(adapter: TaskAdapter, stage: Stage) -> None:
+    """Between any two bytecodes of the threads that see to a delayed task: it is cancelled and told, or has run."""
+    endings = []
+    with stepped() as steps:
+        adapter.settle()
+        for number in range(1500):
+            queue, tally = adapter.queue("closing"), Tally()
+            task, ending = adapter.delayed(tally), Ending(partial(queue.close, timing.limit), tally)
+            steps.arm(number, ending)
+            queue.schedule_delayed(task, 1e-4)
+            if not ending.began.wait(timing.moment):
+                steps.disarm()
+                queue.close(timing.limit)
+                break  # they sleep, after fewer bytecodes
+            cancelled = ending.result("TK-16", f"a close at step {number} of the threads of a timer and its queue")
+            told = isinstance(cancelled, tuple) and len(cancelled) + ending.runs == 1
+            holds("TK-16", told, f"at step {number} of a timer: {cancelled!r} cancelled, {ending.runs} runs at return")
+            endings.append(ending)
+    adapter.settle()
+    late = sum(ending.tally.runs - ending.runs for ending in endings)
+    holds("TK-16", late == 0, f"of {len(endings)} delayed tasks {late} ran when close had returned")
 
 
 @pytest.mark.clause("TK-16")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from conformance9.adapters_workqueue import WorkQueueAdapter
-from conformance9.suite.kit import Lingering, Tally, await_state, together, verdict
-from conformance9.suite.tools import Log, Stage, holds, need, refuses, timing, wait_asleep
+from conformance9.suite.kit import Ending, Lingering, Tally, await_state, together, verdict
+from conformance9.suite.tools import Log, Stage, holds, interrupted_at, need, refuses, timing, wait_asleep
 from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
 
@@ -240,3 +241,39 @@ def test_destroy_waits_for_the_call_and_is_the_end(adapter: WorkQueueAdapter, st
     holds("WQ-6", other.enqueue(work) is True, "a work that a destroyed queue refused can't go to another")
     other.flush(timing.limit)
     holds("WQ-6", tally.runs == 1, "a work that a destroyed queue refused did not run on another")
+
+
+@pytest.mark.clause("WQ-6")
+def test_a_destroy_at_any_step_of_an_enqueue_is_the_end(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """By another thread, between any two bytecodes: the one or the other is refused, or the call was over by then."""
+    another = a_queue(adapter, stage, Tally(), "another")
+    another.enqueue(adapter.work())  # whose thread is at hand for what comes too late
+    another.drain(timing.limit)
+    endings = []
+    for number in range(400):
+        tally = Tally()
+        queue, work = adapter.queue("ending", tally), adapter.work()
+        ending = Ending(partial(verdict, queue.destroy, adapter.usage_error), tally)
+        said: list[str] = []
+
+        def enqueue(queue: Any = queue, work: Any = work, said: list[str] = said) -> None:
+            said.append(verdict(lambda: queue.enqueue(work), adapter.usage_error))
+
+        if not interrupted_at(number, enqueue, ending):
+            queue.drain(timing.limit)
+            queue.destroy()
+            break
+        destroyed = ending.result("WQ-6", f"a destroy at step {number} of an enqueue")
+        if destroyed == "refused":
+            queue.drain(timing.limit)
+            queue.destroy()
+            ending.runs = tally.runs
+        else:
+            holds("WQ-6", destroyed == "accepted", f"at step {number} of an enqueue, destroy raised {destroyed}")
+        expected = {"accepted": 1, "refused": 0}.get(said[0])
+        holds("WQ-6", expected == ending.runs, f"destroyed at step {number}, {said[0]}: {ending.runs} calls at return")
+        holds("WQ-6", not work.pending, f"destroyed at step {number}, {said[0]}: it is pending")
+        endings.append(ending)
+    adapter.settle()
+    late = sum(ending.tally.runs - ending.runs for ending in endings)
+    holds("WQ-6", late == 0, f"of {len(endings)} calls {late} were made when destroy had returned")
