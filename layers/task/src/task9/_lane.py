@@ -309,7 +309,7 @@ class Executor:
             call = group.make_call(self)
             started = self.started
             self.current = taking
-            waiting_here = () if group.frozen else items
+            waiting_here = () if group.frozen else items  # a close that has not seen TAKING has made its entry
             while waiting_here:
                 self.runs += 1
                 try:

@@ -217,7 +217,7 @@ class Ending:
         """Begin; and wait for a moment, since it may have to wait for the caller."""
         self._thread = Started(self._body)
         self.began.set()
-        self._thread.join(timing.moment / 5)
+        self._thread.join(timing.moment / 10)
 
     def _body(self) -> object:
         try:
