@@ -677,7 +677,7 @@ def close_while_a_task_is_set_aside(w: World) -> Callable[[], None]:
     who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
 )
 def close_against_close(w: World) -> Callable[[], None]:
-    """Two threads close, beside a schedule: nothing runs after either has returned."""
+    """Two threads close, the one after a schedule: nothing runs after either has returned."""
     queue = w.task9.TaskQueue("q")
     w.staff(w.threadpool9.get())
     runs = w.cell(0, "runs")
@@ -689,15 +689,15 @@ def close_against_close(w: World) -> Callable[[], None]:
         queue.close()
         at_return.append(runs.get())
 
-    def schedule() -> None:
+    def schedule_and_close() -> None:
         try:
             accepted.append(queue.schedule(task))
         except w.threadpool9.UsageError:
             pass
+        close()
 
     w.thread("A", close)
-    w.thread("B", close)
-    w.thread("C", schedule)
+    w.thread("B", schedule_and_close)
 
     def check() -> None:
         assert at_return == [runs.get()] * 2, "a run after a close had returned"
