@@ -11,6 +11,12 @@ from worlds_threadpool import WAITER_LOOKS_FIRST
 
 EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n                break\n", "break\n")
 
+QUIET_LOOKS_AT_ITEMS_ONLY = (
+    "task9._lane",
+    "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
+    "idle = not self.items",
+)
+
 PUT_DOES_NOT_LOOK_AGAIN = (
     "task9._lane",
     "                self.kick()\n            if self.group.frozen:\n                self.group.look_closed()\n        except BaseException as error:\n            if not claimed:\n",
@@ -161,11 +167,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-7, TK-8",
     drain_waits_for_nothing=("task9._queue", "            drain.wait(deadline, what)\n", "            pass\n"),
-    quiet_looks_at_items_only=(
-        "task9._lane",
-        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "idle = not self.items",
-    ),
+    quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_self_reschedule(w: World) -> Callable[[], None]:
     """drain beside a task that schedules itself: what was scheduled before has run, and drain returns."""
@@ -640,11 +642,7 @@ def close_against_expiry(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-3, TK-16",
     undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
-    quiet_looks_at_items_only=(
-        "task9._lane",
-        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "idle = not self.items",
-    ),
+    quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def close_while_a_task_is_set_aside(w: World) -> Callable[[], None]:
     """close while a task goes from one CPU's executor, which it runs on, to the lane where it was scheduled again."""

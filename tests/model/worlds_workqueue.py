@@ -7,7 +7,7 @@ from typing import Any
 
 from explore9.gallery import exhibit
 from explore9.search import World
-from worlds_task import close_at_the_end
+from worlds_task import QUIET_LOOKS_AT_ITEMS_ONLY, close_at_the_end
 from worlds_threadpool import WAITER_LOOKS_FIRST
 
 
@@ -126,11 +126,7 @@ def freeze_while_an_executor_takes(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
-    quiet_looks_at_items_only=(
-        "task9._lane",
-        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "idle = not self.items",
-    ),
+    quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def flush_enqueue(w: World) -> Callable[[], None]:
     """flush beside another enqueue: what was enqueued before has completed."""
@@ -382,11 +378,7 @@ def destroy_against_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
-    quiet_looks_at_items_only=(
-        "task9._lane",
-        "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-        "idle = not self.items",
-    ),
+    quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_against_enqueue(w: World) -> Callable[[], None]:
     """drain beside an enqueue and a function that enqueues its work once more: all of it was called, or was refused."""

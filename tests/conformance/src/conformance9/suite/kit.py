@@ -27,6 +27,7 @@ __all__ = [
     "idle_threads",
     "interrupted_workers",
     "never",
+    "nothing_came_late",
     "some_cpus",
     "together",
 ]
@@ -231,6 +232,12 @@ class Ending:
         self._thread.join(timing.limit)
         holds(clause, not self._thread.is_alive(), f"{what} hangs")
         return self._thread.failure or self._thread.result
+
+
+def nothing_came_late(clause: str, endings: Sequence[Ending]) -> None:
+    """What had not run when its queue ended has not run since; the threads that could have are gone."""
+    late = sum(ending.tally.runs - ending.runs for ending in endings)
+    holds(clause, late == 0, f"of {len(endings)} queues that had ended, {late} ran something afterwards")
 
 
 def verdict(call: Callable[[], object], refusal: type[Exception]) -> str:

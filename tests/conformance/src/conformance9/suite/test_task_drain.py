@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_task import TaskAdapter
-from conformance9.suite.kit import Ending, Lingering, Tally, some_cpus, together, verdict
+from conformance9.suite.kit import Ending, Lingering, Tally, nothing_came_late, some_cpus, together, verdict
 from conformance9.suite.tasks import KINDS, a_queue, a_queue_of, a_shared
 from conformance9.suite.tools import Log, Stage, holds, interrupted_at, pinned, refuses, stepped, timing
 
@@ -275,8 +275,7 @@ def test_a_close_at_any_step_of_a_schedule_is_the_end(adapter: TaskAdapter, stag
         holds("TK-16", not task.pending, f"closed at step {number}, {said[0]}: it is pending")
         endings.append(ending)
     adapter.settle()
-    late = sum(ending.tally.runs - ending.runs for ending in endings)
-    holds("TK-16", late == 0, f"of {len(endings)} tasks {late} ran when close had returned")
+    nothing_came_late("TK-16", endings)
 
 
 @pytest.mark.clause("TK-16")
@@ -300,8 +299,7 @@ def test_a_close_at_any_step_of_a_timer_that_fires_is_the_end(adapter: TaskAdapt
             holds("TK-16", told, f"at step {number} of a timer: {cancelled!r} cancelled, {ending.runs} runs at return")
             endings.append(ending)
     adapter.settle()
-    late = sum(ending.tally.runs - ending.runs for ending in endings)
-    holds("TK-16", late == 0, f"of {len(endings)} delayed tasks {late} ran when close had returned")
+    nothing_came_late("TK-16", endings)
 
 
 @pytest.mark.clause("TK-16")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_workqueue import WorkQueueAdapter
-from conformance9.suite.kit import Ending, Lingering, Tally, await_state, together, verdict
+from conformance9.suite.kit import Ending, Lingering, Tally, await_state, nothing_came_late, together, verdict
 from conformance9.suite.tools import Log, Stage, holds, interrupted_at, need, refuses, timing, wait_asleep
 from conformance9.suite.works import KINDS, Payloads, a_blocked_queue, a_queue, a_queue_of
 
@@ -275,5 +275,4 @@ def test_a_destroy_at_any_step_of_an_enqueue_is_the_end(adapter: WorkQueueAdapte
         holds("WQ-6", not work.pending, f"destroyed at step {number}, {said[0]}: it is pending")
         endings.append(ending)
     adapter.settle()
-    late = sum(ending.tally.runs - ending.runs for ending in endings)
-    holds("WQ-6", late == 0, f"of {len(endings)} calls {late} were made when destroy had returned")
+    nothing_came_late("WQ-6", endings)
