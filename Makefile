@@ -8,24 +8,26 @@ PYTHON ?= python3
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-here lint format docs bench mutants model clean venv venv-test venv-dev
+.PHONY: help demo test test-all test-rest lint format docs bench mutants model release-check clean venv venv-test venv-dev
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F": " '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F": " '{ printf "make %-14s %s\n", $$1, $$2 }'
 
-demo: venv  ## hash a directory tree on pooled threads; DIR=... chooses which
-	@echo "demo: examples/treehash/treehash.py"
-	@dir="$${DIR:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')}"; \
-	  $(BIN)/python examples/treehash/treehash.py "$$dir"
+demo: venv  ## pack a directory tree on all CPUs, verify, restore, compare; DIR=... chooses which
+	@$(BIN)/python examples/archive/archive.py demo $${DIR:+"$$DIR"}
 
-test: venv-test  ## run the tests, then again on every other Python found here
+test: venv-test  ## the whole contract on this Python, in some minutes
+	@$(BIN)/python tools/everywhere.py --here $(ARGS)
+
+test-all: venv-test  ## every test on every Python found here, with storms, model worlds, leaks and real services
 	@$(BIN)/python tools/system_packages.py
-	@$(BIN)/python tools/test_everywhere.py $(ARGS)
+	@$(BIN)/python tools/everywhere.py $(ARGS)
 
-test-here: venv-test  ## run the tests in .venv only
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup --max-worker-restart=0 $(ARGS)
+test-rest: venv-test  ## what `make test-all` has and `make test` has not
+	@$(BIN)/python tools/system_packages.py
+	@$(BIN)/python tools/everywhere.py --rest $(ARGS)
 
-lint: venv-dev  ## ruff, mypy --strict, and the rules between the layers
+lint: venv-dev  ## ruff, mypy --strict, the rules between the layers
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
@@ -50,8 +52,11 @@ mutants: venv-test  ## run the conformance suite against implementations that ar
 model: venv-test  ## the deep search of the model checker; takes long
 	$(BIN)/python tests/model/deep.py $(ARGS)
 
+release-check: venv-dev  ## build all distributions into dist, check them, install them together and apart
+	@$(BIN)/python tools/release_check.py
+
 clean:  ## remove environments and everything that tools left behind
-	rm -rf .venv .venv-* docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* docs/_build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The script knows whether there is anything to do; asking it costs some 50 ms.
@@ -64,10 +69,12 @@ venv-test:
 venv-dev:
 	@$(call make_venv,dev)
 
-# The version is asked for here, because an older Python could not even parse the script.
+# The version is asked for here, because an older Python could not even parse the script. What the interpreter says, or
+# what stands in for it, the shell or pyenv, is shown: it knows best why it does not run.
 define make_venv
-"$(PYTHON)" -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>/dev/null || { \
-  echo "This needs Python 3.11 or newer, which PYTHON=$(PYTHON) is not: say for example make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; \
+words=$$("$(PYTHON)" -S -c "import sys; sys.exit(sys.version_info < (3, 11))" 2>&1) || { \
+  echo "This needs Python 3.11 or newer, which PYTHON=$(PYTHON) is not:" >&2; \
+  echo "$${words:-it is older; say for example make PYTHON=python3.13 $(MAKECMDGOALS)}" >&2; \
   exit 1; }; \
-"$(PYTHON)" tools/make_venv.py .venv $(1)
+"$(PYTHON)" -S tools/make_venv.py .venv $(1)
 endef

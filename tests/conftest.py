@@ -1,21 +1,31 @@
-"""What all tests share: where the long ones run, and which may run in several threads at once."""
+"""What all tests share: where the long ones run, which may run in several threads at once, and the end of a hang."""
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import signal
+import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
+import progress
 import pytest
+from pace import patience
 
 HERE = Path(__file__).parent
 
-#: Marked by where they are: the model checker's copies are the same on every interpreter, and the long ones run in
-#: .venv and on a free-threaded build.
+#: Marked by where they are: the model checker's copies are the same on every interpreter. What is long is run by
+#: `make test-all`, in .venv and on a free-threaded build.
+SUITE_TESTS = HERE / "conformance" / "tests"
 BY_PLACE = {
     "once": [HERE / "model"],
-    "long": [HERE / "stress", HERE / "leaks", HERE / "lifecycle" / "test_fork.py"],
+    "long": [HERE / "stress", HERE / "leaks", HERE / "lifecycle" / "test_fork.py", HERE / "model", SUITE_TESTS],
     "parallel": [HERE / "parallel"],
 }
+#: Marked by what they use: a daemon or a browser.
+BY_FIXTURE = {"service": {"desktop", "opened", "server"}}
 
 #: Of the conformance suite what suits pytest-run-parallel, where all threads have the same fixtures: tests that make
 #: their queues, jobs, gates and threads in their body, and look at nothing else.
@@ -78,10 +88,44 @@ def suits_parallel(item: pytest.Item) -> bool:
     return item.path in PARALLEL and name not in NOT_PARALLEL
 
 
-def pytest_configure() -> None:
+class Watchdog:
+    """Ends the process of a test that hangs, with every stack printed; pytest-xdist goes on in another process.
+
+    As pytest's own `faulthandler_timeout` does, but the limit is stretched where the machine is slow.
+    """
+
+    LIMIT = 240.0  # no test takes a tenth of it on a quiet machine
+
+    def __init__(self) -> None:
+        self._stderr = os.dup(2)  # before pytest captures what tests write there
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        """Watch over one test; the conformance suite has limits of its own, which are stretched alike."""
+        suite = sys.modules.get("conformance9.suite.tools")
+        if suite is not None:
+            suite.timing.limit = patience(20.0 * suite.timing.scale)
+        faulthandler.dump_traceback_later(patience(self.LIMIT), exit=True, file=self._stderr)
+        try:
+            return (yield)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts us in the background has SIGINT ignored, and what the tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(Watchdog())  # so that it is asked about the plugins' tests too
+    progress.register(config)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """A process that dies costs the test that it was running."""
+    from dead_workers import Scheduler
+
+    return Scheduler(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -90,6 +134,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for marker, places in BY_PLACE.items():
             if any(item.path.is_relative_to(place) for place in places):
+                item.add_marker(marker)
+        for marker, fixtures in BY_FIXTURE.items():
+            if not fixtures.isdisjoint(getattr(item, "fixturenames", ())):
                 item.add_marker(marker)
         if suits_parallel(item):
             # Once in each thread: they have storms of their own. More iterations are for those written for it.

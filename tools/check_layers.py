@@ -1,6 +1,9 @@
-"""Check two rules of this repository that no general linter knows. Prints each breach; exit status 1 if any.
+"""Check three rules of this repository that no general linter knows. Prints each breach; exit status 1 if any.
 
 Layering: a layer imports itself, the layers below and nothing above.
+
+Doors: no name that begins with an underscore is imported from another distribution; layers, plugins and examples use
+what is public (`threadpool9.lowlevel`, `threadpool9.hooks`, `task9.lanes`).
 
 One seam: only ``threadpool9/_seam.py`` imports `threading`, `_thread` or `queue`, or takes the clock from
 `time`. A test that replaces the primitives there must be sure that there are no others.
@@ -21,6 +24,8 @@ LAYERS = {
     "task9": "layers/task/src/task9",
     "workqueue9": "layers/workqueue/src/workqueue9",
 }
+#: What is built on the layers.
+OUTSIDE = ("plugins/*/src/**/*.py", "examples/**/*.py", "benchmarks/*.py", "tests/conformance/src/**/*.py")
 SEAM = ("threadpool9", "_seam.py")
 SEAM_MODULES = frozenset({"_thread", "threading", "queue"})
 SEAM_CLOCKS = frozenset({"monotonic", "monotonic_ns"})
@@ -39,6 +44,20 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str, str | None]]:
                 args=[ast.Constant(value=str(module)), *_],
             ):
                 yield node.lineno, module, None
+
+
+def private(package: str, module: str, name: str | None) -> bool:
+    """True if an import by `package` reaches behind the doors of a layer."""
+    top, *rest = module.split(".")
+    names = [*rest, name or ""]
+    return top in LAYERS and top != package and any(part.startswith("_") and part != "__version__" for part in names)
+
+
+def check_doors(package: str, source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and sentence for each import of a private name of a layer by `package`, which is not one."""
+    for line, module, name in imported(ast.parse(source)):
+        if private(package, module, name):
+            yield line, f"{package} must not import {name or module} of {module}, which is private"
 
 
 def clock_readings(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -63,6 +82,8 @@ def check(package: str, filename: str, source: str) -> Iterator[tuple[int, str]]
         top = module.partition(".")[0]
         if top in above:
             yield line, f"{package} must not know {top}, which is above it"
+        elif private(package, module, name):
+            yield line, f"{package} must not import {name or module} of {module}, which is private"
         if is_seam:
             continue
         if top in SEAM_MODULES:
@@ -83,7 +104,13 @@ def main() -> int:
             for line, sentence in sorted(check(package, path.name, path.read_text(encoding="utf-8"))):
                 breaches += 1
                 print(f"{path.relative_to(ROOT)}:{line}: {sentence}")
-    print(f"layers: {files} modules, {breaches} breaches of layering or of the seam")
+    for pattern in OUTSIDE:
+        for path in sorted(ROOT.glob(pattern)):
+            files += 1
+            for line, sentence in sorted(check_doors(path.parent.name, path.read_text(encoding="utf-8"))):
+                breaches += 1
+                print(f"{path.relative_to(ROOT)}:{line}: {sentence}")
+    print(f"layers: {files} modules, {breaches} breaches of layering, of the doors or of the seam")
     return 1 if breaches or not files else 0
 
 

@@ -4,7 +4,7 @@
     python tools/repeat_storms.py -n 100 3.13t    100 times on one
     python tools/repeat_storms.py -k signal       arguments that are no tags go to pytest
 
-Interpreters and their environments are found and made as for `make test` (see test_everywhere.py). One line a
+Interpreters and their environments are found and made as for `make test-all` (see everywhere.py). One line a
 round tells how far it is. The first failure ends it, and its output is printed whole. Exit status 1 then.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from test_everywhere import IN_PROCESSES, ROOT, TAGS, interpreters, tag_of
+from everywhere import IN_PROCESSES, ROOT, TAGS, interpreters, tag_of
 
 #: What is random, or depends on the machine's mood.
 WHAT = (

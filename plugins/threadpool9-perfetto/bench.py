@@ -25,7 +25,7 @@ import threadpool9
 import workqueue9
 from threadpool9_perfetto import start, stop
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "treehash"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples" / "archive"))
 
 BLOCK = bytes(100_000)
 
@@ -74,16 +74,13 @@ def burst(wq: workqueue9.WorkQueue, times: int) -> None:
 
 
 def demo() -> None:
-    """The demo's parallel pass over a directory."""
-    from display import Screen
-    from passes import ParallelPass
+    """The example's packing of a directory, into an archive that is thrown away."""
+    from pack import Pack
     from stopping import Stop
+    from store import Archive
 
-    run = ParallelPass(directory, Screen(quiet=True), Stop())
-    try:
-        run.run()
-    finally:
-        run.close()
+    with tempfile.TemporaryDirectory() as place, Archive(Path(place) / "archive", write=True) as archive:
+        Pack(directory, archive, Stop(), exclude=["site-packages", "test"]).run()
 
 
 def timed(workload: Callable[[], None]) -> tuple[float, float]:

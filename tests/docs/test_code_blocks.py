@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
@@ -49,6 +50,8 @@ def test_blocks_run_as_pasted(path: Path, tmp_path: Path) -> None:
     """Exit status 0, and nothing on stderr."""
     source = tmp_path / path.name
     source.write_text(program(path))
-    run = subprocess.run([sys.executable, str(source)], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    run = subprocess.run(
+        [sys.executable, str(source)], capture_output=True, text=True, timeout=patience(60), cwd=tmp_path
+    )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -1,4 +1,4 @@
-"""``python sigint_storm.py KIND ROUNDS SEED``: real signals that raise KeyboardInterrupt, at any bytecode of anything.
+"""``python sigint_storm.py KIND ROUNDS SEED LIMIT``: real signals that raise KeyboardInterrupt, at any bytecode.
 
 Each round arms one timer signal with a random delay and repeats schedule, cancel, drain and so on until it strikes.
 Then: what is pending runs by itself, once; the unit is usable; and at the end queues close and pools are put.
@@ -35,7 +35,7 @@ def poll(condition: Any, what: str) -> None:
 
 def main() -> int:
     """All rounds; prints how many were struck."""
-    faulthandler.dump_traceback_later(150, exit=True)
+    faulthandler.dump_traceback_later(float(sys.argv[4]), exit=True)
     kind = KINDS[sys.argv[1]](lambda: None)
     rounds, chance = int(sys.argv[2]), random.Random(int(sys.argv[3]))
     signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -69,7 +69,8 @@ def main() -> int:
         for unit in units:
             what = f"round {number}: {unit!r} on {unit.place!r}"
             poll(lambda unit=unit: kind.idle(unit), f"{what} is neither idle nor does it run")
-            assert len(unit._free) == 1, f"{what} is idle {len(unit._free)} times over"
+            token = getattr(unit, "item_token", None) or unit._free
+            assert len(token) == 1, f"{what} is idle {len(token)} times over"
             before = len(unit.runs)
             assert before <= asked, f"{what}: {before} runs for {asked} launches"
             answer = kind.launch(unit)

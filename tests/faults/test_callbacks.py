@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pace import patience
 
 import task9
 import threadpool9
@@ -20,7 +21,7 @@ from workqueue9 import Work, WorkQueue
 if TYPE_CHECKING:
     from conftest import Reports
 
-LIMIT = 20.0
+LIMIT = patience(20.0)
 RAISED = [MemoryError, RecursionError, KeyboardInterrupt, SystemExit, GeneratorExit, StopIteration, BaseException]
 
 

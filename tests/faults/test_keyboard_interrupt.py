@@ -285,7 +285,7 @@ def test_while_draining_and_waiting_for_works(bench: WorkBench) -> None:
         helper.join()
         bench.wq.wait(unit, LIMIT)
         assert bench.count(unit) == 1
-        assert bench.wq._group.watches == {}, where
+        assert not bench.wq.group.called.locks, where
         bench.settle(unit, 1, str(where))
         return where
 

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pace import patience
 
 import threadpool9
 from threadpool9 import Job, _osthread
@@ -18,7 +19,7 @@ from threadpool9 import Job, _osthread
 if TYPE_CHECKING:
     from conftest import Reports
 
-LIMIT = 20.0
+LIMIT = patience(20.0)
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="binding and classes are those of Linux")
 
 
@@ -145,7 +146,9 @@ def test_tp10_a_process_without_privilege() -> None:
         threadpool9.get(0).put(20)  # lowering is always allowed
         print("fine")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=patience(90)
+    )
     if done.returncode == 77:
         pytest.skip("this process keeps its privilege whoever it is")
     assert done.stdout == "fine\n", done.stdout + done.stderr

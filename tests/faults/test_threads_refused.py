@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pace import patience
 
 import threadpool9
 from task9 import DelayedTask, PeriodicTask, Task, TaskQueue
@@ -21,7 +22,7 @@ from workqueue9 import Work, WorkQueue
 if TYPE_CHECKING:
     from conftest import Reports
 
-LIMIT = 20.0
+LIMIT = patience(20.0)
 NOBODY = 54321  # a user without a process
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits and users are those of Linux")
@@ -68,7 +69,11 @@ def run_limited(program: str) -> subprocess.CompletedProcess[str]:
     """Run `program` after the prelude."""
     source = PRELUDE.replace("USER", str(NOBODY)) + textwrap.dedent(program)
     done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=90, env={**os.environ, "HOME": "/"}
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        timeout=patience(90),
+        env={**os.environ, "HOME": "/"},
     )
     if done.returncode == 77:
         pytest.skip("RLIMIT_NPROC does not limit threads here")
@@ -242,15 +247,15 @@ def test_tk13_a_run_that_no_thread_can_be_had_for_does_not_end_the_period(
     monkeypatch: pytest.MonkeyPatch, reports: Reports
 ) -> None:
     """TP-12: that run is lost, which is reported; the next period comes."""
-    put_held = Lane.put_held
+    put_ticket = Lane.put_ticket
     over = threading.Event()
 
-    def refuse_once(lane: Lane, task: Task, held: list[object]) -> bool:
-        if isinstance(task, PeriodicTask) and not reports:
+    def refuse_once(lane: Lane, ticket: list[Any]) -> None:
+        if isinstance(ticket[0], PeriodicTask) and not reports:
             raise StartError("no thread could be started")
-        return put_held(lane, task, held)
+        put_ticket(lane, ticket)
 
-    monkeypatch.setattr(Lane, "put_held", refuse_once)
+    monkeypatch.setattr(Lane, "put_ticket", refuse_once)
     task = PeriodicTask(lambda task: over.set(), 0.01)
     with TaskQueue("periodic") as queue:
         assert task.start(queue=queue)

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 PROGRAM = Path(__file__).with_name("leak_program.py")
 KINDS = ("get_put", "create_destroy", "schedule_cancel", "enqueue_wait", "arm_cancel", "used_queues")
-#: `make test` runs the middle form once, and a shorter one on each further interpreter.
+#: `make test-all` runs the middle form once, and a shorter one on each further interpreter.
 FEW = 2_000 if os.environ.get("SECTION9_LIGHT") else 10_000
 CYCLES = [
     pytest.param(FEW, id=str(FEW)),
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="co
 def test_nothing_leaks(kind: str, cycles: int) -> None:
     """TP-1, TP-5, TP-9, TK-9, TK-12, WQ-4, WQ-8: what comes and goes leaves nothing."""
     command = [sys.executable, str(PROGRAM), kind, str(cycles)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=cycles / 20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(cycles / 20))
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     more = {what: report["after"][what] - report["before"][what] for what in report["before"]}

@@ -6,12 +6,12 @@ STATE    what there is at the end: ``idle`` workers only; one item ``running`` u
 POLICY   of threadpool9.tunables.exit_policy
 ENDING   how the main thread ends
 
-Each run of an item writes one line; ``exiting`` is written by an atexit function, before the layers' own.
+Each run of an item writes one line; ``exiting`` is written when the exit begins: by one of `threading`'s own exit
+functions, which is called before the layers'.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
@@ -24,6 +24,7 @@ import threadpool9
 import workqueue9
 
 LIMIT = 60.0
+at_threads_end = threading._register_atexit  # type: ignore[attr-defined]  # the last one registered is called first
 layer, state, policy, ending = sys.argv[1:]
 threadpool9.tunables.exit_policy = float(policy) if policy[0].isdigit() else policy
 began, go = threading.Event(), threading.Event()
@@ -105,10 +106,19 @@ else:
 if state in ("running", "queued"):
     if policy == "cancel":
         # When what is queued has been cancelled, and no sooner: it would run else.
-        threadpool9._lifecycle.cancel_queued.append(go.set)
+        cancel = threadpool9._exit._cancel_queued
+
+        def cancel_then_go() -> None:
+            """Let what runs go on when what is queued has been cancelled."""
+            cancel()
+            for layer in threadpool9._layer.layers:
+                layer.cancel_queued()
+            go.set()
+
+        threadpool9._exit._cancel_queued = cancel_then_go
     else:
-        atexit.register(go.set)
-atexit.register(say, "exiting")
+        at_threads_end(go.set)
+at_threads_end(say, "exiting")
 
 if ending == "exit":
     sys.exit(3)

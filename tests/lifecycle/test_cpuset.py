@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 PROGRAM = Path(__file__).with_name("cpuset_program.py")
 CPUS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 PROGRAM = Path(__file__).with_name("exit_program.py")
-LIMIT = 100.0
+LIMIT = patience(100.0)
 LAYERS = ("job", "task", "work")
 
 #: Ways to end that let the exit functions run, with the status that each has.
@@ -210,7 +211,7 @@ def test_tp32_schedule_during_finalization_is_a_clear_error(out: str) -> None:
             began = threading.Event()
             on_job(lambda: (began.set(), threading.Event().wait()))
             began.wait(30)
-            atexit.register(signal.setitimer, signal.ITIMER_REAL, 0.2, 0.5)  # a Ctrl-C while the exit waits
+            threading._register_atexit(signal.setitimer, signal.ITIMER_REAL, 0.2, 0.5)  # a Ctrl-C while the exit waits
             signal.signal(signal.SIGALRM, signal.default_int_handler)
         class Late:
             def __del__(self): refused()
@@ -274,3 +275,102 @@ def test_tp32_a_job_that_a_worker_has_just_taken_is_not_lost() -> None:
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
+def test_tp32_what_is_drained_finds_the_house_as_it_was() -> None:
+    """TP-32: log handlers, temporary directories and executors are there while jobs that were left run."""
+    done = run(
+        """
+        import logging, logging.handlers, tempfile, weakref
+        directory = tempfile.TemporaryDirectory()
+        memory = logging.handlers.MemoryHandler(100, target=logging.StreamHandler(sys.stdout))
+        logging.getLogger().addHandler(memory)
+        gate = threading.Event()
+        threading._register_atexit(gate.set)
+        from concurrent.futures import ThreadPoolExecutor
+        def action(name):
+            gate.wait()
+            with open(os.path.join(directory.name, name), "w") as file:
+                file.write(name)
+            logging.getLogger().warning("%s", name)
+        for name, on in everywhere.items():
+            on(lambda name=name: action(name))
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(done.stdout.split()) == ["job", "task", "work"]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_tp32_what_schedules_itself_for_ever_is_refused_at_last(layer: str) -> None:
+    """TP-32: after 1000 generations a unit that schedules itself again gets FinalizingError, which is reported."""
+    done = run(
+        f"""
+        on = everywhere[{layer!r}]
+        def again(): on(again)
+        on(again)
+        """
+    )
+    assert done.returncode == 0
+    assert "FinalizingError" in done.stderr
+
+
+def test_tp32_a_daemon_thread_cannot_keep_the_exit_waiting() -> None:
+    """TP-32: a daemon thread that goes on posting is refused from the beginning of the drain."""
+    done = run(
+        """
+        refused = threading.Event()
+        def post():
+            while True:
+                try: on_job(lambda: None)
+                except threadpool9.FinalizingError:
+                    refused.set()
+                    return
+        threading.Thread(target=post, daemon=True).start()
+        atexit.register(lambda: say(str(refused.wait(30))))
+        """
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+MULTIPROCESSING = """
+import multiprocessing, sys, threading
+import task9, threadpool9, workqueue9
+
+
+def child(path):
+    gate = threading.Event()
+    threading._register_atexit(gate.set)
+    def write(name):
+        gate.wait()
+        with open(path, "a") as file:
+            file.write(name + chr(10))
+    def fn(job):
+        write("job")
+        with job.interlock: job.done()
+    threadpool9.get().post(threadpool9.Job(fn))
+    queue = task9.TaskQueue("q")
+    queue.call(write, "call")
+    works = workqueue9.WorkQueue("w", lambda work, arg: write("work"))
+    works.enqueue(workqueue9.Work())
+    child.keep = queue, works
+
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context(sys.argv[1]).Process(target=child, args=(sys.argv[2],))
+    process.start()
+    process.join(60)
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_tp32_children_of_multiprocessing_run_what_is_left(method: str, tmp_path: Path) -> None:
+    """TP-32: they end by os._exit after their own exit functions; what was scheduled has run by then."""
+    program, written = tmp_path / "program.py", tmp_path / "written"
+    program.write_text(MULTIPROCESSING)
+    done = subprocess.run(
+        [sys.executable, str(program), method, str(written)], capture_output=True, text=True, timeout=LIMIT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(written.read_text().split()) == ["call", "job", "work"]

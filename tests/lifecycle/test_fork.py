@@ -10,9 +10,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 PROGRAM = Path(__file__).with_name("fork_program.py")
-LIMIT = 600.0
+LIMIT = patience(600.0)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -26,7 +27,7 @@ def run(program: str) -> str:
     return done.stdout
 
 
-#: `make test` runs the long form once, and a shorter one on each further interpreter.
+#: `make test-all` runs the long form once, and a shorter one on each further interpreter.
 SHARE = 10 if os.environ.get("SECTION9_LIGHT") else 1
 WITH_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 stops_others = pytest.mark.skipif(

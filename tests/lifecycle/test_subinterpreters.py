@@ -7,8 +7,9 @@ import sys
 import textwrap
 
 import pytest
+from pace import patience
 
-LIMIT = 100.0
+LIMIT = patience(100.0)
 
 INSIDE = """
 import os

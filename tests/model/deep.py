@@ -3,7 +3,7 @@
     .venv/bin/python tests/model/deep.py                   all worlds, each search at most 300 s of CPU time
     .venv/bin/python tests/model/deep.py -j 2 -s 1000      two processes, more time
     .venv/bin/python tests/model/deep.py get_race          some worlds
-    .venv/bin/python tests/model/deep.py --rst             the tables of docs/model-checking.rst
+    .venv/bin/python tests/model/deep.py --csv docs/_data  the tables of docs/model-checking.rst; rows of other worlds stay
 
 Exit status 1 if a world does not hold or a seeded bug is not found; failing schedules are printed with their timelines.
 """
@@ -11,6 +11,7 @@ Exit status 1 if a world does not hold or a seeded bug is not found; failing sch
 from __future__ import annotations
 
 import argparse
+import csv
 import multiprocessing
 import sys
 import time
@@ -23,6 +24,10 @@ import worlds_threadpool  # noqa: F401
 import worlds_workqueue  # noqa: F401
 from explore9 import Copies, Search
 from explore9.gallery import EXHIBITS, Exhibit
+
+#: The columns of the manual's two tables.
+WORLDS = ["World", "Clauses", "Preemptions", "Executions", "States", "CPU s", "Sampled"]
+BUGS = ["World", "Seeded bug", "Found at", "Executions", "As", "CPU s"]
 
 
 def explore(exhibit: Exhibit, bound: int, seconds: float) -> tuple[list[list[str]], list[str]]:
@@ -73,17 +78,19 @@ def _explore(task: tuple[int, int, float]) -> tuple[list[list[str]], list[str]]:
         return [], [f"{EXHIBITS[number].name}: {type(error).__name__}: {error}"]
 
 
-def print_rst(worlds: list[list[str]], bugs: list[list[str]]) -> None:
-    """The two tables as the manual has them."""
-    for title, rows in (
-        (["World", "Clauses", "Preemptions", "Executions", "States", "CPU s", "Sampled"], worlds),
-        (["World", "Seeded bug", "Found at", "Executions", "As", "CPU s"], [row[:6] for row in bugs]),
-    ):
-        print(".. list-table::\n   :header-rows: 1\n")
-        for row in (title, *rows):
-            for number, cell in enumerate(row):
-                print(f"   {'* -' if number == 0 else '  -'} {cell}".rstrip())
-        print()
+def write_csv(path: Path, title: list[str], rows: list[list[str]]) -> None:
+    """Put `rows` into a table of the manual in place of those of the same worlds; new worlds go to its end."""
+    table: dict[str, list[list[str]]] = {}
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in list(csv.reader(file))[1:]:
+                table.setdefault(row[0], []).append(row)
+    for world in {row[0] for row in rows}:
+        table.setdefault(world, []).clear()
+    for row in rows:
+        table[row[0]].append(row)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([title, *(row for world in table.values() for row in world)])
 
 
 def main() -> int:
@@ -93,7 +100,9 @@ def main() -> int:
     parser.add_argument("-b", "--bound", type=int, default=3, help="preemptions (default 3)")
     parser.add_argument("-s", "--seconds", type=float, default=300, help="CPU time for one search (default 300)")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="processes (default 1)")
-    parser.add_argument("--rst", action="store_true", help="print the tables as reStructuredText")
+    parser.add_argument(
+        "--csv", type=Path, metavar="DIRECTORY", help="where the manual's tables are, to be brought up to date"
+    )
     arguments = parser.parse_args()
     known = [exhibit.world.__name__ for exhibit in EXHIBITS]
     for name in arguments.worlds:
@@ -110,15 +119,15 @@ def main() -> int:
                     worlds.append(row)
                 else:
                     bugs.append([worlds[-1][0], *row[1:]])
-                if not arguments.rst:
-                    print(
-                        "  ".join(cell.ljust(width) for cell, width in zip(row, (38, 34, 4, 8, 9, 7, 6), strict=True)),
-                        flush=True,
-                    )
+                print(
+                    "  ".join(cell.ljust(width) for cell, width in zip(row, (38, 34, 4, 8, 9, 7, 6), strict=True)),
+                    flush=True,
+                )
             for text in bad:
                 print(text, file=sys.stderr, flush=True)
-    if arguments.rst:
-        print_rst(worlds, bugs)
+    if arguments.csv:
+        write_csv(arguments.csv / "model-worlds.csv", WORLDS, worlds)
+        write_csv(arguments.csv / "model-bugs.csv", BUGS, [row[:6] for row in bugs])
     print(f"{len(worlds)} worlds, {len(bugs)} seeded bugs, {len(wrong)} findings")
     return 1 if wrong else 0
 

@@ -325,8 +325,18 @@ def test_reduction_loses_nothing(world: Any, bound: int) -> None:
 def test_shared_names_come_from_the_source() -> None:
     """What is stored outside of __init__ is watched, what is set once is not."""
     names = shared_names()
-    assert {"_ticket", "_runner", "current", "runs", "_lane", "next_wake", "_closed"} <= names
-    assert not {"interlock", "executors", "thread_name"} & names
+    assert {
+        "_ticket",
+        "_runner",
+        "current",
+        "runs",
+        "item_lane",
+        "item_ticket",
+        "next_wake",
+        "closed",
+        "promise",
+    } <= names
+    assert not {"_interlock", "lanes", "limit", "thread_name"} & names
 
 
 def test_a_patch_must_fit() -> None:

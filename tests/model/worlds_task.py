@@ -9,34 +9,80 @@ from explore9.gallery import exhibit
 from explore9.search import World
 from worlds_threadpool import WAITER_LOOKS_FIRST
 
-EXECUTOR_DOES_NOT_LOOK_AGAIN = ("task9._lane", "if not items or group.frozen:\n                break\n", "break\n")
+EXECUTOR_DOES_NOT_LOOK_AGAIN = (
+    "task9._lane",
+    "if not items or (halts and group.halted()):\n                break\n",
+    "break\n",
+)
 
 QUIET_LOOKS_AT_ITEMS_ONLY = (
     "task9._lane",
-    "idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)",
-    "idle = not self.items",
+    " and all(\n            e.current is None and not e.deferred for e in self.executors\n        )",
+    "",
 )
 
 PUT_DOES_NOT_LOOK_AGAIN = (
     "task9._lane",
-    "                self.kick()\n            if self.group.frozen:\n                self.group.look_closed()\n        except BaseException as error:\n            if not claimed:\n",
-    "                self.kick()\n        except BaseException as error:\n            if not claimed:\n",
+    "                self.kick()\n            if self.group.halts:\n                self.group.look_closed()\n"
+    "        except BaseException as error:\n            if item",
+    "                self.kick()\n        except BaseException as error:\n            if item",
 )
+CALL_DOES_NOT_LOOK_AGAIN = (
+    "task9._lane",
+    "                self.kick()\n            if self.group.halts:\n                self.group.look_closed()\n"
+    "        except BaseException as error:\n            try",
+    "                self.kick()\n        except BaseException as error:\n            try",
+)
+CANCEL_DOES_NOT_CLAIM = (
+    "task9._item",
+    "            del ticket[0]; hand += FREE; in_hands[self] = None",
+    "            del ticket[:1]; hand += FREE; in_hands[self] = None",
+)
+EXPIRY_PUTS_A_TICKET_OF_ITS_OWN = (
+    "task9._timed",
+    "            lane.put_ticket(ticket)\n",
+    "            lane.put_ticket([self])\n",
+)
+NO_OTHER_EXECUTOR_IS_KICKED = (
+    "task9._lane",
+    "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n",
+    "",
+)
+ARMED_BEFORE_ITS_TIMING = (
+    "task9._timed",
+    "            self.item_lane = lane; self.item_timing = timing; armed[self] = None  # type: ignore[attr-defined]  # fmt: skip  # noqa: E702\n"
+    "            del in_hands[self]; self.item_ticket = ticket; del hand[:]  # fmt: skip  # noqa: E702\n",
+    "            del in_hands[self]; self.item_lane = lane; self.item_ticket = ticket; armed[self] = None; del hand[:]\n"
+    "            self.item_timing = timing\n",
+)
+TAKES_NOTHING_BACK = (
+    "task9._lane",
+    "                if deferred:\n                    self._take_deferred()\n",
+    "",
+)
+
+
+def pool_of(queue: Any) -> Any:
+    """The pool of a private queue."""
+    return queue._reference.pool
 
 
 def close_at_the_end(queue: Any) -> None:
     """What a world's check does with its queue: nothing may be left in it."""
-    assert all(lane.quiet() for lane in queue._group.lanes), "something was left in the queue"
-    assert all(len(lane.idle) == len(lane.executors) for lane in queue._group.lanes), (
-        "an executor is not on the idle stack, or twice"
-    )
+    assert all(lane.quiet() for lane in queue.group.lanes), "something was left in the queue"
+    assert not any(ticket for lane in queue.group.lanes for ticket in lane.items), "something was left in the queue"
+    assert all(set(lane.idle) == set(lane.executors) for lane in queue.group.lanes), "an executor is not idle"
+    assert all(len(lane.idle) == len(lane.executors) for lane in queue.group.lanes), "an executor is idle twice"
+    assert not queue.group.halts or list(queue.group.halts) == ["closed"], "an entry was left in halts"
+    assert not queue.group.armed
+    assert not queue.group.sleepers.locks
 
 
 @exhibit("TK-1, TK-2", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)
 def task_schedule_schedule(w: World) -> Callable[[], None]:
     """Two threads schedule one task: a run begins after each schedule, and as many runs as were said to be new."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     data = w.cell(0, "data")
     inside = w.cell(0, "inside")
     seen: list[int] = []
@@ -68,7 +114,7 @@ def task_schedule_schedule(w: World) -> Callable[[], None]:
 def lane_idle_against_schedule(w: World) -> Callable[[], None]:
     """Two tasks of one queue, scheduled while the executor goes idle: both run, in one order, one at a time."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     inside = w.cell(0, "inside")
     runs: list[str] = []
 
@@ -102,14 +148,14 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
     cancel_does_not_keep_the_task=(
         "task9._task",
         "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
-        "                if held:\n                    del held[0]; self._free.append(None)\n"
+        "                self.give_back(hand)\n"
         "                self._wait_for(executor, interlock, deadline)\n                return False\n",
     ),
 )
 def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     """A task that schedules itself again, against cancel: nothing runs after the cancel has returned."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     runs = w.cell(0, "runs")
 
     def run(task: Any) -> None:
@@ -136,16 +182,17 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-6",
-    withdraws_what_an_executor_has=(
-        "task9._task",
-        "        if _seam.discard(lane.items, self, held):\n            return True\n",
-        "        _seam.discard(lane.items, self)\n        held[:] = [None]\n        return True\n",
+    withdraws_what_an_executor_has=CANCEL_DOES_NOT_CLAIM,
+    executor_does_not_claim=(
+        "task9._lane",
+        "                            del ticket[0]; self.current = item; item.item_executor = self",
+        "                            del ticket[:1]; self.current = item; item.item_executor = self",
     ),
 )
 def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     """cancel_async beside a schedule and the executor: True leaves nothing, each new schedule is run or withdrawn."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     runs: list[int] = []
     said: list[bool] = []
     new: list[bool] = []
@@ -157,7 +204,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
     def check() -> None:
         scheduled = 1 + sum(new)
         assert scheduled - 1 <= len(runs) <= scheduled, (runs, said, new)
-        assert len(task._free) == 1, "the token is there twice, or not at all"
+        assert len(task.item_token) == 1, "the token is there twice, or not at all"
         close_at_the_end(queue)
         task.destroy()
 
@@ -166,13 +213,13 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-7, TK-8",
-    drain_waits_for_nothing=("task9._queue", "            drain.wait(deadline, what)\n", "            pass\n"),
+    drain_waits_for_nothing=("task9._drain", "            marker.wait(deadline, what)\n", "            pass\n"),
     quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_self_reschedule(w: World) -> Callable[[], None]:
     """drain beside a task that schedules itself: what was scheduled before has run, and drain returns."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     turns = w.cell(0, "turns")
     done = w.cell(0, "done")
 
@@ -201,15 +248,15 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
     "TK-3",
     takes_over_what_runs=(
         "task9._lane",
-        "if other is not None and task._exclusive and other.current is task:",
+        "if other is not None and item.exclusive and other.current is item:",
         "if False:",
     ),
-    undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
+    takes_nothing_back=TAKES_NOTHING_BACK,
 )
 def never_beside_itself(w: World) -> Callable[[], None]:
     """A task that runs on one CPU is scheduled on another: it runs again, but not beside itself."""
     queue = w.task9.TaskQueue("q", percpu=True)
-    w.staff(*(lane.pool for lane in queue._group.lanes))
+    w.staff(*(lane.pool for lane in queue.group.lanes))
     inside = w.cell(0, "inside")
     runs: list[int] = []
 
@@ -231,21 +278,14 @@ def never_beside_itself(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
-    cancel_does_not_claim=(
-        "task9._delayed",
-        "            _seam.collect(ticket.pop, held)\n",
-        "            held.append(None)\n",
-    ),
-    expiry_does_not_claim=(
-        "task9._timer",
-        "                task = ticket.pop()\n",
-        "                task = ticket[0]\n",
-    ),
+    cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
+    expiry_puts_a_ticket_of_its_own=EXPIRY_PUTS_A_TICKET_OF_ITS_OWN,
 )
 def delayed_expiry_cancel(w: World) -> Callable[[], None]:
     """Expiry against cancel_async: exactly one of run and withdrawn."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    w.staff(pool_of(queue))
+    w.staff_timer()
     runs = w.cell(0, "runs")
     task = w.task9.DelayedTask(lambda task: runs.add())
     task.schedule(1.0, queue=queue)
@@ -264,7 +304,7 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
         else:
             assert runs.get() == 1, "neither run nor withdrawn"
         assert not task.pending
-        assert not queue._armed
+        assert not queue.group.armed
         close_at_the_end(queue)
         task.destroy()
 
@@ -273,17 +313,15 @@ def delayed_expiry_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
-    expiry_does_not_claim=(
-        "task9._timer",
-        "                task = ticket.pop()\n",
-        "                task = ticket[0]\n",
-    ),
+    expiry_puts_a_ticket_of_its_own=EXPIRY_PUTS_A_TICKET_OF_ITS_OWN,
+    reschedule_does_not_claim=CANCEL_DOES_NOT_CLAIM,
 )
 def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     """Expiry against a reschedule to a later time: moved and run once, or fired and run once more (or in that run)."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
-    clock = w.task9._timer._seam.monotonic
+    w.staff(pool_of(queue))
+    w.staff_timer()
+    clock = w.task9._timer.monotonic
     start = clock()
     runs: list[float] = []
     task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
@@ -295,7 +333,7 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
         assert len(runs) == 1 or (len(runs) == 2 and moved == [False]), (runs, moved)
         assert runs[0] >= 1.0, "early"
         assert moved == [True] or runs[-1] >= 3.0, "armed anew for later, and run early"
-        assert not queue._armed
+        assert not queue.group.armed
         assert not task.pending
         close_at_the_end(queue)
         task.destroy()
@@ -305,16 +343,20 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-6, TK-11",
-    cancel_does_not_claim=(
-        "task9._delayed",
-        "            _seam.collect(ticket.pop, held)\n",
-        "            held.append(None)\n",
+    cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
+    armed_before_its_timing=ARMED_BEFORE_ITS_TIMING,
+    looks_at_the_timing_before_it_takes=(
+        "task9._timed",
+        "        if not Item.take_back(self, hand):\n            return False\n        timing, lane",
+        "        old = self.item_timing\n        if not Item.take_back(self, hand):\n            return False\n"
+        "        timing, lane = old, self.item_lane\n        _",
     ),
 )
 def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
     """cancel_async against a reschedule that arms anew or moves: one has the last word, and no token is lost."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
+    w.staff(pool_of(queue))
+    w.staff_timer()
     runs: list[int] = []
     task = w.task9.DelayedTask(lambda task: runs.append(1))
     task.schedule(2e5, queue=queue)  # never
@@ -328,10 +370,10 @@ def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
         armed = w.task9._timer.timer.armed()
         assert not runs
         assert armed <= 1, "armed twice"
-        assert armed == len(queue._armed) == int(task.pending)
+        assert armed == len(queue.group.armed) == int(task.pending)
         assert armed == 1 or moved == [True], "what the reschedule armed anew was withdrawn by an earlier cancel"
         task.cancel_async()
-        assert len(task._free) == 1, "the token is there twice, or not at all"
+        assert len(task.item_token) == 1, "the token is there twice, or not at all"
         task.destroy()
 
     return check
@@ -339,17 +381,14 @@ def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11",
-    cancel_does_not_claim=(
-        "task9._delayed",
-        "            _seam.collect(ticket.pop, held)\n",
-        "            held.append(None)\n",
-    ),
+    armed_before_its_timing=ARMED_BEFORE_ITS_TIMING,
 )
 def delayed_reschedule(w: World) -> Callable[[], None]:
     """Two reschedules of what sleeps: never early, at least one run, and one more only if it had fired before."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
-    clock = w.task9._timer._seam.monotonic
+    w.staff(pool_of(queue))
+    w.staff_timer()
+    clock = w.task9._timer.monotonic
     start = clock()
     runs: list[float] = []
     task = w.task9.DelayedTask(lambda task: runs.append(clock() - start))
@@ -361,7 +400,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
     def check() -> None:
         assert 1 <= len(runs) <= 2, runs
         assert runs[0] >= 1.0, "early"
-        assert not queue._armed
+        assert not queue.group.armed
         assert not task.pending
 
     return check
@@ -370,21 +409,23 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-13",
     start_takes_the_period_over=(
-        "task9._delayed",
-        "if self._fired is not None and (next_one := self._next()) is not None:",
-        "if False:",
+        "task9._periodic",
+        "            if self._arm_next(hand):  # a run",
+        "            if False:  # a run",
     ),
     run_forgets_what_fired=(
-        "task9._delayed",
-        "            if held:\n                raise\n        except QueueClosed:",
-        "            self._fired = None\n        except QueueClosed:",
+        "task9._periodic",
+        "            if self.take_token(hand):\n                if timing",
+        "            if not self.take_token(hand):\n                self.item_timing = None\n"
+        "            else:\n                if timing",
     ),
 )
 def period_start_against_run(w: World) -> Callable[[], None]:
     """A period that is started again, and put on its queue by hand, while its first run begins: it keeps its phase."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
-    clock = w.task9._timer._seam.monotonic
+    w.staff(pool_of(queue))
+    w.staff_timer()
+    clock = w.task9._timer.monotonic
     start = clock()
     runs: list[float] = []
 
@@ -397,10 +438,11 @@ def period_start_against_run(w: World) -> Callable[[], None]:
     by_hand: list[bool] = []
 
     def begin() -> None:
+        w.pause(1.0)
         again.append(task.start(first=5.0, queue=queue))
 
     w.thread("A", begin)
-    w.thread("B", lambda: by_hand.append(queue.schedule(task)))
+    w.thread("B", lambda: (w.pause(1.0), by_hand.append(queue.schedule(task))))
 
     def check() -> None:
         assert again == [False], "it is started already"
@@ -408,7 +450,7 @@ def period_start_against_run(w: World) -> Callable[[], None]:
         assert task.armed, "the period has ended"
         assert round(task._due - start) == 1 + 2e5, "another phase"
         assert task.cancel_async()
-        assert not queue._armed
+        assert not queue.group.armed
         close_at_the_end(queue)
 
     return check
@@ -426,8 +468,9 @@ def period_start_against_run(w: World) -> Callable[[], None]:
 def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     """A second timer, due before the first, is armed while the timer's job goes to sleep: both fire in time."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool, queue._pool)  # for the timer and the lane
-    clock = w.task9._timer._seam.monotonic
+    w.staff(pool_of(queue))
+    w.staff_timer()
+    clock = w.task9._timer.monotonic
     start = clock()
     fired: list[tuple[str, float]] = []
     late = w.task9.DelayedTask(lambda task: fired.append(("late", clock() - start)))
@@ -452,14 +495,14 @@ def arm_while_the_timer_goes_to_sleep(w: World) -> Callable[[], None]:
     "TK-1, any context",
     token_is_waited_for=(
         "task9._lane",
-        "        if not free:\n            return task._coalesced(self.group)\n        claimed",
-        "        while not free:\n            _seam.doze(1e6)\n        claimed",
+        "        if item.item_ticket:\n            return item.coalesce(self.group)\n        if (lane",
+        "        while not item.item_token:\n            pass\n        if (lane",
     ),
 )
 def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     """A handler schedules the same task and another one at any step of a schedule, on the same thread."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     data = w.cell(0, "data")
     seen: list[int] = []
     runs: list[int] = []
@@ -491,16 +534,15 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     done_wakes_nobody=(
         "task9._lane",
         "        self.current = TAKING\n"
-        "        if self.waiters.locks:\n"
-        "            self.waiters.wake_all()\n"
-        "        if self.deferred",
-        "        self.current = TAKING\n        if self.deferred",
+        "        if self.lane.group.sleepers.locks:\n"
+        "            self.lane.group.sleepers.wake(self)\n",
+        "        self.current = TAKING\n",
     ),
 )
 def done_done_on_two_executors(w: World) -> Callable[[], None]:
     """Two executors, a task that calls done() and is scheduled again before it returns; a canceller waits for it."""
     queue = w.task9.TaskQueue("q", concurrency=2)
-    w.staff(queue._pool, queue._pool)
+    w.staff(pool_of(queue), pool_of(queue))
     inside = w.cell(0, "inside")
     runs = w.cell(0, "runs")
     gate = w.lock()
@@ -572,7 +614,9 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     who_coalesced_withdraws=(
         "task9._queue",
         "            return lane.put(task)\n",
-        "            new = lane.put(task)\n            if self._closed and _seam.discard(lane.items, task):\n                task._free.append(None)\n                self._refuse_closed()\n            return new\n",
+        "            new = lane.put(task)\n"
+        "            if self.closed and self.group.withdraw(task):\n                self.group.refuse_closed()\n"
+        "            return new\n",
     ),
 )
 def close_against_coalescing(w: World) -> Callable[[], None]:
@@ -611,13 +655,18 @@ def close_against_coalescing(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11, TK-16",
-    close_forgets_the_timer=("task9._queue", "return lane is not None and lane.group is self._group", "return False"),
+    close_forgets_what_is_armed=("task9._drain", "if not group.armed and group.quiet():", "if group.quiet():"),
+    close_looks_at_the_lanes_first=(
+        "task9._drain",
+        "if not group.armed and group.quiet():",
+        "if group.quiet() and not group.armed:",
+    ),
 )
 def close_against_expiry(w: World) -> Callable[[], None]:
     """close while the timer fires: the task was cancelled, and close says so, or it has run when close returns."""
     queue = w.task9.TaskQueue("q")
-    pool = w.threadpool9.get()
-    w.staff(pool, pool)  # for the timer and the lane
+    w.staff(w.threadpool9.get())
+    w.staff_timer()
     runs = w.cell(0, "runs")
     task = w.task9.DelayedTask(lambda task: runs.add())
     task.schedule(1.0, queue=queue)
@@ -641,7 +690,7 @@ def close_against_expiry(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-3, TK-16",
-    undefers_nothing=("task9._lane", "                if deferred:\n                    self._undefer()\n", ""),
+    takes_nothing_back=TAKES_NOTHING_BACK,
     quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def close_while_a_task_is_set_aside(w: World) -> Callable[[], None]:
@@ -710,8 +759,8 @@ def close_against_close(w: World) -> Callable[[], None]:
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",
-        "            elif not published:\n                free.append(None)\n",
-        "",
+        "                del ticket[0]; undone = True; free += FREE",
+        "                del ticket[0]",
     ),
     signals=True,
     quick=0,
@@ -719,7 +768,7 @@ def close_against_close(w: World) -> Callable[[], None]:
 def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
@@ -755,11 +804,9 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     "TK-6",
     nothing_is_undone=(
         "task9._task",
-        "            if held and not given:\n"
-        "                self._free.append(None)\n"
-        "            raise\n"
-        "        return where",
-        "            raise\n        return where",
+        "                return not self.item_running\n"
+        "        except BaseException:\n            self.give_back(hand)\n            raise\n",
+        "                return not self.item_running\n        except BaseException:\n            raise\n",
     ),
     signals=True,
     quick=0,
@@ -767,7 +814,7 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
 def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     """Ctrl-C wherever the interpreter looks for signals in cancel_async: the task is withdrawn, or runs."""
     queue = w.task9.TaskQueue("q")
-    w.staff(queue._pool)
+    w.staff(pool_of(queue))
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
@@ -794,6 +841,186 @@ def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     def check() -> None:
         assert seen
         assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-3, TK-5",
+    no_other_executor_is_kicked=NO_OTHER_EXECUTOR_IS_KICKED,
+    executors_make_no_other=(
+        "task9._lane",
+        "                if not lane.idle and len(lane.executors) < lane.limit:\n",
+        "                if False:\n",
+    ),
+    promise_is_never_looked_at_again=(
+        "task9._lane",
+        "        self.pool.post(job)\n        self.promise = job.promise\n",
+        "        self.promise = [job]\n        self.pool.post(job)\n",
+    ),
+)
+def second_executor_on_demand(w: World) -> Callable[[], None]:
+    """concurrency=2, two threads schedule; one task waits for the other: a second executor is made and started."""
+    queue = w.task9.TaskQueue("q", concurrency=2)
+    w.staff(pool_of(queue), pool_of(queue))
+    gate = w.lock()
+    gate.acquire()
+    runs: list[str] = []
+    waits = w.task9.Task(lambda task: (gate.acquire(), runs.append("waits")))
+    opens = w.task9.Task(lambda task: (gate.release(), runs.append("opens")))
+    w.thread("A", lambda: queue.schedule(waits))
+    w.thread("B", lambda: queue.schedule(opens))
+
+    def check() -> None:
+        assert sorted(runs) == ["opens", "waits"], f"only {runs} ran: nobody was started for the other"
+        assert len(queue.group.lanes[0].executors) == 2
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-1, TK-5, TK-6",
+    sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
+    executor_looks_afterwards_only=(
+        "task9._lane",
+        "                        if halts and group.halted():  # shown TAKING, then looked",
+        "                        if False:  # shown TAKING, then looked",
+    ),
+    sweep_halts_nobody=("task9._lane", "self.swept += 1; group.halts[self] = None", "self.swept += 1"),
+    sweep_does_not_look_at_executors=(
+        "task9._lane",
+        "            if not any(executor.current is TAKING for executor in self.executors):\n",
+        "            if True:\n",
+    ),
+    sweep_loses_the_kick=(
+        "task9._lane",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
+    ),
+)
+def sweep_against_put_and_executor(w: World) -> Callable[[], None]:
+    """A cancel throws withdrawn tickets out of the lane, beside a put and the executor: nothing is lost, in order."""
+    return swept(w, lambda queue, tasks: None)
+
+
+@exhibit("TK-7", who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"))
+def sweep_against_drain(w: World) -> Callable[[], None]:
+    """The same beside a drain, which must not take the lane for empty while its tickets are in the sweeper's hands."""
+
+    def drain(queue: Any, runs: list[int]) -> None:
+        queue.drain()
+        assert 2 in runs, "drain returned before what was scheduled had run"
+
+    return swept(w, drain)
+
+
+def swept(w: World, besides: Callable[[Any, Any], object]) -> Callable[[], None]:
+    """One thread cancels, another one schedules and does something else."""
+    w.copies.set("task9._lane._SHORT", 0)
+    queue = w.task9.TaskQueue("q")
+    w.staff(pool_of(queue))
+    runs: list[int] = []
+
+    def make(number: int) -> Any:
+        return w.task9.Task(lambda task: runs.append(number))
+
+    tasks = [make(number) for number in range(4)]
+    for task in tasks[:3]:
+        queue.schedule(task)
+    queue.group.lanes[0].unused = 100  # there have been many of them
+    said: list[bool] = []
+
+    def put() -> None:
+        queue.schedule(tasks[3])
+        besides(queue, runs)
+
+    w.thread("A", lambda: said.append(tasks[1].cancel_async()))
+    w.thread("B", put)
+
+    def check() -> None:
+        withdrawn = 1 not in runs
+        assert said == [True] or not withdrawn, "it was withdrawn, and the cancel does not know"
+        assert runs == [number for number in range(4) if number != 1 or not withdrawn], f"{runs}: lost, or out of order"
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-16, TK-17",
+    who_calls_does_not_look_again=CALL_DOES_NOT_LOOK_AGAIN,
+    refused_although_it_was_called=(
+        "task9._lane",
+        "                if isinstance(error, Error):\n                    return  # an executor has it: all is well\n",
+        "                pass\n",
+    ),
+)
+def close_against_call(w: World) -> Callable[[], None]:
+    """close beside a call: refused, or made before close has returned; no call is both."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())
+    runs = w.cell(0, "runs")
+    refused: list[int] = []
+    at_return: list[int] = []
+
+    def call() -> None:
+        try:
+            queue.call(runs.add)
+        except w.threadpool9.UsageError:
+            refused.append(1)
+
+    def close() -> None:
+        queue.call(runs.add)
+        queue.close()
+        at_return.append(runs.get())
+
+    w.thread("A", call)
+    w.thread("B", close)
+
+    def check() -> None:
+        assert runs.get() + len(refused) == 2, (runs.get(), refused)
+        assert at_return == [runs.get()], "a call after close had returned"
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-6, TK-11",
+    cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
+    hands_are_emptied_too_late=(
+        "task9._lane",
+        "            del in_hands[item]; item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket)",
+        "            item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket); del in_hands[item]",
+    ),
+)
+def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:
+    """A reschedule that puts an armed task on its lane, against the executor and cancel: one run at most, no token lost."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(pool_of(queue))
+    w.staff_timer()
+    runs = w.cell(0, "runs")
+    task = w.task9.DelayedTask(lambda task: runs.add())
+    task.schedule(2e5, queue=queue)  # never
+    w.run.settle()
+    moved: list[bool] = []
+    at_return: list[int] = []
+
+    def cancel() -> None:
+        task.cancel()
+        at_return.append(runs.get())
+
+    w.thread("A", lambda: moved.append(task.reschedule(0, queue=queue)))
+    w.thread("B", cancel)
+
+    def check() -> None:
+        # A cancel that meets a reschedule which has the task in its hands has come before it.
+        assert at_return[0] <= runs.get() <= 1
+        assert not task.pending
+        assert not w.copies.in_hands, "it is in nobody's hands any more"
         close_at_the_end(queue)
         task.destroy()
 

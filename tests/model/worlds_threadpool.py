@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from explore9.gallery import exhibit
+from explore9.primitives import Empty, SimpleQueue
 from explore9.search import World
 
 LOST_WAKE_UP = (
@@ -14,12 +15,16 @@ LOST_WAKE_UP = (
     "if False:",
 )
 WAITER_LOOKS_FIRST = (
-    "threadpool9._seam",
-    "            self.locks.append(mine)\n            in_time = True\n            if must_wait():",
+    "threadpool9._atomic",
+    "            self.locks[mine] = thing\n            in_time = _sleep(mine, must_wait, deadline)",
     "            must = must_wait()\n"
-    "            self.locks.append(mine)\n"
-    "            in_time = True\n"
-    "            if must:",
+    "            self.locks[mine] = thing\n"
+    "            in_time = _sleep(mine, lambda: must, deadline)",
+)
+CANCELLER_DOES_NOT_CLAIM = (
+    "threadpool9._pool",
+    "            _atomic.collect(ticket.pop, hand)\n",
+    "            hand.append(ticket[0])\n            ticket.clear()\n",
 )
 
 
@@ -82,8 +87,8 @@ def two_posts(w: World, pool: Any) -> Callable[[], None]:
     "TP-22, TP-28",
     done_does_not_look_for_a_post=(
         "threadpool9._job",
-        "        self.look_for_posts()\n        if self._done_waiters",
-        "        if self._done_waiters",
+        "        if meetings.posts:\n            self._perform_post()\n",
+        "",
     ),
 )
 def schedule_done(w: World) -> Callable[[], None]:
@@ -112,15 +117,13 @@ def schedule_done(w: World) -> Callable[[], None]:
     "TP-28",
     poster_does_not_take_its_note_out=(
         "threadpool9._pool",
-        "                try:\n                    again.pop()\n"
-        "                except IndexError:\n                    return False\n"
-        "                if self._enqueue(job)",
-        "                if self._enqueue(job)",
+        "            if posts.pop(job, None) is None:\n                return False\n",
+        "",
     ),
     note_is_taken_out_twice=(
         "threadpool9._pool",
-        "                except IndexError:\n                    return False\n                if self._enqueue(job)",
-        "                except IndexError:\n                    pass\n                if self._enqueue(job)",
+        "            if posts.pop(job, None) is None:\n                return False\n",
+        "            posts.pop(job, None)\n",
     ),
 )
 def post_to_a_running_job(w: World) -> Callable[[], None]:
@@ -147,7 +150,7 @@ def post_to_a_running_job(w: World) -> Callable[[], None]:
 
     def check() -> None:
         assert len(runs) == 2, f"{len(runs)} runs: one, and one post while it ran"
-        assert not job._again
+        assert not w.meetings.posts
         job.destroy()
 
     return check
@@ -197,7 +200,7 @@ def produce_under_the_interlock(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-25",
-    worker_does_not_claim=("threadpool9._worker", "job = ticket.pop()", "job = ticket[0]"),
+    worker_does_not_claim=("threadpool9._worker", "del ticket[0]; self.job = job", "del ticket[:1]; self.job = job"),
 )
 def schedule_cancel(w: World) -> Callable[[], None]:
     """schedule against cancel_async, both under the interlock: True means no run for that schedule."""
@@ -232,11 +235,7 @@ def schedule_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-25",
-    canceller_does_not_claim=(
-        "threadpool9._pool",
-        "            _seam.collect(ticket.pop, taken)\n",
-        "            taken.append(ticket[0])\n            ticket.clear()\n",
-    ),
+    canceller_does_not_claim=CANCELLER_DOES_NOT_CLAIM,
 )
 def cancel_cancel(w: World) -> Callable[[], None]:
     """Two cancel_async without any exclusion, and the worker: one of the three gets the job."""
@@ -258,8 +257,16 @@ def cancel_cancel(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-26",
-    worker_claims_in_two_steps=("threadpool9._worker", "job = ticket.pop()", "job = ticket[0]; ticket.clear()"),
-    done_wakes_nobody=("threadpool9._job", "            self._done_waiters.wake_all()", "            pass"),
+    worker_claims_in_two_steps=(
+        "threadpool9._worker",
+        "del ticket[0]; self.job = job",
+        "ticket.clear(); self.job = job",
+    ),
+    done_wakes_nobody=(
+        "threadpool9._job",
+        "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(self)\n",
+        "",
+    ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
 )
 def cancel_against_the_worker_s_claim(w: World) -> Callable[[], None]:
@@ -296,7 +303,7 @@ def cancel_against_the_worker_s_claim(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-25, B1",
-    slot_is_removed_twice=("threadpool9._pool", "_seam.discard(self._jobs, ticket)", "self._jobs.remove(ticket)"),
+    slot_is_removed_twice=("threadpool9._pool", "_atomic.discard(self._jobs, ticket)", "self._jobs.remove(ticket)"),
 )
 def netbsd_s_double_removal(w: World) -> Callable[[], None]:
     """The worker has taken the job off the queue, but does not own it yet, and a cancel takes it off too."""
@@ -376,7 +383,12 @@ def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
     one = w.job(lambda job: runs.append(1))
     two = w.job(lambda job: runs.append(2))
     pool.post(one)
-    w.thread("A", lambda: pool.post(two))
+
+    def post() -> None:
+        w.pause(1.0)
+        pool.post(two)
+
+    w.thread("A", post)
 
     def check() -> None:
         assert sorted(runs) == [1, 2], runs
@@ -389,10 +401,10 @@ def idle_timeout_against_assignment(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-9",
-    busy_looks_twice_at_the_jobs=(
+    busy_looks_at_the_workers_first=(
         "threadpool9._pool",
-        "return bool(self._jobs) or bool(self._workers)",
-        "return bool(self._jobs or self._workers)",
+        "return any(_atomic.contents(self._jobs)) or bool(self._workers)",
+        "return bool(self._workers) or any(_atomic.contents(self._jobs))",
     ),
     worker_does_not_look_at_closing=("threadpool9._worker", "if (jobs or self.pool._closing) and", "if jobs and"),
 )
@@ -455,15 +467,18 @@ def get_race(w: World) -> Callable[[], None]:
     "TP-12",
     refused_although_a_worker_has_it=(
         "threadpool9._pool",
-        "                if self._undo(job, ticket) or not isinstance(error, Error):\n"
-        "                    raise\n"
-        "                return True",
-        "                self._undo(job, ticket)\n                raise",
+        "            return True  # a worker of somebody else's has taken it",
+        "            pass",
     ),
     token_is_kept=(
         "threadpool9._pool",
-        "        job._free.append(None)\n        job.look_for_posts()\n        return True",
-        "        return True",
+        "del ticket[0]; job._ticket = None; job._free.append(None)",
+        "del ticket[0]; job._ticket = None",
+    ),
+    promised_before_it_is_certain=(
+        "threadpool9._starter",
+        "            _seam.start_new_thread(self._main, (boot,))\n",
+        "            self.booting = boot\n            _seam.start_new_thread(self._main, (boot,))\n",
     ),
     failure_is_kept_quiet=(
         "threadpool9._starter",
@@ -472,21 +487,22 @@ def get_race(w: World) -> Callable[[], None]:
     ),
 )
 def no_thread_to_be_had(w: World) -> Callable[[], None]:
-    """The OS refuses the first thread: StartError and the job is as before, or somebody else runs it."""
+    """The OS refuses the first two threads: StartError and the job is as before, or somebody else runs it."""
     pool = w.threadpool9.get()
-    w.refuse_threads(1)
+    w.refuse_threads(2)
     runs: list[int] = []
     one = w.job(lambda job: runs.append(1))
     two = w.job(lambda job: runs.append(2))
     refused: list[int] = []
 
     def post(number: int, job: Any) -> None:
-        try:
-            pool.post(job)
-        except w.threadpool9.StartError:
-            refused.append(number)
-            assert job._ticket is None
-            pool.post(job)
+        while True:
+            try:
+                pool.post(job)
+                return
+            except w.threadpool9.StartError:
+                refused.append(number)
+                assert job._ticket is None
 
     w.thread("A", lambda: post(1, one))
     w.thread("B", lambda: post(2, two))
@@ -499,7 +515,7 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-6",
-    starter_forgets_who_waits=("threadpool9._starter", "            item._asked.append(None)\n", "            pass\n"),
+    starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
 )
 def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
     """A job that waits for another one does not keep it from running."""
@@ -522,8 +538,8 @@ def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
     "TP-20, any context",
     token_is_waited_for=(
         "threadpool9._pool",
-        "        if not job._free:\n            return self._not_idle(job)\n        ticket = [job]",
-        "        while not job._free:\n            _seam.doze(1e6)\n        ticket = [job]",
+        "        if not free:\n            return self._not_idle(job)\n        ticket = [job]",
+        "        while not free:\n            _seam.doze(1e6)\n        ticket = [job]",
     ),
 )
 def schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
@@ -557,11 +573,7 @@ def schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-24, TP-25, any context",
-    canceller_does_not_claim=(
-        "threadpool9._pool",
-        "            _seam.collect(ticket.pop, taken)\n",
-        "            taken.append(ticket[0])\n            ticket.clear()\n",
-    ),
+    canceller_does_not_claim=CANCELLER_DOES_NOT_CLAIM,
 )
 def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
     """A handler cancels and posts at any step of a cancel_async, on the same thread, interlock held."""
@@ -589,8 +601,8 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
     "TP-12, TP-20",
     nothing_is_undone=(
         "threadpool9._pool",
-        "                if self._undo(job, ticket) or not isinstance(error, Error):\n                    raise",
-        "                if True:\n                    raise",
+        "del ticket[0]; undone = True; job._ticket = None; free += _atomic.FREE",
+        "pass",
     ),
     signals=True,
 )
@@ -632,13 +644,10 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     "TP-25",
     nothing_is_undone=(
         "threadpool9._pool",
-        "            if taken and not given:\n"
-        "                self._drop(ticket)\n"
-        "                job._ticket = None\n"
-        "                job._free.append(None)\n"
-        "            raise\n"
-        "        finally",
-        "            raise\n        finally",
+        "            if hand:\n"
+        "                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702\n"
+        "            raise\n",
+        "            raise\n",
     ),
     signals=True,
 )
@@ -673,5 +682,232 @@ def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
         assert seen
         assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
         job.destroy()
+
+    return check
+
+
+@exhibit(
+    "TP-5, TP-12",
+    promised_before_it_was_asked=(
+        "threadpool9._pool",
+        "        self._starter.requests.put(request)\n        self._request = request\n",
+        "        self._request = request\n        self._starter.requests.put(request)\n",
+    ),
+    starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
+)
+def request_that_fails(w: World) -> Callable[[], None]:
+    """Two threads post; the request of one to the starter fails for want of memory: the other does not rely on it."""
+    pool = w.threadpool9.get()
+    starter = pool._starter
+    failing = [True]
+
+    class Requests(SimpleQueue):
+        def put(self, item: Any) -> None:
+            if failing[0] and w.run.current.name == "A":
+                failing[0] = False
+                raise MemoryError
+            super().put(item)
+
+    starter.requests = Requests()
+    runs: list[str] = []
+    one = w.job(lambda job: runs.append("one"))
+    two = w.job(lambda job: runs.append("two"))
+    failed: list[int] = []
+
+    def post() -> None:
+        try:
+            pool.post(one)
+        except MemoryError:
+            failed.append(1)
+
+    w.thread("A", post)
+    w.thread("B", lambda: pool.post(two))
+
+    def check() -> None:
+        assert runs.count("two") == 1, runs
+        assert runs.count("one") == 1 or failed, runs
+        assert not pool._jobs
+        if failed and not runs.count("one"):
+            assert one._free, "what failed is not as it was"
+
+    return check
+
+
+@exhibit(
+    "TP-25, TP-29",
+    canceller_wakes_nobody=(
+        "threadpool9._pool",
+        "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(job)\n",
+        "",
+    ),
+    waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
+)
+def wait_against_cancel(w: World) -> Callable[[], None]:
+    """Job.wait beside a cancel_async and the worker: when it returns the run is over, or there is none to come."""
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    runs = w.cell(0, "runs")
+    job = w.job(lambda job: runs.add(), interlock=Unlocked())
+    pool.post(job)
+    said: list[bool] = []
+    at_return: list[int] = []
+
+    def wait() -> None:
+        job.wait()
+        at_return.append(runs.get())
+
+    w.thread("A", wait)
+    w.thread("B", lambda: said.append(pool.cancel_async(job)))
+
+    def check() -> None:
+        assert at_return == [runs.get()], "wait returned before the run"
+        assert runs.get() + pool._cancelled.value() == 1, (runs.get(), said)
+        assert said[0] or runs.get() == 1
+        assert not w.meetings.cancels
+        job.destroy()
+
+    return check
+
+
+@exhibit(
+    "TP-9",
+    drain_looks_at_the_queue_only=(
+        "threadpool9._pool",
+        "            for job in (*tuple(worker.ticket), worker.job):\n",
+        "            for job in ():\n",
+    ),
+    who_drains_does_not_wait_for_a_worker_that_takes=(
+        "threadpool9._pool",
+        "            while worker.ident and worker.job is None and worker.started == begun and worker not in self._idle:\n",
+        "            while False:\n",
+    ),
+)
+def pool_drain_against_schedule(w: World) -> Callable[[], None]:
+    """Pool.drain beside another post and a worker that is about to take: what was posted before is over."""
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    runs = w.cell((), "runs")
+    one = w.job(lambda job: runs.add(("one",)))
+    two = w.job(lambda job: runs.add(("two",)))
+
+    def drain() -> None:
+        pool.post(one)
+        pool.drain()
+        assert "one" in runs.get(), "drain returned before what was scheduled had run"
+
+    w.thread("A", drain)
+    w.thread("B", lambda: pool.post(two))
+
+    def check() -> None:
+        assert sorted(runs.get()) == ["one", "two"], runs.get()
+        assert not pool._jobs
+
+    return check
+
+
+@exhibit(
+    "TP-4, TP-13",
+    worker_does_not_look_again=(
+        "threadpool9._worker",
+        "if (pool._jobs or pool._closing) and self._unpublish():  # look again",
+        "if False:",
+    ),
+    worker_leaves_a_claim_behind=(
+        "threadpool9._worker",
+        "            if not self._unpublish():\n                return self._wait_for_claim()\n            if not self.settled",
+        "            self._unpublish()\n            if not self.settled",
+    ),
+)
+def idle_worker_puts_its_thread_right(w: World) -> Callable[[], None]:
+    """A worker that looks what jobs left behind, against a post that claims it: the job runs on a thread in order."""
+    w.copies.set("threadpool9._worker._SOON", 0.001)
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    runs: list[int] = []
+    left_behind = [0]
+
+    def leave(job: Any) -> None:
+        runs.append(1)
+        left_behind[0] += 1
+
+    one, two = w.job(leave), w.job(lambda job: runs.append(2))
+    w.copies.fingerprint = lambda: left_behind[0]
+
+    def post() -> None:
+        pool.post(one)
+        pool.post(two)
+
+    w.thread("A", post)
+
+    def check() -> None:
+        assert sorted(runs) == [1, 2], runs
+        [worker] = pool._workers
+        assert list(pool._idle) == [worker], "it is not idle, or twice"
+        assert worker.settled.in_order()
+
+    return check
+
+
+@exhibit(
+    "Mailbox",
+    waiter_is_not_told=(
+        "threadpool9._seam",
+        "            self._nothing_new.release()\n",
+        "            pass\n",
+    ),
+)
+def mailbox_put_against_get(w: World) -> Callable[[], None]:
+    """Two threads put into the mailbox of older Pythons, one reads with and without a time limit: nothing is lost."""
+    box = w.copies.module("threadpool9._seam")._LockMailbox()
+    got: list[int] = []
+
+    def read() -> None:
+        got.append(box.get())
+        try:
+            got.append(box.get(True, 1.0))
+        except Empty:
+            got.append(box.get())
+
+    w.thread("A", lambda: box.put(1))
+    w.thread("B", lambda: box.put(2))
+    w.thread("C", read)
+
+    def check() -> None:
+        assert sorted(got) == [1, 2], got
+        assert box.empty()
+
+    return check
+
+
+@exhibit(
+    "TP-34",
+    completed_may_go_back=(
+        "threadpool9._pool",
+        "        self._reported_completed = max(self._reported_completed, started - in_flight)\n",
+        "        self._reported_completed = started - in_flight\n",
+    ),
+    scheduled_may_go_back=(
+        "threadpool9._pool",
+        "        self._reported = max(self._reported, started + cancelled + queued)\n",
+        "        self._reported = started + cancelled + queued\n",
+    ),
+)
+def counters_beside_the_worker(w: World) -> Callable[[], None]:
+    """Two looks at the counters while jobs run: no counter goes back."""
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    pool.post(w.job(lambda job: None))
+    pool.post(w.job(lambda job: None))
+    names = ("scheduled", "started", "completed", "cancelled", "errors")
+
+    def look() -> None:
+        one, two = pool.counts(), pool.counts()
+        for name, before, now in zip(names, one, two, strict=False):
+            assert before <= now, f"{name} has gone back: {before}, {now}"
+
+    w.thread("A", look)
+
+    def check() -> None:
+        assert pool.counts()[:5] == [2, 2, 2, 0, 0]
 
     return check

@@ -1,7 +1,7 @@
 """Tests that are written to be run by several threads at once, on the same objects, and that count exactly.
 
 With ``--parallel-threads=N`` pytest-run-parallel runs each of them on N threads at once, which
-``tools/test_everywhere.py`` asks for on free-threaded interpreters. What a fixture gives is the same for all threads
+``tools/everywhere.py`` asks for on free-threaded interpreters. What a fixture gives is the same for all threads
 and iterations: so what they share is made by one of the threads of a `Team`, anew each time. Without the option one
 thread runs a test, and it says little.
 """

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import pytest
+from pace import patience
 
 import threadpool9
 import workqueue9
@@ -17,8 +18,8 @@ from task9 import Task, TaskQueue
 from threadpool9 import Pool
 from workqueue9 import WorkQueue
 
-LIMIT = 60.0
-PATIENCE = 90.0  # of the others with one who waits so long
+LIMIT = patience(60.0)
+PATIENCE = patience(90.0)  # of the others with one who waits so long
 PRI = 63
 
 numbers = itertools.count()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from pace import patience
 
 import threadpool9
 from conformance9.suite.tools import wait_until
 from threadpool9 import Job
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 
 
 @pytest.fixture(autouse=True)

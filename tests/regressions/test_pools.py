@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 
 import pytest
+from pace import patience
 
 import task9
 import threadpool9
@@ -17,7 +18,7 @@ from task9 import TaskQueue
 from threadpool9 import Job, _seam
 from workqueue9 import WorkQueue
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 MakeJob = Callable[[Callable[[Job], object]], Job]
 Until = Callable[[Callable[[], object]], None]
 

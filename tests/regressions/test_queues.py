@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 
 import pytest
+from pace import patience
 
 import task9
 import threadpool9
@@ -16,7 +17,7 @@ from task9 import DelayedTask, Task, TaskQueue
 from threadpool9 import Job, UsageError
 from workqueue9 import WQ_PERCPU, Work, WorkQueue
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 Until = Callable[[Callable[[], object]], None]
 
 

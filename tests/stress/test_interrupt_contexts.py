@@ -13,12 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pace import patience
 from stormkit.contexts import CONTEXTS, GIL
 from stormkit.kinds import KINDS
 from stormkit.storm import Storm
 
-#: `make test` runs the long form once, and a shorter one on each further interpreter.
+#: `make test-all` runs the long form once, and a shorter one on each further interpreter.
 EVENTS = 2_000 if os.environ.get("SECTION9_LIGHT") else 20_000
+SECONDS = 120.0  # a storm of 20 000 events takes a third of that
 HERE = Path(__file__).parent
 STACK = [name for name in KINDS if name != "executor"]
 HERE_SAFE = [name for name in CONTEXTS if name != "audit"]
@@ -47,7 +49,7 @@ def test_a_storm_loses_nothing_and_doubles_nothing(kind: str, context: str) -> N
     if not GIL and context in ("del", "weakref", "gc"):
         events //= 5  # each of these collections stops the world, and there are no others to wait for
 
-    totals = Storm(KINDS[kind], interrupter, events).run()
+    totals = Storm(KINDS[kind], interrupter, events, patience(SECONDS)).run()
 
     assert totals["events"] == events
     assert totals["fresh"] > events / 2, totals
@@ -59,7 +61,7 @@ def test_a_storm_loses_nothing_and_doubles_nothing(kind: str, context: str) -> N
 @pytest.mark.parametrize("kind", STACK)
 def test_a_storm_of_audit_events(kind: str) -> None:
     """Any context: audit hooks stay for the life of a process, so this one has its own."""
-    done = in_a_process(kind, "audit", EVENTS, 60)
+    done = in_a_process(kind, "audit", EVENTS, patience(SECONDS))
 
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -73,7 +75,7 @@ def test_the_same_storm_stops_a_thread_pool_executor() -> None:
     This documents the other side of "any context". If it fails, `concurrent.futures` has learned it: rejoice, and
     correct the README.
     """
-    done = in_a_process("executor", "trace", 20_000, 3)
+    done = in_a_process("executor", "trace", 20_000, patience(3))
 
     assert done.returncode != 0, "the storm came to its end"
     assert "Hang" in done.stderr

@@ -55,7 +55,7 @@ def test_a_breach_is_seen(checker: ModuleType, package: str, source: str) -> Non
 @pytest.mark.parametrize(
     ("package", "filename", "source"),
     [
-        ("workqueue9", "_queue.py", "import task9, threadpool9\nfrom threadpool9 import _seam\nfrom . import _work"),
+        ("workqueue9", "_queue.py", "import task9, threadpool9\nfrom threadpool9 import lowlevel\nfrom . import _work"),
         ("threadpool9", "_seam.py", "import threading, queue, _thread\nfrom time import monotonic"),
         ("task9", "_queue.py", "from ._queue import thing\nimport time\ntime.strftime('%c')"),
     ],
@@ -68,3 +68,20 @@ def test_what_is_allowed_passes(checker: ModuleType, package: str, filename: str
 def test_only_the_bottom_layers_seam_is_the_seam(checker: ModuleType) -> None:
     """A _seam.py in another layer has no privilege."""
     assert len(list(checker.check("task9", "_seam.py", "import threading"))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from threadpool9 import _seam",
+        "from threadpool9._pool import Pool",
+        "import threadpool9._pool",
+        "def late():\n    from threadpool9._registry import registry",
+    ],
+)
+def test_no_private_name_crosses_the_border_of_a_distribution(checker: ModuleType, source: str) -> None:
+    """Whether by a layer above or by a plugin, at the top of a module or in a function; a module's own are its own."""
+    assert len(list(checker.check("task9", "_lane.py", source))) == 1
+    assert len(list(checker.check_doors("a_plugin", source))) == 1
+    assert list(checker.check_doors("threadpool9", source)) == []
+    assert list(checker.check("task9", "_lane.py", "from threadpool9.lowlevel import token")) == []

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def metadata_of(directory: Path) -> dict[str, Any]:
 def pip(*arguments: str | Path) -> str:
     """What pip of the tests' environment says; it must succeed."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=patience(100), check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout
 
@@ -95,7 +96,7 @@ def test_a_wheel_brings_exactly_the_layers_below(layer: str, wheels: Path, tmp_p
 def run_isolated(python: Path, script: str) -> str:
     """What `script` prints, without this checkout in sight; a warning is an error."""
     command = [str(python), "-I", "-W", "error", "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=python.parent, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=patience(60), cwd=python.parent, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout + run.stderr
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pace import patience
 
 import threadpool9
-from threadpool9 import _osthread, _topology, _worker
+import threadpool9._starter
+from threadpool9 import Job, _osthread, _settle, _topology
+from threadpool9._settle import Settled
 from threadpool9._worker import Worker
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 pytestmark = [
     pytest.mark.skipif(not _osthread.LINUX, reason="only Linux takes CPUs from a process"),
     pytest.mark.filterwarnings("ignore:.*the CPU can't be used any more:RuntimeWarning"),
@@ -27,10 +30,11 @@ class Bound:
         self.percpu = threadpool9.percpu_get()
         self.cpu = self.percpu.cpus[-1]
         self.pool = self.percpu.ref_remote(self.cpu)
-        self.worker = Worker(self.pool, None)
+        self.worker = Worker(self.pool)
+        self.settled = self.worker.settled
         self.told: list[str] = []
         self.looks: list[Callable[[], frozenset[int]]] = []
-        patch.setattr(_worker, "refresh", self.refresh)
+        patch.setattr(_settle, "refresh", self.refresh)
 
     @threadpool9.hookimpl
     def threadpool9_bind__lost(self, pool: threadpool9.Pool) -> None:
@@ -71,7 +75,7 @@ def bound(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bound]:
     threadpool9.register(it)
     yield it
     it.looks.clear()
-    it.in_a_thread(it.worker._rebind)
+    it.in_a_thread(it.settled._rebind)
     threadpool9.unregister(it)
     it.percpu.put(LIMIT)
 
@@ -85,25 +89,25 @@ def test_tp8_a_look_that_is_past_tells_of_no_loss(bound: Bound) -> None:
         return bound.taken()
 
     bound.looks.append(meanwhile)
-    assert bound.in_a_thread(bound.worker._rebind) == {bound.cpu}
+    assert bound.in_a_thread(bound.settled._rebind) == {bound.cpu}
     assert bound.told == ["lost", "restored"]
-    assert bound.worker.bound
+    assert bound.settled.bound
 
 
 def test_tp8_a_look_that_is_past_tells_of_no_return(bound: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same the other way round: lost once more after this worker had bound itself and before it said so."""
     bound.pool._note_unbound(list(bound.pool._bound), OSError(22, "taken"))
-    still = Worker._bound_still
+    still = Settled._is_bound
 
-    def meanwhile(worker: Worker) -> bool:
-        answer = still(worker)
+    def meanwhile(settled: Settled) -> bool:
+        answer = still(settled)
         if bound.told == ["lost"]:
             bound.pool._note_bound(list(bound.pool._unbound))
             bound.pool._note_unbound(list(bound.pool._bound), OSError(22, "taken"))
         return answer
 
-    monkeypatch.setattr(Worker, "_bound_still", meanwhile)
-    bound.in_a_thread(bound.worker._rebind)
+    monkeypatch.setattr(Settled, "_is_bound", meanwhile)
+    bound.in_a_thread(bound.settled._rebind)
     assert bound.told == ["lost", "restored", "lost"]
     assert threadpool9.snapshot().pools
 
@@ -111,33 +115,92 @@ def test_tp8_a_look_that_is_past_tells_of_no_return(bound: Bound, monkeypatch: p
 def test_tp8_a_cpu_that_comes_back_while_its_loss_is_told_is_used(bound: Bound) -> None:
     """Nobody who saw it come back before the loss was told had anything to tell, so who told the loss looks again."""
     bound.looks.append(bound.taken)
-    assert bound.in_a_thread(bound.worker._rebind) == {bound.cpu}
+    assert bound.in_a_thread(bound.settled._rebind) == {bound.cpu}
     assert bound.told == ["lost", "restored"]
-    assert bound.worker.bound
+    assert bound.settled.bound
     assert not bound.pool._unbound
 
 
 def test_tp8_the_starter_takes_a_bind_back_that_came_too_late(bound: Bound) -> None:
     """The CPU is taken between its look and its bind: then the worker must not stay there."""
-    worker = bound.worker
-    worker.bound = False
+    settled = bound.settled
+    settled.bound = False
 
     def call() -> None:
-        worker.ident, worker.tid = threading.get_ident(), threading.get_native_id()
-        bound.looks.append(bound.taken)
-        worker.bind_from_outside()
+        bound.looks += [_topology.refresh, bound.taken]
+        settled.bind_from_outside(threading.get_native_id())
 
     before = os.sched_getaffinity(0)
     if len(before) < 2:
         pytest.skip("one CPU cannot be taken from one")
     assert bound.in_a_thread(call) == before - {bound.cpu}
-    assert not worker.bound
+    assert not settled.bound
     assert bound.told == []
 
 
 def test_tp8_the_starter_binds_no_worker_without_a_thread(bound: Bound) -> None:
     """Of one that is not born yet the thread id is 0, which is the caller, whose CPUs tell what is allowed."""
-    bound.worker.bound = False
+    starter = threadpool9._starter.Starter()
+    bound.settled.bound = False
+    starter.workers[bound.worker] = None
+    bound.worker.job = Job(print)
     before = os.sched_getaffinity(0)
-    assert bound.in_a_thread(bound.worker.bind_from_outside) == before
-    assert not bound.worker.bound
+    assert bound.in_a_thread(starter._look_at_cpus) == before
+    assert not bound.settled.bound
+
+
+def test_tp8_a_busy_worker_whose_cpu_goes_and_comes_back_is_bound_again(bound: Bound) -> None:
+    """It is never idle meanwhile: the starter reports the loss, and binds it."""
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("one CPU cannot be taken from one")
+
+    def call() -> None:
+        tid = threading.get_native_id()
+        bound.settled._rebind()
+        os.sched_setaffinity(0, before - {bound.cpu})  # what the kernel does when the CPU goes
+        bound.looks.append(bound.taken)
+        bound.settled.bind_from_outside(tid)
+        assert not bound.settled.bound
+        bound.settled.bind_from_outside(tid)
+
+    assert bound.in_a_thread(call) == {bound.cpu}
+    assert bound.told == ["lost", "restored"]
+    assert bound.settled.bound
+
+
+def test_tp8_what_two_threads_chose_says_nothing_about_the_process() -> None:
+    """Two threads that bind themselves to one CPU do not take the others from the process (TP-13)."""
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip("one CPU is all there is to choose")
+    chosen, go = threading.Event(), threading.Event()
+
+    def other() -> None:
+        os.sched_setaffinity(0, {min(before)})
+        chosen.set()
+        assert go.wait(LIMIT)
+
+    threadpool9.retire_idle()
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert chosen.wait(LIMIT)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with threadpool9.get(5) as pool, threadpool9.percpu_get(5) as percpu:
+            seen: list[Any] = []
+
+            def look(job: Job) -> None:
+                seen.append(os.sched_getaffinity(0))
+                with job.interlock:
+                    job.done()
+
+            job = Job(look)
+            pool.post(job)
+            job.wait(LIMIT)
+            assert seen == [before]
+            assert percpu.ref_remote(max(before)).cpu == max(before)
+    finally:
+        os.sched_setaffinity(0, before)
+        go.set()
+        thread.join(LIMIT)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from pace import patience
 
 PRELUDE = r"""
 import atexit, os, signal, sys, threading, time
@@ -31,7 +32,7 @@ def run(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", PRELUDE + textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         env={**os.environ, **environment},
     )
 

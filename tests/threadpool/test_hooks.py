@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pluggy
 import pytest
+from pace import patience
 
 import threadpool9
 from threadpool9 import ErrorReport, Job, PluginError, Pool, hookimpl
@@ -259,7 +260,7 @@ def test_hk7_installed_plugins_are_loaded_at_first_use(
         env={name: value for name, value in os.environ.items() if name != "THREADPOOL9_PLUGINS"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert run.stdout == output, run.stderr

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from pace import patience
 
 import threadpool9
 from threadpool9 import CPUError, Job, PriorityError, UsageError
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 MINE = 61  # a priority that nobody else in the process holds a reference to, so that our put is the last
 
 

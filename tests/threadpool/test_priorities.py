@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from pace import patience
 
 import threadpool9
 
@@ -79,7 +80,7 @@ def test_tp10_a_refused_priority_is_told_once_and_never_fatal() -> None:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         env={**os.environ, "THREADPOOL9_PLUGINS": "none"},
     )
     assert run.returncode == 0, run.stderr

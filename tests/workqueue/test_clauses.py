@@ -7,10 +7,12 @@ from collections import deque
 from typing import Any
 
 import pytest
+from pace import patience
 
+import task9
 import threadpool9
 from conformance9.suite.tools import wait_until
-from task9._lane import Lane
+from task9.lanes import Lane
 from workqueue9 import (
     WQ_FPU,
     WQ_MPSAFE,
@@ -20,7 +22,7 @@ from workqueue9 import (
     WorkQueue,
 )
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 
 
 class Blocker:
@@ -70,8 +72,8 @@ def test_wq3_a_work_may_be_enqueued_again_once_its_function_was_called() -> None
                 queue.enqueue(work)
         with pytest.raises(TypeError):
             wq.enqueue(object())  # type: ignore[arg-type]  # the mistake under test
-        with pytest.raises(TypeError, match="enqueue"):
-            work.schedule()
+        with task9.TaskQueue("tasks") as tasks, pytest.raises(TypeError, match="takes tasks"):
+            tasks.schedule(work)  # type: ignore[arg-type]  # the mistake under test
         blocker.go.set()
         other.drain(LIMIT)
         other.destroy()
@@ -138,7 +140,7 @@ class HeldItems(deque[Any]):
 
 def only_lane(wq: WorkQueue) -> Lane:
     """The lane of a queue that has one."""
-    (lane,) = wq._group.lanes
+    (lane,) = wq.group.lanes
     return lane
 
 
@@ -152,14 +154,14 @@ def test_wq10_what_comes_after_a_freeze_is_held_whatever_an_executor_was_about_t
         first = Work(0)
         wq.enqueue(first)
         assert items.entered.wait(LIMIT)
-        assert first._withdraw([])  # as a canceller does
+        assert wq.cancel_async(first)
         wq.freeze()
         for number in (1, 2, 3):
             wq.enqueue(Work(number))
         items.go.set()
         assert wait_until(lambda: lane.idle and all(executor.current is None for executor in lane.executors))
         assert runs == []
-        assert [work.payload for work in lane.items] == [1, 2, 3]
+        assert [work.payload for work in lane.pending()] == [1, 2, 3]
         wq.thaw()
         wq.flush(LIMIT)
         assert sorted(runs) == [1, 2, 3]

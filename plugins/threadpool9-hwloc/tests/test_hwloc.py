@@ -12,13 +12,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from pace import patience
 
 import threadpool9
 import threadpool9_hwloc
 from threadpool9 import CPU
 from threadpool9_hwloc import HwlocError, _autoload, _binding
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 BIG = "pack:2 node:4 l3:1 core:16 pu:2"
 LSTOPO = shutil.which("lstopo-no-graphics")
 

@@ -12,11 +12,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pace import patience
 
 import threadpool9
 from threadpool9_opentelemetry import Instrumentor
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 
 
 class Telemetry:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import StatusCode
+from pace import patience
 
 import task9
 import threadpool9
@@ -23,7 +24,7 @@ import workqueue9
 from threadpool9 import Job
 from threadpool9_opentelemetry import Instrumentor
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 PRI = 7  # ours alone, so that the put at the end of a block is the last one and waits for what is scheduled
 
 
@@ -71,6 +72,7 @@ def test_a_run_links_to_who_scheduled_it_and_is_a_trace_of_its_own(telemetry: An
     assert run.context.trace_id != caller.get_span_context().trace_id
     assert run.attributes["threadpool9.kind"] == "job"
     assert run.attributes["threadpool9.pool.priority"] == PRI
+    assert run.attributes["code.function.name"] == f"{__name__}.finishing.<locals>.fn"
     assert run.attributes["thread.name"].startswith(f"poolthread@{PRI}")
     assert run.attributes["threadpool9.wait_time"] >= 0
     assert run.status.status_code is StatusCode.UNSET
@@ -539,3 +541,40 @@ def test_a_storm_of_coalescing_schedules_leaves_no_run_without_its_caller(teleme
     assert len(runs) == len(seen)
     assert set(seen) <= {0, 1, 2, 3}
     assert all(linked(run) for run in runs)
+
+
+def module_function(item: Any, arg: object = None) -> None:
+    """Something with a name of its own."""
+    threads.append((threading.get_ident(), threading.get_native_id()))
+    if isinstance(item, threadpool9.Job):
+        with item.interlock:
+            item.done()
+
+
+threads: list[tuple[int, int]] = []
+
+
+class Callable_:
+    """A callable that is no function."""
+
+    def __call__(self, task: object) -> None:
+        """Do nothing."""
+
+
+def test_a_span_names_its_thread_and_function_as_the_conventions_do(telemetry: Any) -> None:
+    """thread.id is Python's, the OS's has a name of ours; functions with their module, partials by what they call."""
+    from threadpool9_opentelemetry._tracing import function_name
+
+    threads.clear()
+    with workqueue9.WorkQueue("named", module_function, pri=PRI) as queue:
+        queue.enqueue(workqueue9.Work())
+        queue.drain()
+    run = telemetry.span("work named")
+    assert run.attributes["code.function.name"] == f"{__name__}.module_function"
+    assert (run.attributes["thread.id"], run.attributes["threadpool9.thread.native_id"]) == threads[0]
+
+    assert function_name(module_function) == f"{__name__}.module_function"
+    assert function_name(partial(partial(module_function), 1)) == f"{__name__}.module_function"
+    assert function_name(Callable_()) == f"{__name__}.Callable_"
+    assert function_name(Callable_().__call__) == f"{__name__}.Callable_.__call__"
+    assert function_name(print) == "builtins.print"

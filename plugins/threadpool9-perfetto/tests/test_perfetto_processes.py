@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 
-LIMIT = 120
+LIMIT = patience(120)
 TRACED = ("-m", "threadpool9_perfetto", "run", "-o", "trace.json", "--")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -250,3 +251,46 @@ def test_the_example_is_traced(run: Run, tmp_path: Path) -> None:
     assert "20 drawn" in done.stdout
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert sum(event["ph"] == "X" and event["name"] == "Picture" for event in events) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+def test_no_link_is_followed(run: Run, tmp_path: Path) -> None:
+    """Somebody who may write in the directory puts links to a precious file in every place that can be foreseen."""
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    program = (
+        PROGRAM
+        + """
+    import os
+    os.symlink("precious", f"trace.json.{os.getpid()}.tmp")
+    os.symlink("precious", "trace.json")  # after the start, which would have refused it
+    """
+    )
+    done = run(*TRACED, "app.py", program=program)
+    assert done.returncode == 0
+    assert precious.read_text() == "precious"
+    assert "it is a symbolic link; name the file that is meant" in done.stderr
+    refused = run(*TRACED, "app.py", program="print('ran')")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "it is a symbolic link" in refused.stderr
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_only_a_regular_file_is_replaced(run: Run, tmp_path: Path) -> None:
+    """A device or a pipe would be gone afterwards."""
+    os.mkfifo(tmp_path / "trace.json")
+    done = run(*TRACED, "app.py", program="print('ran')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it is not a regular file" in done.stderr
+    assert (tmp_path / "trace.json").is_fifo()
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(run: Run, tmp_path: Path) -> None:
+    """In a container the next process has the same number."""
+    program = PROGRAM + '\n    import os; open(f"trace.json.{os.getpid()}.tmp", "w").write("half")'
+    done = run(*TRACED, "app.py", program=program)
+    assert done.returncode == 0, done.stderr
+    assert slices(tmp_path / "trace.json") == ["first"]
+    (left,) = tmp_path.glob("trace.json.*")
+    assert left.read_text() == "half"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 
 import task9
 import threadpool9
@@ -23,7 +24,7 @@ import threadpool9_perfetto
 import workqueue9
 from threadpool9_perfetto import _convert, _record, _session
 
-LIMIT = 60
+LIMIT = patience(60)
 PRI = 17  # a priority of our own: no other test's pool
 
 
@@ -158,8 +159,8 @@ def test_hk5_slices_of_a_track_nest(path: Path) -> None:
             open_until.append(end)
 
 
-def test_hk5_cpu_groups_show_only_their_cpu(path: Path) -> None:
-    """A job's slice is in the group of CPU n only if it began on CPU n; the OS agrees about the thread."""
+def test_hk5_cpu_rows_show_only_their_cpu(path: Path) -> None:
+    """A job's slice is in the row of CPU n only if it began on CPU n; the OS agrees about the thread."""
     bound: dict[int, set[int]] = {}
     with threadpool9_perfetto.tracing(path):
         percpu = threadpool9.percpu_get(PRI)
@@ -178,22 +179,25 @@ def test_hk5_cpu_groups_show_only_their_cpu(path: Path) -> None:
             run_job(pool, "free")
 
     trace = Trace(path)
-    groups = {f"CPU {cpu}" for cpu in threadpool9.allowed_cpus()}
-    assert groups <= set(trace.groups.values())
+    assert set(trace.groups) == {os.getpid()}
     seen = 0
     for event in trace.slices:
-        group = trace.groups[event["pid"]]
-        if event["cat"] == "job" and group.startswith("CPU "):
-            assert event["args"]["cpu"] == int(group[4:])
-            assert bound[event["tid"]] == {int(group[4:])}
+        row = trace.threads[event["pid"], event["tid"]]
+        if event["cat"] == "job" and row.startswith("CPU "):
+            cpu = int(row[4:].partition(":")[0])
+            assert event["args"]["cpu"] == cpu
+            assert bound[event["args"]["thread"]] == {cpu}
+            assert row == f"CPU {cpu}: job {cpu} (poolthread/{cpu}@{PRI} {event['args']['thread']})"
             seen += 1
     assert seen == len(bound)
     (free,) = trace.named("free")
-    assert free["pid"] == os.getpid()
+    assert "CPU" not in trace.threads[free["pid"], free["tid"]]
+    cpus = [name for _, name in sorted(trace.threads.items()) if name.startswith("CPU ")]
+    assert cpus == sorted(cpus, key=lambda name: int(name[4:].partition(":")[0]))
 
 
 def test_tp8_a_worker_without_its_cpu_is_not_in_the_cpus_group() -> None:
-    """A bound worker that is elsewhere has its slices in the program's group."""
+    """A bound worker that is elsewhere has its slices in a row that names no CPU."""
     records: list[_record.Record] = [
         (10, _record.JOB_START, 7, 1, "home", "poolthread/3", (3, 3)),
         (20, _record.JOB_END, 7, 1, None, None, None),
@@ -202,8 +206,35 @@ def test_tp8_a_worker_without_its_cpu_is_not_in_the_cpus_group() -> None:
         (50, _record.JOB_START, 1, 2, "left over", "poolthread/3", (3, 3)),  # on the main thread, at exit
         (60, _record.JOB_END, 1, 2, None, None, None),
     ]
-    where = {s["name"]: s["pid"] for s in convert(records).events if s["ph"] == "X"}
-    assert where == {"home": _convert.CPU_PID + 3, "away": 1, "left over": 1}
+    events = convert(records).events
+    rows = {event["tid"]: event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    where = {event["name"]: rows[event["tid"]] for event in events if event["ph"] == "X"}
+    assert where == {
+        "home": "CPU 3: home (poolthread/3 7)",
+        "away": "away (poolthread/3 7)",
+        "left over": "thread",
+    }
+    assert {event["pid"] for event in events} == {1}
+
+
+def test_rows_are_ordered_by_cpu_and_named_by_what_their_thread_does() -> None:
+    """Main first, then the CPUs in their order whichever thread came first, then the others."""
+    records: list[_record.Record] = []
+    for n, (tid, pool, cpu) in enumerate([(9, "p/10", 10), (8, "p/2", 2), (7, "p", None), (1, "", None)]):
+        for m, name in enumerate(["often", "often", "rarely", "seldom"] if tid == 7 else [f"job {tid}"]):
+            at = 100 * n + 10 * m
+            if tid == 1:
+                records.append((at, _record.JOB_SCHEDULE, tid, 50, "next", "p", None))
+            else:
+                records.append((at, _record.JOB_START, tid, 1, name, pool, (cpu, cpu or 0)))
+                records.append((at + 5, _record.JOB_END, tid, 1, None, None, None))
+    names = {e["args"]["name"]: e["tid"] for e in convert(records).events if e["name"] == "thread_name"}
+    assert names == {
+        "thread": 1,  # main: the process's own number
+        "CPU 2: job 8 (p/2 8)": 2,
+        "CPU 10: job 9 (p/10 9)": 3,
+        "often, rarely, ... (p 7)": 4,
+    }
 
 
 def convert(records: list[_record.Record], **at_end: int) -> _convert.Converter:

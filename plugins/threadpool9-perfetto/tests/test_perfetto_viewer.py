@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 
 from . import viewer
 
-DEMO = Path(__file__).resolve().parents[3] / "examples" / "treehash" / "treehash.py"
+DEMO = Path(__file__).resolve().parents[3] / "examples" / "archive" / "archive.py"
 
 SLICES = """
     select process.name as grp, thread.name as thread, slice.name as name, slice.category as cat, count(*) as n
@@ -23,9 +24,9 @@ SLICES = """
     group by 1, 2, 3, 4
 """
 
-#: Job slices with the CPU that was measured when they began, and the group they lie in.
+#: Job slices with the CPU that was measured when they began, and the row they lie in.
 PLACES = """
-    select process.name as grp, extract_arg(slice.arg_set_id, 'args.cpu') as cpu
+    select thread.name as row, extract_arg(slice.arg_set_id, 'args.cpu') as cpu
     from slice join thread_track on slice.track_id = thread_track.id join thread using (utid) join process using (upid)
     where slice.category = 'job'
 """
@@ -46,10 +47,11 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(400):
         (here / "tree" / str(number % 7)).mkdir(parents=True, exist_ok=True)
         (here / "tree" / str(number % 7) / f"{number}.txt").write_bytes(b"some text " * 20 * number)
-    command = [sys.executable, "-m", "threadpool9_perfetto", "run", "-o", "trace.json", "--", str(DEMO), "tree"]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "threadpool9_perfetto", "run", "-o", "trace.json", "--"]
+    command += [str(DEMO), "pack", "tree", "archive"]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=patience(240))
     assert done.returncode == 0, done.stderr
-    assert "all equal" in done.stdout
+    assert "snapshot 1: 400 files" in done.stdout
     return here / "trace.json"
 
 
@@ -62,11 +64,11 @@ def events(trace: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.once
 def test_the_demo_is_traced(events: list[dict[str, Any]]) -> None:
-    """Every handful of files is a slice with an arrow from where it was enqueued."""
-    handfuls = [e for e in events if e["ph"] == "X" and e["name"] == "Handful"]
-    assert len(handfuls) >= 2 * 400 // 64
+    """Every parcel of files is a slice on each of its two queues, with an arrow from where it was enqueued."""
+    parcels = [e for e in events if e["ph"] == "X" and e["name"] == "Parcel"]
+    assert len(parcels) >= 2 * 399 // 64
     heads = {(e["pid"], e["tid"], e["ts"]) for e in events if e["ph"] == "f"}
-    assert {(e["pid"], e["tid"], e["ts"]) for e in handfuls} <= heads
+    assert {(e["pid"], e["tid"], e["ts"]) for e in parcels} <= heads
 
 
 reason = viewer.missing()
@@ -102,11 +104,11 @@ class TestViewer:
         (tracks,) = opened.query("select count(distinct track_id) as n from slice")
         assert tracks["n"] == len({(e["pid"], e["tid"]) for e in events if e["ph"] in "Xi"})
 
-    def test_cpu_groups_show_only_their_cpu(self, opened: viewer.Viewer) -> None:
-        """Each job in the group of CPU n was measured on CPU n."""
-        places = [(row["grp"], row["cpu"]) for row in opened.query(PLACES) if row["grp"].startswith("CPU ")]
+    def test_cpu_rows_show_only_their_cpu(self, opened: viewer.Viewer) -> None:
+        """Each job in the row of CPU n was measured on CPU n."""
+        places = [(row["row"], row["cpu"]) for row in opened.query(PLACES) if row["row"].startswith("CPU ")]
         assert places
-        assert all(group == f"CPU {cpu}" for group, cpu in places)
+        assert all(row.startswith(f"CPU {cpu}: ") for row, cpu in places)
 
     def test_arrows_connect(self, opened: viewer.Viewer, events: list[dict[str, Any]]) -> None:
         """Each arrow of the file is one of the viewer's, from a schedule to the run of the same name, forwards."""
@@ -122,8 +124,9 @@ class TestViewer:
         assert {"jobs queued", "jobs running", "pool threads", "tasks queued", "tasks running"} <= names
 
     def test_it_is_drawn(self, opened: viewer.Viewer, tmp_path: Path) -> None:
-        """The groups are on the screen, not only in the engine."""
-        text = opened.wait_for_text("CPU 0")
-        assert "treehash.py" in text
+        """The one group opens unfolded, with the rows of the CPUs in their order below the program's name."""
+        text = opened.wait_for_text("CPU 0: ")
+        assert text.index("archive.py") < text.index("CPU 0: ")
+        assert "CPU 1: " not in text or text.index("CPU 0: ") < text.index("CPU 1: ")
         opened.screenshot(tmp_path / "viewer.png")
         assert (tmp_path / "viewer.png").stat().st_size > 10_000

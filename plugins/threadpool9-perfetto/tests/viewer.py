@@ -18,7 +18,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-LIMIT = 240  # seconds; a loaded machine compiles eleven megabytes of WebAssembly slowly
+from pace import patience
+
+LIMIT = patience(240)  # seconds; a loaded machine compiles eleven megabytes of WebAssembly slowly
 
 FLAGS = (
     "--headless=new",

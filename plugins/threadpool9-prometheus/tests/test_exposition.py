@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import prometheus_client
 import pytest
+from pace import patience
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -23,7 +25,7 @@ import threadpool9_prometheus
 import workqueue9
 from threadpool9 import Job
 
-LIMIT = 10.0
+LIMIT = patience(10.0)
 PRI = 13  # ours alone, so that the put at the end of a block is the last one and waits for what is scheduled
 
 
@@ -61,7 +63,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_counters_threads_and_references_of_a_pool(registry: CollectorRegistry) -> None:
     """A pool's numbers, under its priority and CPU; process totals stay when the pool is gone."""
-    before = value(registry, "threadpool9_process_completed_total")
+    before = value(registry, "threadpool9_process_jobs_completed_total")
     assert before is not None
     labels = {"pri": PRI, "cpu": "unbound"}
     entered, go = threading.Event(), threading.Event()
@@ -76,41 +78,114 @@ def test_counters_threads_and_references_of_a_pool(registry: CollectorRegistry) 
         assert entered.wait(LIMIT)
         assert value(registry, "threadpool9_threads", **labels, state="running") == 1
         assert value(registry, "threadpool9_references", **labels) == 1
-        assert value(registry, "threadpool9_scheduled_total", **labels) == 1
-        assert value(registry, "threadpool9_completed_total", **labels) == 0
+        assert value(registry, "threadpool9_jobs_scheduled_total", **labels) == 1
+        assert value(registry, "threadpool9_jobs_completed_total", **labels) == 0
         longest = value(registry, "threadpool9_longest_run_seconds", **labels)
         assert longest is not None
         assert longest > 0
         go.set()
-    assert value(registry, "threadpool9_scheduled_total", **labels) is None
-    after = value(registry, "threadpool9_process_completed_total")
+    assert value(registry, "threadpool9_jobs_scheduled_total", **labels) is None
+    after = value(registry, "threadpool9_process_jobs_completed_total")
     assert after is not None
     assert after >= before + 1
 
 
 def test_times_of_jobs_tasks_and_works(registry: CollectorRegistry) -> None:
-    """Each run is one observation of waiting and one of running, by pool and by queue."""
-    with threadpool9.get(PRI) as pool:
+    """Each run is one observation of waiting and one of running, by pool and by queue; executors are no jobs."""
+    with (
+        threadpool9.get(PRI) as pool,
+        task9.TaskQueue("chores", PRI) as chores,
+        workqueue9.WorkQueue("mail", finish, pri=PRI) as mail,
+    ):
+        over = threading.Semaphore(0)
+
+        def count(job: Job) -> None:
+            finish(job)
+            over.release()
+
         for _ in range(2):
-            pool.post(Job(finish))
-    with task9.TaskQueue("chores", PRI) as chores:
+            pool.post(Job(count))
         for _ in range(3):
             chores.schedule(task9.Task(finish))
-    with workqueue9.WorkQueue("mail", finish, pri=PRI) as mail:
         for _ in range(4):
             mail.enqueue(workqueue9.Work())
+        assert all(over.acquire(timeout=LIMIT) for _ in range(2))
+        chores.drain()
         mail.flush()
-        assert value(registry, "workqueue9_wait_seconds_bucket", queue="mail", le="+Inf") == 4
-        until(lambda: value(registry, "workqueue9_enqueued_total", queue="mail") == 4)  # see until
-        run = value(registry, "workqueue9_run_seconds_total", queue="mail")
+        until(lambda: value(registry, "workqueue9_works_enqueued_total", queue="mail") == 4)  # see until
+        run = value(registry, "workqueue9_work_run_seconds_total", queue="mail")
         assert run is not None
         assert run > 0
-    for kind in ("wait", "run"):
-        jobs = value(registry, f"threadpool9_job_{kind}_seconds_count", pri=PRI, cpu="unbound")
-        assert jobs is not None
-        assert jobs >= 2 + 2  # the queues' executors are jobs of the pool too
-        assert value(registry, f"task9_{kind}_seconds_count", queue="chores", cpu="unbound") == 3
-        assert value(registry, f"task9_{kind}_seconds_count", queue="mail", cpu="unbound") == 4
+        for kind in ("wait", "run"):
+            for queue, runs in (("chores", 3), ("mail", 4)):
+                name = f"task9_task_{kind}_seconds_count"
+                until(lambda name=name, q=queue, n=runs: value(registry, name, queue=q, cpu="unbound") == n)  # type: ignore[misc]
+            name = f"threadpool9_job_{kind}_seconds_count"
+            until(lambda name=name: value(registry, name, pri=PRI, cpu="unbound") == 2)  # type: ignore[misc]
+
+
+def test_the_waits_of_works_have_a_sum_and_a_count(registry: CollectorRegistry) -> None:
+    """Their mean is what the works waited, as far as powers of two can tell; the count is the last bucket."""
+    held = 0.1
+    with workqueue9.WorkQueue("held", finish, pri=PRI) as queue:
+        queue.freeze()
+        for _ in range(4):
+            queue.enqueue(workqueue9.Work())
+        began = time.monotonic()
+        time.sleep(held)  # the time is what is measured
+        queue.thaw()
+        queue.flush()
+        took = time.monotonic() - began
+        count = value(registry, "workqueue9_work_wait_seconds_count", queue="held")
+        total = value(registry, "workqueue9_work_wait_seconds_sum", queue="held")
+        assert count == value(registry, "workqueue9_work_wait_seconds_bucket", queue="held", le="+Inf") == 4
+        assert total is not None
+        assert 4 * held * 0.75 <= total <= 4 * took * 1.5 + 0.01
+
+
+def test_plumbing_is_no_long_run(registry: CollectorRegistry) -> None:
+    """The timer's job and a queue's executor run for as long as they have to; a task that they run counts as one."""
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(task: task9.Task) -> None:
+        entered.set()
+        assert go.wait(LIMIT)
+
+    with task9.TaskQueue("long", PRI) as queue:
+        later = task9.DelayedTask(finish)
+        queue.schedule_delayed(later, 3600)
+        queue.schedule(task9.Task(hold))
+        assert entered.wait(LIMIT)
+        until(lambda: (value(registry, "task9_longest_run_seconds", queue="long", cpu="unbound") or 0) > 0.05)
+        ages = [
+            sample.value
+            for family in registry.collect()
+            if family.name == "threadpool9_longest_run_seconds"
+            for sample in family.samples
+        ]
+        assert ages
+        assert not any(ages)
+        go.set()
+        later.cancel()
+
+
+def test_queues_that_are_gone_leave_nothing(registry: CollectorRegistry) -> None:
+    """Five hundred names that come and go: a scrape afterwards is as large as before, and so is what is kept."""
+    (collector,) = registry._collector_to_names
+    names = [f"gone {n}" for n in range(500)]
+    before = len(prometheus_client.generate_latest(registry))
+    for name in names:
+        with task9.TaskQueue(name, PRI) as queue:
+            queue.schedule(task9.Task(finish))
+        with workqueue9.WorkQueue(name, finish, pri=PRI) as works:
+            works.enqueue(workqueue9.Work())
+    del queue, works
+    gc.collect()
+    text = prometheus_client.generate_latest(registry).decode()
+    assert "gone " not in text
+    assert len(text) < before + 10_000
+    assert not [key for key in collector._times._children if str(key[1]).startswith("gone ")]
+    assert not collector._times._queues
 
 
 def test_a_delayed_task_waits_from_the_time_it_was_set_for(registry: CollectorRegistry) -> None:
@@ -122,7 +197,7 @@ def test_a_delayed_task_waits_from_the_time_it_was_set_for(registry: CollectorRe
         (collector,) = registry._collector_to_names
         assert id(task) not in collector._times._scheduled
         assert over.wait(LIMIT)
-    assert value(registry, "task9_wait_seconds_count", queue="later", cpu="unbound") == 1
+        assert value(registry, "task9_task_wait_seconds_count", queue="later", cpu="unbound") == 1
 
 
 def test_per_cpu_pools_and_queues_carry_their_cpu(registry: CollectorRegistry) -> None:
@@ -139,8 +214,8 @@ def test_per_cpu_pools_and_queues_carry_their_cpu(registry: CollectorRegistry) -
             pool.cancel(job)
         each.enqueue(workqueue9.Work(), cpu=cpu)
         each.flush()
-        assert value(registry, "threadpool9_scheduled_total", pri=PRI, cpu=cpu) == 1
-        until(lambda: value(registry, "task9_started_total", queue="each", cpu=cpu) == 1)
+        assert value(registry, "threadpool9_jobs_scheduled_total", pri=PRI, cpu=cpu) == 1
+        until(lambda: value(registry, "task9_tasks_started_total", queue="each", cpu=cpu) == 1)
 
 
 def test_errors_are_counted(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,9 +242,12 @@ def test_errors_are_counted(registry: CollectorRegistry, monkeypatch: pytest.Mon
             bad.flush()
             with job.interlock:
                 pool.cancel(job)
-            assert value(registry, "workqueue9_errors_total", queue="bad") == 1
-            assert value(registry, "task9_errors_total", queue="bad", cpu="unbound") == 1
-            assert value(registry, "threadpool9_errors_total", pri=PRI, cpu="unbound") in (0, 1)  # withdrawn or run
+            assert value(registry, "workqueue9_works_failed_total", queue="bad") == 1
+            assert value(registry, "task9_tasks_failed_total", queue="bad", cpu="unbound") == 1
+            assert value(registry, "threadpool9_jobs_failed_total", pri=PRI, cpu="unbound") in (
+                0,
+                1,
+            )  # withdrawn or run
             assert value(registry, "threadpool9_hook_errors_total") == before + 1
     finally:
         threadpool9.unregister(broken)
@@ -181,9 +259,20 @@ def test_two_queues_of_one_name_are_one_series(registry: CollectorRegistry) -> N
         for queue in (one, two):
             queue.schedule(task9.Task(finish))
             queue.drain()
-        until(lambda: value(registry, "task9_started_total", queue="twin", cpu="unbound") == 2)
+        until(lambda: value(registry, "task9_tasks_started_total", queue="twin", cpu="unbound") == 2)
         text = prometheus_client.generate_latest(registry).decode()
-        assert text.count('task9_started_total{cpu="unbound",queue="twin"} 2.0') == 1
+        assert text.count('task9_tasks_started_total{cpu="unbound",queue="twin"} 2.0') == 1
+    with (
+        workqueue9.WorkQueue("twin", finish, pri=PRI) as first,
+        workqueue9.WorkQueue("twin", finish, pri=PRI) as second,
+    ):
+        for works, runs in ((first, 2), (second, 3)):
+            for _ in range(runs):
+                works.enqueue(workqueue9.Work())
+            works.flush()
+        until(lambda: value(registry, "workqueue9_works_completed_total", queue="twin") == 5)
+        assert value(registry, "workqueue9_works_enqueued_total", queue="twin") == 5
+        assert value(registry, "workqueue9_work_wait_seconds_count", queue="twin") == 5
 
 
 def test_both_formats_parse_and_say_the_same(registry: CollectorRegistry) -> None:
@@ -240,11 +329,18 @@ def test_unregistered_it_measures_nothing() -> None:
     assert probes.schedule__job is before
 
 
-def test_registering_twice_is_refused_and_leaves_no_listener(registry: CollectorRegistry) -> None:
-    """The registry says which series clash; nothing stays behind."""
+def test_a_registry_has_one_collector(registry: CollectorRegistry) -> None:
+    """Registering again gives the same one; other buckets, or names taken by others, are refused in few words."""
+    (collector,) = registry._collector_to_names
     plugins = set(threadpool9.plugin_manager().get_plugins())
-    with pytest.raises(ValueError, match=r"threadpool9_"):
-        threadpool9_prometheus.register(registry)
+    assert threadpool9_prometheus.register(registry) is collector
+    with pytest.raises(ValueError, match="has a collector already, with the buckets"):
+        threadpool9_prometheus.register(registry, buckets=(1.0,))
+    taken = CollectorRegistry()
+    prometheus_client.Counter("task9_tasks_started", "Somebody else's", registry=taken)
+    with pytest.raises(ValueError, match="from elsewhere") as caught:
+        threadpool9_prometheus.register(taken)
+    assert len(str(caught.value)) < 200
     assert set(threadpool9.plugin_manager().get_plugins()) == plugins
 
 
@@ -256,7 +352,7 @@ def run_python(source: str, **environment: str) -> str:
         env={**plain, "THREADPOOL9_PLUGINS": "prometheus", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
     )
     assert (run.returncode, run.stderr) == (0, "")
     return run.stdout
@@ -265,7 +361,7 @@ def run_python(source: str, **environment: str) -> str:
 USE = """
 import prometheus_client, sys, threadpool9
 with threadpool9.get(): pass
-print(prometheus_client.REGISTRY.get_sample_value("threadpool9_process_scheduled_total"))
+print(prometheus_client.REGISTRY.get_sample_value("threadpool9_process_jobs_scheduled_total"))
 """
 
 
@@ -290,15 +386,24 @@ def fn(job):
 with threadpool9.get() as pool:
     pool.post(threadpool9.Job(fn))
 value = prometheus_client.REGISTRY.get_sample_value
-print(value("threadpool9_process_completed_total"))
+print(value("threadpool9_process_jobs_completed_total"))
 print(value("threadpool9_job_run_seconds_count", {"pri": "-1", "cpu": "unbound"}))
-print("task9_queue_length{" in prometheus_client.generate_latest().decode())
+print("task9_tasks_queued{" in prometheus_client.generate_latest().decode())
 """
     )
     assert run_python(source) == "1.0\n1.0\nFalse\n"
 
 
-def test_the_environment_can_have_it_served() -> None:
+@pytest.mark.parametrize(
+    "program",
+    [
+        "with threadpool9.get(): pass",
+        "import threadpool9_prometheus as p; p.register()\nwith threadpool9.get(): pass",
+        "with threadpool9.get(): pass\nimport threadpool9_prometheus as p; p.register()",
+    ],
+    ids=["alone", "after the program's register", "before it"],
+)
+def test_the_environment_can_have_it_served(program: str) -> None:
     """HOST:PORT starts prometheus_client's server on that address; here on a port that is free a moment before."""
     import socket
 
@@ -307,7 +412,7 @@ def test_the_environment_can_have_it_served() -> None:
         port = probe.getsockname()[1]
     source = (
         "import threadpool9, urllib.request\n"
-        "with threadpool9.get(): pass\n"
+        f"{program}\n"
         "opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))\n"
         f"print('threadpool9_threads' in opener.open('http://127.0.0.1:{port}/metrics').read().decode())\n"
     )

@@ -22,13 +22,14 @@ from typing import Any
 
 import prometheus_client
 import pytest
+from pace import patience
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 import threadpool9_prometheus
 
 HERE = Path(__file__).resolve().parents[1]
-LIMIT = 60.0
+LIMIT = patience(60.0)
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("prometheus")]
 
 #: Loopback is reached without a proxy, whatever the environment says.
@@ -98,8 +99,8 @@ def test_the_dashboard_names_only_metrics_that_exist() -> None:
     not_shown = families - {name.removesuffix("_bucket") for name in used}
     # A panel shows each of these by pool, or what is scheduled and completed instead.
     assert {name for name in not_shown if not name.startswith("threadpool9_process_")} == {
-        "threadpool9_started_total",
-        "workqueue9_started_total",
+        "threadpool9_jobs_started_total",
+        "workqueue9_works_started_total",
     }
 
 
@@ -201,8 +202,8 @@ def test_a_real_scrape(server: str, program: str) -> None:
     assert target["metric"]["instance"] == program
     state = json.loads(fetch(f"{server}/api/v1/targets"))["data"]["activeTargets"][0]
     assert state["lastError"] == ""
-    until("works are completed", lambda: query(server, 'workqueue9_completed_total{queue="mail"} > 0'))
-    until("tasks are timed", lambda: query(server, 'rate(task9_run_seconds_count{queue="chores"}[20s]) > 1'))
+    until("works are completed", lambda: query(server, 'workqueue9_works_completed_total{queue="mail"} > 0'))
+    until("tasks are timed", lambda: query(server, 'rate(task9_task_run_seconds_count{queue="chores"}[20s]) > 1'))
     metadata = json.loads(fetch(f"{server}/api/v1/metadata"))["data"]
     assert metadata["threadpool9_job_wait_seconds"][0]["type"] == "histogram"
     assert metadata["threadpool9_threads"][0]["type"] == "gauge"
@@ -214,7 +215,7 @@ def test_every_expression_of_the_dashboard_has_data(server: str) -> None:
         until(f"{title}: {expression}", partial(query, server, filled(expression)))
 
     def quantiles() -> list[float]:
-        text = 'histogram_quantile(0.95, sum by (le) (rate(workqueue9_wait_seconds_bucket{queue="mail"}[30s])))'
+        text = 'histogram_quantile(0.95, sum by (le) (rate(workqueue9_work_wait_seconds_bucket{queue="mail"}[30s])))'
         return [v for sample in query(server, text) if 0 < (v := float(sample["value"][1])) < 60]
 
     assert until("a quantile", quantiles)

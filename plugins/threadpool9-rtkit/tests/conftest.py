@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pace import patience
 
-LIMIT = 30.0
+LIMIT = patience(30.0)
 RTKIT = Path("/usr/libexec/rtkit-daemon")
 POLKIT = next(
     (path for path in map(Path, ("/usr/lib/polkit-1/polkitd", "/usr/libexec/polkitd")) if path.exists()), None

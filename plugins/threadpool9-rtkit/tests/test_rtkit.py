@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import patience
 
 from threadpool9 import Scheduling
 from threadpool9_rtkit import Limits, Plugin, Refused, _broker, _plugin, limits
 
-LIMIT = 60.0
+LIMIT = patience(60.0)
 
 #: Becomes an ordinary user once all is loaded (Python itself may lie where only root can read), then asks a worker.
 PROGRAM = """

@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from pace import patience
 
 import threadpool9
 from threadpool9_template import Recorder, plugin
@@ -40,7 +41,7 @@ def test_the_environment_switches_it_on(choice: str, expected: str) -> None:
         env={**os.environ, "THREADPOOL9_TEMPLATE": choice},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patience(60),
         check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -6,131 +6,139 @@ from catalogue import Layer
 
 fault = Layer("task", "task9")
 
-CALL = """                        task._free.append(None)  # from here on a schedule means another run
-                        if call is None:
-                            task.fn(task)
-                        else:
-                            call(task)
+PUT = "                item.fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+CALL = "                ticket[0].fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
+            e.current is None and not e.deferred for e in self.executors
+        )
 """
-LATE = """                        try:
-                            (call or task.fn)(task)
-                        finally:
-                            task._free.append(None)
-"""
-APPEND = "            published = True; self.items.append(task)  # fmt: skip  # noqa: E702 said, then done\n            if self.idle:\n                self.kick()\n"
 
 # --- scheduling
 
 fault(
     "an executor does not look again", "TK-1", "A lane that goes idle does not look whether a task came meanwhile.",
-    "_lane", "            if not items or group.frozen:\n                break\n", "            break\n",
+    "_lane", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
 )  # fmt: skip
 fault(
     "a coalesced task schedule says True", "TK-1", "schedule says True though the task is pending already.",
-    "_task", "            probe(lane, self)\n        return False\n\n    def _adopt", "            probe(lane, self)\n        return True\n\n    def _adopt",
+    "_task", "            probe(lane, self)\n        return False\n\n    def check_move", "            probe(lane, self)\n        return True\n\n    def check_move",
+    "_queue", "                return False  # the short way", "                return True  # the short way",
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
-    "_task", "            probe(lane, self)\n        return False\n\n    def _adopt",
-    "            probe(lane, self)\n        if lane is not None and not self._free and self in lane.items:\n            lane.items.append(self)\n        return False\n\n    def _adopt",
+    "_queue", "            if task.item_ticket and task.item_lane is lane and", "            if False and",
+    "_task", "            probe(lane, self)\n        return False\n\n    def check_move",
+    "            probe(lane, self)\n        if lane is not None and self.item_ticket:\n            lane.items.append([self])\n        return False\n\n    def check_move",
 )  # fmt: skip
 fault(
     "done of a task does nothing", "TK-2", "The run goes on to the function's end for all who wait.",
-    "_lane", "        self.current = TAKING\n        if self.waiters.locks:\n", "        return\n        if self.waiters.locks:\n",
+    "_lane", "The run's own thread.\"\"\"\n        self.current = TAKING\n", "The run's own thread.\"\"\"\n        return\n",
 )  # fmt: skip
 fault(
     "anybody may end a task's run", "TK-2", "done() is accepted from outside the function.",
-    "_lane", "        if self.ident != _seam.get_ident() or self.current is not task:\n            raise", "        if False:\n            raise",
+    "_task", "        if executor.ident != get_ident() or executor.current is not self:\n            raise", "        if False:\n            raise",
 )  # fmt: skip
 fault(
     "task beside itself", "TK-3", "A free executor takes a task that runs on another one.",
-    "_lane", "if other is not None and task._exclusive and other.current is task:", "if False:",
+    "_lane", "if other is not None and item.exclusive and other.current is item:", "if False:",
 )  # fmt: skip
 fault(
     "no re-run after a schedule while running", "TK-2 TK-3", "A task that was set aside because it runs elsewhere stays there.",
-    "_lane", "                if deferred:\n                    self._undefer()\n", "",
+    "_lane", "                if deferred:\n                    self._take_deferred()\n", "                if deferred:\n                    pass\n",
 )  # fmt: skip
 fault(
     "setting aside does not look again", "TK-2 TK-3", "A task that is set aside at the end of its other run is left behind.",
-    "_lane", "            if other.current is task:\n                return False\n            if not _seam", "            return False\n            if not _seam",
+    "_lane", "            if other.current is item or not discard(other.deferred, ticket):\n                return False\n", "            return False\n",
 )  # fmt: skip
 
 # --- queues
 
 fault(
     "a shared queue is the first CPU's", "TK-4", "A task runs on the lowest CPU, not on the caller's.",
-    "_queue", "        cpu = threadpool9.current_cpu()\n", "        cpu = min(self._lanes)\n",
+    "_queue", "        lane = self._lanes.get(current_cpu())\n", "        lane = self._lanes[min(self._lanes)]\n",
 )  # fmt: skip
 fault(
     "two at once on a shared queue", "TK-4", "Each lane of a per-CPU queue has two executors.",
-    "_queue", "Lane(self._group, self._percpu.ref_remote(cpu), 1, name)", "Lane(self._group, self._percpu.ref_remote(cpu), 2, name)",
+    "_queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu), 2)",
 )  # fmt: skip
 fault(
     "shared queues are not bound", "TK-4", "They run on an unbound pool.",
-    "_queue", "Lane(self._group, self._percpu.ref_remote(cpu), 1, name)", "Lane(self._group, threadpool9.get(pri), 1, name)",
+    "_queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "one shared queue for all priorities", "TK-4", "get of any priority gives the same queue.",
-    "_queue", "        queue = _registry.queues.get(pri)\n", "        queue = next(iter(_registry.queues.values()), None)\n",
+    "_shared", "        queue = registry.queues.get(pri)\n", "        queue = next(iter(registry.queues.values()), None)\n",
 )  # fmt: skip
 fault(
     "each get makes a shared queue", "TK-4", "Two gets of one priority give two queues.",
-    "_queue", "        queue = _registry.queues.get(pri)\n", "        queue = None\n",
-    "_queue", "        queue = _registry.queues.setdefault(pri, fresh)\n", "        queue = _registry.queues[pri] = fresh\n",
+    "_shared", "        queue = registry.queues.get(pri)\n", "        queue = None\n",
+    "_shared", "        queue = registry.queues.setdefault(pri, fresh)\n", "        queue = registry.queues[pri] = fresh\n",
 )  # fmt: skip
 fault(
     "long tasks are not reported", "TK-4", "The limit has no effect.",
-    "_lane", "            if limit and took > limit and", "            if False and",
-    "_lane", "limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]", "limits = [pool_tunables.stall_ms]",
+    "_run", "        if limit and took > limit and", "        if False and",
+    "_lifecycle", "limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]", "limits = [pool_tunables.stall_ms]",
 )  # fmt: skip
 fault(
     "short tasks are reported too", "TK-4", "Every task of a shared queue is reported.",
-    "_lane", "            if limit and took > limit and", "            if limit and",
+    "_run", "        if limit and took > limit and", "        if limit and",
 )  # fmt: skip
 fault(
     "tasks last in, first out", "TK-5", "The newest task of a queue starts first.",
-    "_lane", APPEND, APPEND.replace("items.append", "items.appendleft"),
+    "_lane", PUT, PUT.replace("items.append", "items.appendleft"),
 )  # fmt: skip
 fault(
     "concurrency ignored", "TK-5", "A private queue runs one task at a time.",
-    "_lane", "for _ in range(executors))", "for _ in range(1))",
+    "_queue", "Lane(self.group, pool, concurrency)", "Lane(self.group, pool, 1)",
 )  # fmt: skip
 fault(
     "one more than the concurrency", "TK-5", "A private queue runs n + 1 tasks at once.",
-    "_lane", "for _ in range(executors))", "for _ in range(executors + 1))",
+    "_queue", "Lane(self.group, pool, concurrency)", "Lane(self.group, pool, concurrency + 1)",
+)  # fmt: skip
+fault(
+    "executors without end", "TK-5", "Each executor that begins makes another one, however many there are.",
+    "_lane", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
+    "_lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
+)  # fmt: skip
+fault(
+    "only the first executor makes another one", "TK-5", "Whatever the concurrency is, there are never more than two executors.",
+    "_lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if len(lane.executors) == 1:\n",
 )  # fmt: skip
 fault(
     "a burst wakes one executor", "TK-5", "Only a task that finds the lane empty wakes an executor.",
-    "_lane", APPEND, APPEND.replace("if self.idle:", "if self.idle and len(self.items) == 1:"),
+    "_lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
+    "_lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
 )  # fmt: skip
 fault(
     "a task that reschedules itself goes first", "TK-8", "It is put at the front and starves the others.",
-    "_lane", APPEND, APPEND.replace("self.items.append(task)", "(self.items.appendleft if task.running else self.items.append)(task)"),
+    "_lane", PUT, PUT.replace("self.items.append(ticket)", "(self.items.appendleft if item.item_running else self.items.append)(ticket)"),
 )  # fmt: skip
 fault(
     "an idle queue keeps its thread", "TK-9", "The executor waits for the next task inside of its job.",
-    "_lane", "            if not items or group.frozen:\n                break\n",
-    "            if not items:\n                _seam.doze(30)\n            if not items or group.frozen:\n                break\n",
+    "_lane", "            if not items or (halts and group.halted()):\n                break\n",
+    '            if not items:\n                __import__("time").sleep(30)\n            if not items or (halts and group.halted()):\n                break\n',
 )  # fmt: skip
 fault(
     "an idle lane keeps its last task", "TK-9", "The executor refers to the task that it ran.",
-    "_lane", "            task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive\n", "            job.last = task\n",
+    "_lane", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
+    "_lane", "        self._begin()\n", "        self._begin()\n        item = None\n",
 )  # fmt: skip
 fault(
     "two queues accepted", "TK-10", "Scheduling a pending task on another queue is taken for a coalesced schedule.",
-    "_task", "if lane is not None and lane.group is not group and not self._free:", "if False:",
+    "_task", "if lane is not None and lane.group is not group and not self.item_token:", "if False:",
 )  # fmt: skip
 fault(
     "a running task moves to another queue", "TK-10", "A task that runs on one queue can be scheduled on another.",
-    "_task", "        if old is not None and old.group is not lane.group and self._exclusive and self.running:\n", "        if False:\n",
+    "_task", "        if old is not None and old.group is not lane.group and self.item_running:\n", "        if False:\n",
 )  # fmt: skip
 fault(
     "destroy of a running task accepted", "TK-10", "destroy looks only whether the task is pending.",
-    "_task", "            if self.running:\n                raise UsageError(f\"{self!r} is running; cancel() it before destroy()\")\n", "",
+    "_task", "            if self.item_running:\n                raise UsageError(f\"{self!r} is running; cancel() it before destroy()\")\n", "",
 )  # fmt: skip
 fault(
     "destroy of a scheduled task accepted", "TK-10", "destroy looks only whether the task runs.",
-    "_task", "            del self._free[0]; claimed = True  # fmt: skip  # noqa: E702\n            if self.running", "            del self._free[:]; claimed = True\n            if self.running",
+    "_task", "            if not self.take_token(hand):\n                raise UsageError(f\"{self!r} is pending; cancel() it before destroy()\")\n", "            self.take_token(hand)\n",
+    "_task", "            del in_hands[self]; self.fn = _dead", "            in_hands.pop(self, None); self.fn = _dead",
 )  # fmt: skip
 
 # --- cancelling
@@ -149,21 +157,42 @@ fault(
 )  # fmt: skip
 fault(
     "cancel withdraws nothing", "TK-6", "A pending task runs although cancel said that it would not.",
-    "_task", "        if _seam.discard(lane.items, self, held):\n            return True\n        return executor",
-    "        if self in lane.items:\n            held.append(None)\n            return True\n        return executor",
+    "_item", "            del ticket[0]; hand += FREE; in_hands[self] = None", "            hand += FREE; in_hands[self] = None",
+    "_item", "            lane.withdrawn(ticket)\n", "            pass\n",
+)  # fmt: skip
+fault(
+    "a ticket left on a long lane runs", "TK-6", "What was withdrawn is taken off a short lane; on a long one it is run.",
+    "_item", "            lane.withdrawn(ticket)\n", "            lane.withdrawn(ticket)\n            if len(lane.items) > 64:\n                ticket.append(self)\n",
+)  # fmt: skip
+fault(
+    "a withdrawn task is not free", "TK-6", "The token is not given back: the task can't be scheduled again.",
+    "_item", "            del in_hands[self]; token += hand; del hand[:]", "            del in_hands[self]; del hand[:]",
+)  # fmt: skip
+fault(
+    "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
+    "_lane", "            items.extendleft(reversed(live)); del live[:]", "            items.extendleft(reversed(live[1:])); del live[:]",
+)  # fmt: skip
+fault(
+    "a sweep reverses", "TK-5 TK-6", "When withdrawn tasks are cleared away, the others come last in, first out.",
+    "_lane", "            items.extendleft(reversed(live)); del live[:]", "            items.extendleft(live); del live[:]",
+)  # fmt: skip
+fault(
+    "a sweep wakes nobody", "TK-6", "An executor that found nothing while withdrawn tasks were cleared away is not started again.",
+    "_lane", "            group.let_go(self)\n", "            group.halts.pop(self, None)\n",
 )  # fmt: skip
 fault(
     "cancel can be outrun", "TK-6", "The token is given back while cancel waits, so a task that reschedules itself goes on.",
     "_task", "                waited = True\n                self._wait_for",
-    "                waited = True\n                if held:\n                    held.clear()\n                    self._free.append(None)\n                self._wait_for",
+    "                waited = True\n                self.give_back(hand)\n                self._wait_for",
 )  # fmt: skip
 fault(
     "cancel takes what is set aside for nowhere", "TK-6", "A re-run that waits for a run elsewhere is not withdrawn.",
-    "_task", "        return executor is not None and _seam.discard(executor.deferred, self, held)\n", "        return False\n",
+    "_item", "        if not ticket:\n            return False\n        try:\n",
+    "        at = self.item_executor\n        if not ticket or (at is not None and any(each is ticket for each in at.deferred)):\n            return False\n        try:\n",
 )  # fmt: skip
 fault(
     "cancel from inside hangs", "TK-6", "A task that cancels itself waits for its own end.",
-    "_task", "                if executor.ident == _seam.get_ident():\n                    return False\n", "",
+    "_task", "                if executor.ident == get_ident():\n                    return False\n", "",
 )  # fmt: skip
 fault(
     "cancel of a task keeps the interlock", "TK-6", "The interlock is not released while it waits.",
@@ -171,78 +200,125 @@ fault(
 )  # fmt: skip
 fault(
     "cancel of a task releases a needless interlock", "TK-6", "The interlock is released though nothing is waited for.",
-    "_task", "            never_ran = self._cancel(held, interlock, deadline)\n",
-    "            if interlock is not None:\n                interlock_released(interlock, _seam.get_ident)\n            never_ran = self._cancel(held, interlock, deadline)\n",
+    "_task", "            never_ran = self._cancel(hand, interlock, deadline)\n",
+    "            if interlock is not None:\n                interlock_released(interlock, get_ident)\n            never_ran = self._cancel(hand, interlock, deadline)\n",
 )  # fmt: skip
 fault(
     "cancel of a task has no time limit", "TK-6", "It waits as long as it takes.",
-    "_task", "        deadline = _seam.deadline_after(timeout)\n        if interlock", "        deadline = None\n        if interlock",
+    "_task", "        deadline = deadline_after(timeout)\n        if interlock", "        deadline = None\n        if interlock",
 )  # fmt: skip
 fault(
     "cancel_async of a running task says True", "TK-6", "It believes that it can stop a run.",
-    "_task", '        return where != "taken" and not self.running\n', "        return True\n",
-    "_task", "            return not self.running\n", "            return True\n",
+    "_task", "    def cancel_async(self) -> bool:\n", "    def cancel_async(self) -> bool:\n        self._cancel_async()\n        return True\n\n    def _cancel_async(self) -> bool:\n",
 )  # fmt: skip
 fault(
     "cancel_async of a pending task says False", "TK-6", "The task never runs, but who asks is told otherwise.",
-    "_task", '        return where != "taken" and not self.running\n', "        return False\n",
+    "_task", "    def cancel_async(self) -> bool:\n", "    def cancel_async(self) -> bool:\n        pending = self.pending\n        return self._cancel_async() and not pending\n\n    def _cancel_async(self) -> bool:\n",
 )  # fmt: skip
 
 # --- waiting
 
 fault(
     "drain misses the running one", "TK-7", "It looks only whether something waits.",
-    "_lane", "        idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        idle = not self.items\n",
+    "_lane", QUIET, "        idle = not (self.items and any(contents(self.items)))\n",
 )  # fmt: skip
 fault(
     "drain misses the set-aside one", "TK-7", "A task that waits for its run elsewhere is not waited for.",
-    "_queue", "        if not self._group.set_aside:\n            return\n", "        return\n",
+    "_drain", "    if not group.set_aside:\n        return\n", "    return\n",
+)  # fmt: skip
+fault(
+    "drain misses what others of the lane have in hand", "TK-7", "It returns when everything before it was taken.",
+    "_drain", "        for executor, item, run in self._others:\n", "        for executor, item, run in ():\n",
 )  # fmt: skip
 fault(
     "drain misses other CPUs", "TK-7", "It waits for one lane.",
-    "_queue", "        for lane in list(self._group.lanes):\n", "        for lane in list(self._group.lanes)[:1]:\n",
+    "_drain", "        for lane in list(group.lanes):\n            while not lane.quiet():\n", "        for lane in list(group.lanes)[:1]:\n            while not lane.quiet():\n",
 )  # fmt: skip
 fault(
     "drain waits for later tasks", "TK-7", "It goes on until the queue is empty.",
-    "_queue", "        self._pass(deadline, what)\n        if not self._group.set_aside:\n",
-    "        self._drain_all(deadline)\n        if not self._group.set_aside:\n",
+    "_drain", "    _pass(group, deadline, what)\n    if not group.set_aside:\n",
+    "    drain_until_quiet(group, deadline, what)\n    if not group.set_aside:\n",
 )  # fmt: skip
 fault(
     "drain waits for timers", "TK-7", "What is armed is waited for, too.",
-    "_queue", "        self._pass(deadline, what)\n        if not self._group.set_aside:\n",
-    "        self._pass(deadline, what)\n        while self._armed:\n            _seam.doze(0.001)\n        if not self._group.set_aside:\n",
+    "_drain", "    _pass(group, deadline, what)\n    if not group.set_aside:\n",
+    "    _pass(group, deadline, what)\n    while group.armed:\n        doze(0.001)\n    if not group.set_aside:\n",
 )  # fmt: skip
 fault(
     "drain from inside hangs", "TK-7", "A task that drains its own queue waits for itself.",
-    "_queue", "        if self._group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
+    "_queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
 )  # fmt: skip
 fault(
     "drain has no time limit", "TK-7", "It waits as long as it takes.",
-    "_queue", "            self._drain(deadline)\n", "            self._drain(None)\n",
+    "_queue", "            drain_once(self.group, deadline, ", "            drain_once(self.group, None, ",
 )  # fmt: skip
 fault(
     "close takes new tasks afterwards", "TK-16", "schedule on a closed queue is taken for one of a queue that coalesces.",
-    "_queue", "        if self._closed:\n            self._refuse_closed()\n        lane = self._lane\n", "        if self._closed:\n            return False\n        lane = self._lane\n",
+    "_queue", "        if self.closed:\n            self.group.refuse_closed()\n        lane = self._lane\n        if lane is None:\n            lane = self.lane_here()\n        try:\n",
+    "        if self.closed:\n            return False\n        lane = self._lane\n        if lane is None:\n            lane = self.lane_here()\n        try:\n",
 )  # fmt: skip
 fault(
     "close does not look again", "TK-16", "What comes when close has found nothing left runs after its return.",
-    "_queue", "                if not self._is_expiring() and self._group.quiet():\n", "                if True:\n",
-    "_lane", "                self.kick()\n            if self.group.frozen:\n                self.group.look_closed()\n        except BaseException as error:\n            if not claimed:\n",
-    "                self.kick()\n        except BaseException as error:\n            if not claimed:\n",
-    "_queue", "                self._group.frozen[ended] = None\n", "                pass\n",
-    "_queue", "                    self._group.frozen[CLOSED] = None\n", "",
+    "_drain", "            # Publish, then look: see the head of `_lane`.\n", "            return\n",
 )  # fmt: skip
 fault(
     "close forgets the timer", "TK-16", "A task that is on its way from the timer to its queue runs after the return, or never.",
-    "_queue", "                if self._is_expiring():", "                if False:",
+    "_timed", "        try:\n            lane.put_ticket(ticket)\n",
+    "        lane.group.armed.pop(self, None)\n        if timing is not None:\n            timing.ticket = None\n        try:\n            lane.put_ticket(ticket)\n",
 )  # fmt: skip
 fault(
     "close refuses and keeps", "TK-16", "What it refuses in the middle of a schedule stays pending.",
-    "_lane", "            undone = _seam.discard(self.items, task)\n            if undone:\n", "            undone = True\n            if isinstance(error, QueueClosed):\n                return True\n            undone = _seam.discard(self.items, task)\n            if undone:\n",
+    "_lane", "            undone = False\n            try:\n                del ticket[0]; undone = True; free += FREE",
+    "            if isinstance(error, QueueClosed):\n                return True\n            undone = False\n            try:\n                del ticket[0]; undone = True; free += FREE",
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
-    "_queue", "        if self._group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
+    "_queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
+)  # fmt: skip
+
+# --- calls
+
+fault(
+    "calls out of order", "TK-17", "A call goes before the tasks that wait.",
+    "_lane", CALL, CALL.replace("items.append", "items.appendleft"),
+)  # fmt: skip
+fault(
+    "a call that finds a busy lane is forgotten", "TK-17", "It is put on the lane only if an executor is idle.",
+    "_lane", CALL, CALL.replace("            self.items.append(ticket)\n", "            if self.idle:\n                self.items.append(ticket)\n"),
+)  # fmt: skip
+fault(
+    "a call is made without its keyword arguments", "TK-17", "They are forgotten.",
+    "_lane", "                            fn(*args, **kwargs)\n", "                            fn(*args)\n",
+)  # fmt: skip
+fault(
+    "calls of the same function coalesce", "TK-17", "A call of a function that waits already is dropped, as for a task.",
+    "_lane", CALL, CALL.replace("            self.items.append(ticket)\n", "            if any(each and each[0][0] is call[0] for each in list(self.items) if isinstance(each and each[0], tuple)):\n                return\n            self.items.append(ticket)\n"),
+)  # fmt: skip
+fault(
+    "close loses calls", "TK-17", "What waits is run before the end of a close, but calls are dropped.",
+    "_queue", "        self.closed = True\n        end(self.group, self._cancelled, deadline)\n",
+    "        self.closed = True\n        for lane in self.group.lanes:\n            for ticket in list(lane.items):\n                if ticket and isinstance(ticket[0], tuple):\n                    ticket.clear()\n        end(self.group, self._cancelled, deadline)\n",
+)  # fmt: skip
+fault(
+    "a closed queue swallows calls", "TK-17", "call on a closed queue does nothing instead of an error.",
+    "_queue", "        if self.closed:\n            self.group.refuse_closed()\n        lane = self._lane\n        if lane is None:\n            lane = self.lane_here()\n        lane.call(",
+    "        if self.closed:\n            return\n        lane = self._lane\n        if lane is None:\n            lane = self.lane_here()\n        lane.call(",
+)  # fmt: skip
+fault(
+    "exceptions of calls are swallowed", "TK-17", "No hook hears of what a call raised.",
+    "_lane", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            if isinstance(item, Item):\n                group.report(error, item)\n",
+)  # fmt: skip
+fault(
+    "an exception of a call kills the queue", "TK-17", "The executor ends with it and is never idle again.",
+    "_lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                self.current = taking\n",
+)  # fmt: skip
+fault(
+    "drain misses calls", "TK-17", "It waits for tasks only.",
+    "_lane", QUIET, QUIET.replace("any(contents(self.items))", "any(each for each in contents(self.items) if each and not isinstance(each[0], tuple))").replace("e.current is None and", "(e.current is None or isinstance(e.current, tuple)) and"),
+)  # fmt: skip
+fault(
+    "a call interrupted by a call is lost", "TK-17", "call looks at the executors before it puts the call on the lane.",
+    "_lane", CALL + "                self.kick()\n", CALL.replace("            self.items.append(ticket)\n", "") + "                self.kick()\n            self.items.append(ticket)\n",
 )  # fmt: skip
 
 # --- timers
@@ -257,7 +333,7 @@ fault(
 )  # fmt: skip
 fault(
     "an earlier timer is held up", "TK-11", "Arming for an earlier time does not wake the timer.",
-    "_timer", "            elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:\n", "            elif len(self._intake) > _INTAKE_LIMIT:\n",
+    "_timer", "        elif due < self.next_wake or len(self._intake) > _INTAKE_LIMIT:\n", "        elif len(self._intake) > _INTAKE_LIMIT:\n",
 )  # fmt: skip
 fault(
     "the timer does not look again", "TK-11 TK-12", "Who arms while the timer goes is forgotten until somebody else arms.",
@@ -273,21 +349,21 @@ fault(
 )  # fmt: skip
 fault(
     "delayed schedule moves a pending one", "TK-11", "A second schedule has the task wait anew.",
-    "_delayed", "        if not self._free:\n            return self._coalesced(queue._group)\n        held: list[object] = []\n        claimed",
-    "        if self.armed:\n            self.reschedule(when() - _seam.monotonic(), 0.0, queue)\n            return False\n        if not self._free:\n            return self._coalesced(queue._group)\n        held: list[object] = []\n        claimed",
+    "_delayed", "            if not self.take_token(hand):\n                return self.coalesce(lane.group)\n",
+    "            if not self.take_token(hand):\n                if self.armed:\n                    self.reschedule(seconds, jitter, queue)\n                    return False\n                return self.coalesce(lane.group)\n",
 )  # fmt: skip
 fault(
     "zero waits for a timer", "TK-11", "A delay of 0 goes through the timer.",
-    "_delayed", "        if seconds == 0:\n            return queue.schedule(self)\n        if queue._closed", "        if queue._closed",
+    "_delayed", "        if seconds == 0:\n            return queue.schedule(self)\n", "",
 )  # fmt: skip
 fault(
     "reschedule doubles", "TK-11", "The old time stays armed: it fires, too.",
-    "_delayed", "            _seam.collect(ticket.pop, held)\n", "            held.append(ticket[0])\n",
+    "_delayed", "                pending = True\n                if self.take_back(hand):\n                    break\n",
+    "                pending = True\n                old = self.item_ticket\n                if self.take_back(hand):\n                    old.append(self)\n                    break\n",
 )  # fmt: skip
 fault(
     "reschedule to now loses", "TK-11", "The task is taken out of the timer and put nowhere.",
-    "_delayed", "                lane.put_held(self, held)\n        except BaseException:\n            if held:\n                self._free.append(None)\n            raise\n        return pending\n",
-    "                self._free.append(None)\n        except BaseException:\n            if held:\n                self._free.append(None)\n            raise\n        return pending\n",
+    "_delayed", "                lane.put_taken(self, hand)\n", "                pass\n",
 )  # fmt: skip
 fault(
     "reschedule says False", "TK-11", "As if the task had not been pending.",
@@ -295,15 +371,18 @@ fault(
 )  # fmt: skip
 fault(
     "timed_out is not set", "TK-11", "The expiry does not show.",
-    "_delayed", "        self._timed_out = True\n", "",
+    "_timed", "        return timing is not None and timing.fired\n", "        return False\n",
 )  # fmt: skip
 fault(
     "timed_out stays", "TK-11", "An armed task shows the expiry of the time before.",
-    "_delayed", "            self._timed_out = False\n", "",
+    "_timer", '    __slots__ = ("due", "ticket")\n', '    __slots__ = ("before", "due", "ticket")\n',
+    "_timed", "        timing = Timing(due, ticket)\n", "        timing = Timing(due, ticket)\n        timing.before = self.timed_out\n",
+    "_timed", "        return timing is not None and timing.fired\n", "        return timing is not None and (timing.fired or timing.before)\n",
 )  # fmt: skip
 fault(
     "cancel after the expiry comes too late", "TK-11 TK-6", "A task that has fired and waits in its queue is not found.",
-    "_delayed", "        return self._claim(held) or super()._withdraw(held)\n", "        return self._claim(held) or (not self._timed_out and super()._withdraw(held))\n",
+    "_timed", "        timing, lane = self.item_timing, self.item_lane  # type: ignore[attr-defined]\n",
+    "        timing, lane = self.item_timing, self.item_lane\n        if self.timed_out:\n            return False\n",
 )  # fmt: skip
 fault(
     "the timer does not hear of cancels", "TK-12", "It sleeps until the time of what was cancelled.",
@@ -323,46 +402,45 @@ fault(
 )  # fmt: skip
 fault(
     "periodic drift", "TK-13", "The next period counts from the run.",
-    "_delayed", "self._due = due + (self._skipped + 1) * self.period", "self._due = _seam.monotonic() + self.period",
+    "_periodic", "self._due += (self._skipped + 1) * self.period", "self._due = monotonic() + self.period",
 )  # fmt: skip
 fault(
     "missed not counted", "TK-13", "missed is always 0.",
-    "_delayed", "self.missed, self._skipped = self._skipped, 0", "self.missed, self._skipped = 0, 0",
+    "_periodic", "self.missed, self._skipped = self._skipped, 0", "self.missed, self._skipped = 0, 0",
 )  # fmt: skip
 fault(
     "what was missed is made up for", "TK-13", "All the runs that did not come are run in a burst.",
-    "_delayed", "self._due = due + (self._skipped + 1) * self.period", "self._due = due + self.period",
+    "_periodic", "self._due += (self._skipped + 1) * self.period", "self._due += self.period",
 )  # fmt: skip
 fault(
     "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function, cancelled or not.",
-    "_delayed", "        self._go_on()\n        self.missed", "        self.missed",
-    "_delayed", "        self._periodic(self)\n", "        self._periodic(self)\n        self._go_on()\n",
-    "_delayed", "                self._fired = None\n\n    def forget_threads", "                pass\n\n    def forget_threads",
+    "_periodic", "        self._go_on()\n        self.missed", "        self.missed",
+    "_periodic", "        self._periodic(self)\n", "        self._periodic(self)\n        self._go_on()\n",
+    "_periodic", "            if hand:\n                self.item_timing = None\n", "            pass\n",
 )  # fmt: skip
 fault(
     "the first run comes after a period", "TK-13", "first is ignored.",
-    "_delayed", "self.period if first is None else first)", "self.period)",
+    "_periodic", "self.period if first is None else first)", "self.period)",
 )  # fmt: skip
 fault(
     "a period of zero accepted", "TK-13", "It is not refused.",
-    "_delayed", "        if check_seconds(\"a period\", period) == 0:\n            raise", "        if check_seconds(\"a period\", period) == 0 and False:\n            raise",
+    "_periodic", 'check_seconds("a period", period, positive=True)', 'check_seconds("a period", period)',
 )  # fmt: skip
 
 # --- errors, contexts, the process
 
 fault(
     "exception kills the queue", "TK-14", "The executor ends with the exception and is never idle again.",
-    "_lane", "                    self._failed(error, task)\n                self.current = taking\n", "                    self._failed(error, task)\n                    raise\n                self.current = taking\n",
+    "_lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",
-    "_lane", "            self.lane.group.report(error, task)\n", "            pass\n",
+    "_lane", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            pass\n",
 )  # fmt: skip
 fault(
     "who waits for a task that raises waits for ever", "TK-14 TK-6", "The end of a run that raised is not announced.",
-    "_lane", "                self.current = taking\n                if waiting:\n                    self.waiters.wake_all()\n                if deferred:",
-    "                self.current = taking\n                if waiting and not self.errors:\n                    self.waiters.wake_all()\n                if deferred:",
-    "_lane", "            self.current = None\n            if waiting:\n                self.waiters.wake_all()\n", "            self.current = None\n            if waiting and not self.errors:\n                self.waiters.wake_all()\n",
+    "_lane", "                self.current = taking\n                if waiting:\n", "                self.current = taking\n                if waiting and not self.errors:\n",
+    "_lane", "            self.current = None\n            if waiting:\n", "            self.current = None\n            if waiting and not self.errors:\n",
 )  # fmt: skip
 fault(
     "context ignored", "TK-15", "The task runs in the worker's own context.",
@@ -376,17 +454,17 @@ fault(
 fault(
     "fork child runs the parent's tasks", "TK-14", "What waits in a lane stays there.",
     "_lifecycle", "            lane.items.clear()\n", "",
-    "_lifecycle", "            stranded += lane.items\n", "",
+    "_lifecycle", "tickets = [*lane.items, *lane.sweeping]", "tickets = [*lane.sweeping]",
 )  # fmt: skip
 fault(
     "fork child fires the parent's timers", "TK-14", "What is armed stays armed.",
-    "_lifecycle", "    timer.forget_all()\n", "",
+    "_lifecycle", "[*timer.forget_all(), *in_hands]", "[*in_hands]",
 )  # fmt: skip
 fault(
     "fork child's lanes have no executor", "TK-14", "An executor that ran in the parent counts as running.",
-    "_lifecycle", "            lane.idle.extend(executor for executor in lane.executors if not executor.ident)\n", "",
+    "_lifecycle", "            lane.idle[:] = [executor for executor in lane.executors if not executor.ident]\n", "",
 )  # fmt: skip
 fault(
     "timers fire during exit", "TK-14", "The exit waits for what is armed.",
-    "_timer", "_lifecycle.before_exit.append(timer.stop)\n", "",
+    "_lifecycle", "    timer.stop()\n", "",
 )  # fmt: skip

@@ -41,13 +41,13 @@ fault(
 fault(
     "put leaks a thread", "TP-9", "The last put waits for busy workers only, and lets idle ones be.",
     "_registry", "                probe(pool)\n            pool._dismiss_idle()\n", "                probe(pool)\n",
-    "_pool", "return bool(self._jobs) or bool(self._workers)",
-    "return bool(self._jobs) or any(worker.job is not None for worker in list(self._workers))",
+    "_pool", "return any(_atomic.contents(self._jobs)) or bool(self._workers)",
+    "return any(_atomic.contents(self._jobs)) or any(worker.job is not None for worker in list(self._workers))",
 )  # fmt: skip
 fault(
     "put does not wait for workers", "TP-9", "The last put waits for the jobs, but not until their workers have left.",
-    "_pool", "return bool(self._jobs) or bool(self._workers)",
-    "return bool(self._jobs) or any(worker.job is not None for worker in list(self._workers))",
+    "_pool", "return any(_atomic.contents(self._jobs)) or bool(self._workers)",
+    "return any(_atomic.contents(self._jobs)) or any(worker.job is not None for worker in list(self._workers))",
 )  # fmt: skip
 fault(
     "put waits for the idle time", "TP-9", "A worker that becomes idle during the last put stays for the idle time.",
@@ -75,9 +75,8 @@ fault(
 )  # fmt: skip
 fault(
     "look before publish", "TP-3", "schedule looks for an idle worker before the job is in the queue.",
-    "_pool", "            self._jobs.append(ticket)\n", "",
-    "_pool", "                    raise self._why_not(job)\n        except BaseException as error:\n",
-    "                    raise self._why_not(job)\n            self._jobs.append(ticket)\n        except BaseException as error:\n",
+    "_pool", "            self._jobs.append(ticket)\n            if not (self._idle and self._wake_one(job)):\n                self._ask(job)\n",
+    "            if not (self._idle and self._wake_one(job)):\n                self._ask(job)\n            self._jobs.append(ticket)\n",
 )  # fmt: skip
 fault(
     "a fresh pool has a worker", "TP-3", "Making a pool starts a thread.",
@@ -86,40 +85,38 @@ fault(
     "        pool.post(Job(lambda job: job._finish()))\n        return pool\n",
 )  # fmt: skip
 fault(
-    "idle workers are not reused", "TP-3", "Each job gets a new thread though an idle one is there.",
-    "_pool", "if not (self._idle and self._wake_one(job)):", "if True:",
-    "_starter", "elif pool._workers and pool._idle:", "elif False:",
+    "idle workers are not reused", "TP-3", "A job gets a new thread though an idle one is there, or eight.",
+    "_pool", "if not (self._idle and self._wake_one(job)):", "if not (len(self._idle) > 8 and self._wake_one(job)):",
+    "_starter", "if wanted and pool._idle and pool._workers:", "if wanted and len(pool._idle) > 8:",
 )  # fmt: skip
 fault(
-    "the starter is asked once only", "TP-3 TP-6", "The token of a request is never given back.",
-    "_starter", "            item._asked.append(None)\n", "            pass\n",
+    "the starter is asked once only", "TP-3 TP-6", "The promise of a request is never emptied.",
+    "_starter", "            pool = item.pop()\n", "            pool = item[0]\n",
 )  # fmt: skip
 fault(
     # Without the second edit nothing is lost: who leaves though there is a job has another worker started for it.
     "lost wake-up on idle exit", "TP-4",
     "A worker leaves at the end of the idle time though it was claimed, and asks for nobody in its place.",
-    "_worker", "                if self._unpublish():\n                    if (probe",
-    "                if self._unpublish() or True:\n                    if (probe",
-    "_worker", "            if pool._jobs:\n                pool._starter", "            if False:\n                pool._starter",
+    "_worker", "            elif self._unpublish():\n                self._die()\n", "            elif self._unpublish() or True:\n                self._die()\n",
+    "_starter", "            if not pool._jobs:  # else it has left though there are jobs, so somebody else is needed\n                return\n",
+    "            return\n",
 )  # fmt: skip
 fault(
     "FIFO idle reuse", "TP-4", "The worker that has been idle longest is used first.",
-    "_pool", "            _seam.collect(self._idle.pop, taken)\n            woken = True",
-    "            _seam.collect(self._idle.popleft, taken)\n            woken = True",
+    "_pool", "iter(self._idle.pop, None): worker.wake(); break", "iter(self._idle.popleft, None): worker.wake(); break",
 )  # fmt: skip
 fault(
     "a longer idle time is ignored", "TP-4", "A wait under way ends after the old idle time.",
-    "_worker", "                if left > 0:\n", "                if False:\n",
+    "_worker", "            if left > 0:\n                if sleep(min(left, 1e6)):\n                    return True\n            elif self._unpublish():\n",
+    "            if left > 0 and sleep(min(left, 1e6)):\n                return True\n            if self._unpublish():\n",
 )  # fmt: skip
 fault(
     "idle time read once", "TP-4", "A worker keeps to the idle time that it found first.",
-    "_worker", "            left = tunables.idle_ms / 1000\n",
-    "            left = self.__dict__.setdefault('idle', tunables.idle_ms / 1000)\n",
+    "_worker", "left = parked + tunables.idle_ms / 1000 -", "left = parked + self.__dict__.setdefault('idle', tunables.idle_ms / 1000) -",
 )  # fmt: skip
 fault(
     "idle workers never leave", "TP-4 TP-5", "The end of the idle time is the beginning of the next.",
-    "_worker", "                if self._unpublish():\n                    if (probe",
-    "                if False:\n                    if (probe",
+    "_worker", "            elif self._unpublish():\n                self._die()\n                return False\n", "",
 )  # fmt: skip
 fault(
     "idle time of zero accepted", "TP-4", "The lower bound is 0 instead of 1 ms.",
@@ -131,11 +128,11 @@ fault(
 )  # fmt: skip
 fault(
     "a cap of 64 threads", "TP-6", "The 65th blocked job keeps the next one from running.",
-    "_starter", "elif pool._workers and pool._idle:", "elif len(pool._workers) >= 64:",
+    "_starter", "if wanted and pool._idle and pool._workers:", "if wanted and (pool._idle or len(pool._workers) >= 64):",
 )  # fmt: skip
 fault(
     "one worker a pool", "TP-6", "A job behind a blocked one waits for it.",
-    "_starter", "elif pool._workers and pool._idle:", "elif pool._workers:",
+    "_starter", "if wanted and pool._idle and pool._workers:", "if wanted and pool._workers:",
 )  # fmt: skip
 fault(
     "retire_idle sends away but does not count", "TP-14", "It says 0.",
@@ -164,11 +161,11 @@ fault(
 )  # fmt: skip
 fault(
     "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",
-    "_worker", "            pool._note_unbound(bound, error)\n", "",
+    "_pool", "        try:\n            self._bound.remove(seen[0])\n", "        return\n        try:\n            self._bound.remove(seen[0])\n",
 )  # fmt: skip
 fault(
     "priorities do not reach the OS", "TP-10", "Every worker runs as the process does.",
-    "_worker", "refused = apply_priority(pool.wanted)", "refused = None",
+    "_settle", "refused = apply_priority(pool.wanted)", "refused = None",
 )  # fmt: skip
 fault(
     "strict mode ignored", "TP-10", "get never refuses a priority.",
@@ -188,12 +185,12 @@ fault(
 )  # fmt: skip
 fault(
     "a refused thread is not tried again", "TP-12", "The job waits for the next request.",
-    "_starter", "look.when = _seam.monotonic() + look.back_off\n            return False",
-    "look.when = _seam.monotonic() + 1e5\n            return False",
+    "_starter", "demand.when = _seam.monotonic() + demand.back_off\n            return False",
+    "demand.when = _seam.monotonic() + 1e5\n            return False",
 )  # fmt: skip
 fault(
     "no StartError", "TP-12", "schedule says True though there is nobody who could run the job.",
-    "_pool", "                    raise self._why_not(job)\n", "                    pass\n",
+    "_pool", "            refused = self._starter.why_not()\n", "            return True\n",
 )  # fmt: skip
 fault(
     "nice inherited", "TP-13", "A worker keeps the nice value of who had it started.",
@@ -206,20 +203,21 @@ fault(
 )  # fmt: skip
 fault(
     "CPU set inherited", "TP-13", "An unbound worker keeps the CPU set of who had it started.",
-    "_worker", "            if _osthread.LINUX and _osthread.get_affinity(0) != allowed:\n", "            if False:\n",
-    "_starter", "            _osthread.set_affinity(refresh_unwitnessed())\n", "            refresh_unwitnessed()\n",
+    "_settle", "            if _osthread.LINUX and _osthread.get_affinity(0) != allowed:\n", "            if False:\n",
+    "_starter", "            ask_the_kernel()\n", "",
 )  # fmt: skip
 
 # --- jobs
 
 fault(
     "schedule without the interlock", "TP-20", "Nobody checks that it is held.",
-    "_pool", '            job.check_held("schedule()")\n        return self._enqueue(job)\n', "            pass\n        return self._enqueue(job)\n",
+    "_pool", '        if owned is not None and not owned():\n            job._refuse_unlocked("schedule()")\n        return self._enqueue(job)\n',
+    "        return self._enqueue(job)\n",
 )  # fmt: skip
 fault(
     "a schedule while running is another run", "TP-21", "schedule of a running job does what post does.",
-    "_pool", '            job.check_held("schedule()")\n        return self._enqueue(job)\n',
-    '            job.check_held("schedule()")\n        return self.post(job)\n',
+    "_pool", '            job._refuse_unlocked("schedule()")\n        return self._enqueue(job)\n',
+    '            job._refuse_unlocked("schedule()")\n        return self.post(job)\n',
 )  # fmt: skip
 fault(
     "a run beside the run", "TP-21", "schedule of a running job starts it on another worker at once.",
@@ -240,7 +238,7 @@ fault(
 )  # fmt: skip
 fault(
     "done does not look at the interlock", "TP-23", "done() without it is accepted.",
-    "_job", '            self.check_held("done()")\n', "            pass\n",
+    "_job", '            self._refuse_unlocked("done()")\n', "            pass\n",
 )  # fmt: skip
 fault(
     "anybody may call done", "TP-23", "done() by another thread than the job's is accepted.",
@@ -252,8 +250,8 @@ fault(
 )  # fmt: skip
 fault(
     "free at the function's end only", "TP-23", "After done() the job can't be scheduled until the function has returned.",
-    "_job", "        self._ticket = None\n        self._free.append(None)\n        # Publish",
-    "        self._ticket = None\n        if self._late is not None:\n            self._late.append(self)\n            return\n        self._free.append(None)\n        # Publish",
+    "_job", "self._runner = 0; self._ticket = None; free += _atomic.FREE",
+    "self._runner = 0; self._ticket = None\n        if self._late is not None:\n            self._late.append(self)\n            return\n        free += _atomic.FREE",
     "_job", '    plumbing = False\n', "    plumbing = False\n    _late = None\n",
     "_worker", "            if watch.plain:\n                job._fn(job)\n",
     "            if watch.plain:\n                job._late = []\n                try:\n                    job._fn(job)\n"
@@ -281,35 +279,44 @@ fault(
 
 fault(
     "run twice on a cancel race", "TP-25", "cancel_async frees the job without claiming it from the worker.",
-    "_pool", "            _seam.collect(ticket.pop, taken)\n            self._drop(ticket)\n            # Told",
-    "            taken.append(ticket[0])\n            self._drop(ticket)\n            # Told",
+    "_pool", "            _atomic.collect(ticket.pop, hand)\n", "            hand.append(ticket[0])\n",
 )  # fmt: skip
 fault(
     "cancel_async forgets the queue", "TP-25", "What was withdrawn stays in the queue and runs.",
-    "_pool", "            _seam.collect(ticket.pop, taken)\n            self._drop(ticket)\n            # Told",
-    "            taken.append(ticket[0])\n            # Told",
+    "_pool", "            _atomic.collect(ticket.pop, hand)\n", "            hand.append(ticket[0])\n",
+    "_pool", "            _atomic.discard(self._jobs, ticket)\n        self._withdrawn(job)", "            pass\n        self._withdrawn(job)",
+)  # fmt: skip
+fault(
+    "a ticket left in a long queue runs", "TP-25", "What was withdrawn is taken out of a short queue; from a long one it runs.",
+    "_pool", "            _atomic.discard(self._jobs, ticket)\n        self._withdrawn(job)",
+    "            _atomic.discard(self._jobs, ticket)\n        else:\n            ticket.append(job)\n        self._withdrawn(job)",
+)  # fmt: skip
+fault(
+    "a withdrawn job is not free", "TP-25", "cancel_async says True, but the token is not given back: the job can't be scheduled again.",
+    "_pool", "                probes.cancel__job(self, job)\n            job._ticket = None; free += _atomic.FREE; del hand[:]",
+    "                probes.cancel__job(self, job)\n            job._ticket = None; del hand[:]",
 )  # fmt: skip
 fault(
     "cancel_async says False for a withdrawn job", "TP-25", "The job never runs, but who asks is told otherwise.",
-    "_pool", "        self._cancelled.bump()\n        return True\n", "        self._cancelled.bump()\n        return False\n",
+    "_pool", "        self._withdrawn(job)\n        return True\n", "        self._withdrawn(job)\n        return False\n",
 )  # fmt: skip
 fault(
     "cancel_async says False for an idle job", "TP-25", "As if it were running.",
-    "_pool", '        job.check_held("cancel_async()")\n        if job._free:\n            return True\n',
-    '        job.check_held("cancel_async()")\n        if job._free:\n            return False\n',
+    "_pool", '        job._check_held("cancel_async()")\n        if job._free:\n            return True\n',
+    '        job._check_held("cancel_async()")\n        if job._free:\n            return False\n',
 )  # fmt: skip
 fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
-    "_pool", "        if ticket is not None:\n            interlock_released(job._interlock, wait)\n", "",
+    "_pool", "        if ticket is not None:\n            interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))\n", "",
 )  # fmt: skip
 fault(
     "cancel waits for the function", "TP-26", "cancel waits until the worker has returned from the function, not for done().",
-    "_pool", "            return job._ticket is ticket and not job._free\n",
-    "            return any(worker.job is job for worker in list(self._workers))\n",
+    "_pool", "lambda: job._wait_for(ticket, deadline))\n        return False\n",
+    "lambda: meetings.sleepers.wait_until_not(\n                job, lambda: any(worker.job is job for worker in list(self._workers)), deadline, \"\"))\n        return False\n",
 )  # fmt: skip
 fault(
     "interlock not released while waiting", "TP-26", "The job can't take it to call done().",
-    "_pool", "            interlock_released(job._interlock, wait)\n", "            wait()\n",
+    "_pool", "interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))", "job._wait_for(ticket, deadline)",
 )  # fmt: skip
 fault(
     "interlock released one level", "TP-26", "An interlock that is held twice is still held while cancel waits.",
@@ -321,11 +328,11 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
-    "_job", "            self._done_waiters.wake_all()\n", "            pass\n",
+    "_job", "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(self)\n", "",
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
-    "_job", "            self._done_waiters.wake_all()\n", "            self._done_waiters.wake_one()\n",
+    "_atomic", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
 )  # fmt: skip
 fault(
     "cancel from another pool accepted", "TP-27", "A job can be cancelled on any pool.",
@@ -345,20 +352,20 @@ fault(
 )  # fmt: skip
 fault(
     "a post to a running job is lost", "TP-28", "It has no effect.",
-    "_pool", "                again.append(self)\n", "",
+    "_pool", "        posts[job] = self\n        while job._free:\n", "        while job._free:\n",
 )  # fmt: skip
 fault(
     "a post that meets done is lost", "TP-28", "post does not look again whether the run is over.",
-    "_pool", "                if not job._free:\n                    return False\n                try:\n", "                if True:\n                    return False\n                try:\n",
+    "_pool", "        posts[job] = self\n        while job._free:\n", "        posts[job] = self\n        while False:\n",
 )  # fmt: skip
 fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
-    "_job", "        self._free.append(None)\n        # Publish", "        # Publish",
-    "_job", "        if self._done_waiters.locks:\n            self._done_waiters", "        self._free.append(None)\n        if self._done_waiters.locks:\n            self._done_waiters",
+    "_job", "self._runner = 0; self._ticket = None; free += _atomic.FREE", "self._runner = 0; self._ticket = None",
+    "_job", "            self._perform_post()\n        if meetings.sleepers.locks:\n", "            self._perform_post()\n        free += _atomic.FREE\n        if meetings.sleepers.locks:\n",
 )  # fmt: skip
 fault(
     "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",
-    "_pool", "        job._again.clear()\n", "",
+    "_pool", "        meetings.posts.pop(job, None)\n        return self._withdraw(job, ticket)\n", "        return self._withdraw(job, ticket)\n",
 )  # fmt: skip
 fault(
     "last in, first out", "TP-29", "The newest waiting job starts first.",
@@ -369,54 +376,90 @@ fault(
     "_pool", "            self._jobs.append(ticket)\n", "            (self._jobs.appendleft if self._idle else self._jobs.append)(ticket)\n",
 )  # fmt: skip
 
+# --- waiting without withdrawing
+
+fault(
+    "wait withdraws", "TP-26", "wait takes a job that is queued out of the queue.",
+    "_job", "        self._wait_for(self._ticket, deadline)\n",
+    "        if self._ticket and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        self._wait_for(self._ticket, deadline)\n",
+)  # fmt: skip
+fault(
+    "wait misses a running job", "TP-26", "It returns at once when the function has been entered.",
+    "_job", "        self._wait_for(self._ticket, deadline)\n", "        if self._ticket:\n            self._wait_for(self._ticket, deadline)\n",
+)  # fmt: skip
+fault(
+    "a job may wait for itself", "TP-27", "It is not refused, and hangs.",
+    "_job", "        if self._runner == get_ident():\n", "        if False:\n",
+)  # fmt: skip
+fault(
+    "drain of a pool misses what runs", "TP-9", "It waits for the queue only.",
+    "_pool", "            for job in (*tuple(worker.ticket), worker.job):\n", "            for job in ():\n",
+)  # fmt: skip
+fault(
+    "drain of a pool misses what waits", "TP-9", "It waits for the jobs that run only.",
+    "_pool", "        found = [(job, ticket) for ticket in _atomic.contents(self._jobs) for job in tuple(ticket)]\n", "        found = []\n",
+)  # fmt: skip
+fault(
+    "drain of a pool by its own job hangs", "TP-9", "It waits for the job that calls it.",
+    "_pool", "        if any(worker.ident == me and worker.job is not None for", "        if False and any(worker.ident == me and worker.job is not None for",
+)  # fmt: skip
+
 # --- the process
 
 fault(
     "fork child replays", "TP-31", "The child runs what was queued in the parent.",
-    "_lifecycle", "        pool._jobs.clear()\n", "",
-    "_lifecycle", "        stranded += [job for ticket in pool._jobs for job in ticket]\n", "",
+    "_fork", "        pool._jobs.clear()\n", "",
+    "_fork", "        stranded += [job for ticket in pool._jobs for job in ticket]\n", "",
 )  # fmt: skip
 fault(
     "fork child believes in the parent's workers", "TP-31", "It hands a job to an idle worker that is not there.",
-    "_lifecycle", "        pool._idle.clear()\n", "",
+    "_fork", "        pool._idle.clear()\n", "",
 )  # fmt: skip
 fault(
     "fork child's jobs stay scheduled", "TP-31", "They can't be scheduled there.",
-    "_lifecycle", "            job.forget_threads()\n", "            pass\n",
+    "_fork", "            job._forget_threads()\n", "            pass\n",
 )  # fmt: skip
 fault(
     "fork child without a starter", "TP-31", "It believes that the parent's helper thread lives.",
-    "_lifecycle", "    starter = registry.starter = Starter()\n", "    starter = registry.starter\n",
+    "_fork", "    starter = registry.starter = Starter()\n", "    starter = registry.starter\n",
 )  # fmt: skip
 fault(
     "exit drops queued", "TP-32", "What is scheduled at exit does not run.",
-    "_lifecycle", "        _wait_for_work(tunables.exit_policy)\n", "",
+    "_exit", "        _run_generations(tunables.exit_policy)\n", "        pass\n",
 )  # fmt: skip
 fault(
     "exit waits for idle workers", "TP-32", "The process ends when the last of them idles out.",
-    "_lifecycle", "        if pool._jobs or any(worker.ident != me and worker not in idle for", "        if pool._jobs or any(worker.ident != me for",
+    "_exit", "worker.ident != me and worker not in idle for", "worker.ident != me for",
 )  # fmt: skip
 fault(
     "exit waits for the first jobs only", "TP-32", "What running jobs schedule at exit is refused.",
-    "_lifecycle", "    if policy == \"abandon\":\n        return\n    starter = registry.starter\n",
-    "    if policy == \"abandon\":\n        return\n    starter = registry.starter\n    starter.finalizing = True\n    for pool in _pools():\n        pool._closed = True\n",
+    "_exit", "        exiting.begun = True\n", "        exiting.begun = exiting.refusing = True\n",
+)  # fmt: skip
+fault(
+    "exit goes on for ever", "TP-32", "A job that schedules itself at exit is never refused.",
+    "_exit", "        if generations > GENERATIONS:\n", "        if False:\n",
+)  # fmt: skip
+fault(
+    "exit lets daemon threads in", "TP-32", "A daemon thread that goes on scheduling keeps the exit from coming to its end.",
+    "_exit", "        if _seam.is_foreign_daemon():\n", "        if False:\n",
 )  # fmt: skip
 fault(
     "exit policy cancel ignored", "TP-32", "It drains.",
-    "_lifecycle", '        if policy == "cancel":  # each', "        if False:  # each",
+    "_exit", '            if policy == "cancel":  # each', "            if False:  # each",
 )  # fmt: skip
 fault(
     "exit policy abandon ignored", "TP-32", "It drains.",
-    "_lifecycle", '    if policy == "abandon":\n        return\n', "",
+    "_exit", '    if tunables.exit_policy == "abandon":\n        return\n', "",
+    "_exit", '        if tunables.exit_policy != "abandon":\n', "        if True:\n",
 )  # fmt: skip
 fault(
     "exit has no time limit", "TP-32", "The policy's seconds are ignored.",
-    "_lifecycle", "deadline = _seam.monotonic() + policy if isinstance(policy, (int, float)) else None", "deadline = None",
+    "_exit", "exiting.deadline = now + policy if isinstance(policy, (int, float)) else None", "exiting.deadline = None",
 )  # fmt: skip
 fault(
     "a schedule in the last moments is swallowed", "TP-32", "It says True, and nothing comes of it.",
-    "_pool", "                    raise self._why_not(job)\n",
-    "                    if not self._starter.finalizing:\n                        raise self._why_not(job)\n",
+    "_pool", "        try:\n            del ticket[0]; job._ticket = None; job._free.append(None)",
+    "        if self._starter.finalizing:\n            return True\n        try:\n            del ticket[0]; job._ticket = None; job._free.append(None)",
 )  # fmt: skip
 
 # --- looking
@@ -444,6 +487,7 @@ fault(
 fault(
     "the watchdog barks all the time", "TP-35", "A long run is reported again and again.",
     "_watchdog", "if not reported and now - first >= sight.limit:", "if now - first >= sight.limit:",
+    "_watchdog", "if self.claim(sight.runner, sight.run):", "if True:",
 )  # fmt: skip
 fault(
     "the watchdog has seen no stack", "TP-35", "The report does not say where the job is.",
@@ -451,7 +495,7 @@ fault(
 )  # fmt: skip
 fault(
     "the watchdog sleeps", "TP-35", "Nothing is reported.",
-    "_watchdog", "                    self._report(sight, now - first)\n", "",
+    "_watchdog", "                        self._report(sight, now - first)\n", "",
 )  # fmt: skip
 fault(
     "the watchdog barks at the thread's age", "TP-35", "Short runs, one after the other, are taken for one long one.",

@@ -6,114 +6,128 @@ from catalogue import Layer
 
 fault = Layer("workqueue", "workqueue9")
 
-APPEND = "            published = True; lane.items.append(work)  # fmt: skip  # noqa: E702 said, then done\n            if lane.idle:\n                lane.kick()\n"
+PUT = "                item.fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+LOOK = "                self.kick()\n            if self.group.halts:\n                self.group.look_closed()\n"
+QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
+            e.current is None and not e.deferred for e in self.executors
+        )
+"""
 
 # --- order and binding
 
 fault(
     "works last in, first out", "WQ-1", "The newest work starts first.",
-    "_workqueue", APPEND, APPEND.replace("items.append", "items.appendleft"),
+    "task9._lane", PUT, PUT.replace("items.append", "items.appendleft"),
 )  # fmt: skip
 fault(
     "two works at once", "WQ-1", "An ordered queue has two executors.",
-    "_workqueue", "_Lanes(group, pri, percpu, max_active)", "_Lanes(group, pri, percpu, max_active if percpu else max_active + 1)",
+    "_workqueue", "TaskQueue(name, pri, percpu, max_active, group=group)", "TaskQueue(name, pri, percpu, max_active if percpu else max_active + 1, group=group)",
 )  # fmt: skip
 fault(
     "max_active ignored", "WQ-1", "Works run one at a time.",
-    "_workqueue", "_Lanes(group, pri, percpu, max_active)", "_Lanes(group, pri, percpu, 1)",
+    "_workqueue", "TaskQueue(name, pri, percpu, max_active, group=group)", "TaskQueue(name, pri, percpu, 1, group=group)",
+)  # fmt: skip
+fault(
+    "more works than max_active", "WQ-1", "Each executor that begins makes another one, however many there are.",
+    "task9._lane", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
+    "task9._lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
 )  # fmt: skip
 fault(
     "a burst of works wakes one executor", "WQ-1", "Only a work that finds the lane empty wakes an executor.",
-    "_workqueue", APPEND, APPEND.replace("if lane.idle:", "if lane.idle and len(lane.items) == 1:"),
+    "task9._lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
+    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
 )  # fmt: skip
 fault(
     "arg is not handed over", "WQ-1", "The function gets None.",
-    "_group", "                func(work, arg)\n", "                func(work, None)\n",
+    "_group", "                    func(work, arg)\n", "                    func(work, None)\n",
 )  # fmt: skip
 fault(
     "cpu ignored", "WQ-2", "A work runs on the caller's CPU, whatever was asked for.",
-    "_workqueue", "        return self._lanes._lane_of(cpu)\n", "        return self._lanes._current_lane()\n",
+    "_workqueue", "        return self._queue.lane_of(cpu)\n", "        return self._queue.lane_here()\n",
 )  # fmt: skip
 fault(
     "cpu without WQ_PERCPU accepted", "WQ-2", "It is ignored.",
-    "_workqueue", "            if cpu is not None:\n                raise UsageError", "            if False:\n                raise UsageError",
+    "_workqueue", "        if cpu is not None or lane is None:\n", "        if lane is None:\n",
 )  # fmt: skip
 fault(
     "works are not bound", "WQ-2", "The CPUs' queues run on an unbound pool.",
-    "task9._queue", "Lane(self._group, self._percpu.ref_remote(cpu), 1, name)", "Lane(self._group, threadpool9.get(pri), 1, name)",
+    "task9._queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "CPUs take turns", "WQ-2", "One queue serves all CPUs, so they do not run in parallel.",
-    "_workqueue", "        if cpu is None:\n            return self._lanes._current_lane()\n        return self._lanes._lane_of(cpu)\n",
-    "        return self._lanes._lane_of(min(self._lanes._lanes))\n",
+    "_workqueue", "        if cpu is None:\n            return self._queue.lane_here()\n", "        if self._lane is None:\n            return self.group.lanes[0]\n",
 )  # fmt: skip
 
 # --- enqueuing
 
 fault(
     "a pending work is silently not enqueued", "WQ-3", "enqueue says False instead of an error.",
-    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            return False\n        group",
+    "_work", "            return False\n        self.refuse_pending()\n", "            return False\n        return False\n",
 )  # fmt: skip
 fault(
     "a pending work is enqueued twice", "WQ-3", "It has two places in the queue.",
-    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            free.append(None)\n        group",
+    "_work", "            return False\n        self.refuse_pending()\n", "            return False\n        self.item_lane.items.append([self])\n        return True\n",
 )  # fmt: skip
 fault(
     "enqueue of nonsense accepted", "WQ-3", "What is no work is ignored.",
-    "_workqueue", "        except AttributeError:\n            raise TypeError(f\"{self!r} takes works, not {work!r}\") from None\n        lane", "        except AttributeError:\n            return False\n        lane",
+    "_workqueue", "        except AttributeError:\n            self._check_work(work)\n            raise\n", "        except AttributeError:\n            return False\n",
 )  # fmt: skip
 fault(
     "enqueue waits for the function", "WQ-3", "It blocks while a work of the queue runs.",
-    "_workqueue", "        group = self._group\n        slot: list[None] = []\n",
-    "        group = self._group\n        while any(e.ident not in (0, _seam.get_ident()) for e in lane.executors):\n            _seam.doze(0.001)\n        slot: list[None] = []\n",
+    "_workqueue", "        group = self.group\n        try:\n            if work.item_lane is not lane:\n",
+    "        group = self.group\n        while group.running() and not group.is_own_thread():\n            __import__(\"time\").sleep(0.001)\n        try:\n            if work.item_lane is not lane:\n",
 )  # fmt: skip
 fault(
     "a lane of works does not look again", "WQ-3", "A work that comes as the lane goes idle waits for the next one.",
-    "task9._lane", "            if not items or group.frozen:\n                break\n", "            break\n",
+    "task9._lane", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
 )  # fmt: skip
 fault(
     "a work is kept after its call", "WQ-3 WQ-4", "The executor refers to the work that it ran.",
-    "task9._lane", "            task = None  # type: ignore[assignment]  # an idle executor keeps nobody alive\n", "            job.last = task\n",
+    "task9._lane", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
+    "task9._lane", "        self._begin()\n", "        self._begin()\n        item = None\n",
 )  # fmt: skip
 
 # --- waiting for one
 
 fault(
     "wait misses a running work", "WQ-4", "It waits until the work is not pending.",
-    "_group", "        for executor in self.in_hand(work):\n            in_time", "        for executor in ():\n            in_time",
+    "_group", "        for executor in self.in_function(work):\n            in_time", "        for executor in ():\n            in_time",
 )  # fmt: skip
 fault(
     "wait misses a pending work", "WQ-4", "It waits for the run under way only.",
-    "_group", "        if pending():\n            mine", "        if False:\n            mine",
+    "_group", "        while in_time and pending():\n", "        while False:\n",
 )  # fmt: skip
 fault(
     "wait prolonged", "WQ-4", "A work that is enqueued again and again is waited for again and again.",
-    "_group", "            return self.pending_here(work) and work._turn == turn\n", "            return self.pending_here(work)\n",
+    "_group", "            return work.item_ticket is ticket and self.pending_here(work)\n", "            return self.pending_here(work)\n",
 )  # fmt: skip
 fault(
     "wait waits for the whole queue", "WQ-4", "As flush does.",
-    "_workqueue", "                self._group.wait(work, deadline)\n", "                self._lanes._drain_all(deadline)\n",
+    "_workqueue", "                self.group.wait(work, deadline)\n", "                drain_until_quiet(self.group, deadline, \"\")\n",
 )  # fmt: skip
 fault(
     "wait from inside hangs", "WQ-4", "The function waits for its own end.",
-    "_workqueue", "            if self._group.is_own_thread():\n                if (probe := probes.wait__self)", "            if False:\n                if (probe := probes.wait__self)",
+    "_workqueue", "            if self.group.is_own_thread():\n                if (probe := probes.wait__self)", "            if False:\n                if (probe := probes.wait__self)",
 )  # fmt: skip
 fault(
     "wait looks at one CPU", "WQ-4", "A run on another CPU than the work's last is not seen.",
     "_group", "return [executor for executor in self.executors() if executor.current is work]",
-    "return [executor for executor in (work._lane.executors if work._lane else ()) if executor.current is work]",
+    "return [executor for executor in (work.item_lane.executors if work.item_lane else ()) if executor.current is work]",
 )  # fmt: skip
 fault(
     "one of many waiters goes on", "WQ-4", "Only one of those who wait for a work is told.",
-    "_group", "        if waiters is not None:\n            waiters.wake_all()\n", "        if waiters is not None:\n            waiters.wake_one()\n",
+    "threadpool9._atomic", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
 )  # fmt: skip
 fault(
     "wait has no time limit", "WQ-4", "It waits as long as it takes.",
-    "_workqueue", "                self._group.wait(work, deadline)\n", "                self._group.wait(work, None)\n",
+    "_workqueue", "                self.group.wait(work, deadline)\n", "                self.group.wait(work, None)\n",
 )  # fmt: skip
 fault(
     "wait of a delayed work returns at its expiry", "WQ-4 WQ-7", "What moves from the timer to the queue counts as gone.",
-    "_work", "        self._since = _seam.monotonic_ns()\n        super()", "        self._since = _seam.monotonic_ns()\n        self._turn += 1\n        super()",
+    "_group", "            return work.item_ticket is ticket and self.pending_here(work)\n",
+    "            return work.item_ticket is ticket and self.pending_here(work) and not (armed and work.timed_out)\n",
+    "_group", "        ticket = work.item_ticket\n", "        ticket, armed = work.item_ticket, work.armed\n",
+    "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.called.locks:\n            self.item_lane.group.called.wake(self)\n",
 )  # fmt: skip
 
 # --- cancelling
@@ -128,11 +142,12 @@ fault(
 )  # fmt: skip
 fault(
     "cancel of a work does not wait", "WQ-5", "It returns while the function runs.",
-    "_workqueue", "            running = self._group.in_hand(work)\n", "            running = []\n",
+    "_workqueue", "            running = group.in_function(work)\n", "            running = []\n",
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_workqueue", "if work._disabled or work._cancelling:\n                raise _Refused\n            work._since", "if work._disabled:\n                raise _Refused\n            work._since",
+    "_workqueue", "                work.cancelling += 1; counted = True", "                counted = True",
+    "_workqueue", "                    work.cancelling -= 1\n", "                    pass\n",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
@@ -140,73 +155,100 @@ fault(
 )  # fmt: skip
 fault(
     "cancel leaves the work in the queue", "WQ-5", "It runs although cancel said that it would not.",
-    "_workqueue", "            if held:\n                self._group.cancelled.bump()\n", "            if held:\n                lane = work._lane\n                lane.items.append(work)\n                lane.idle and lane.kick()\n                self._group.cancelled.bump()\n",
+    "task9._item", "            lane.withdrawn(ticket)\n", "            ticket.append(self)\n            if ticket not in lane.items:\n                lane.put_ticket(ticket)\n",
+)  # fmt: skip
+fault(
+    "a withdrawn work of a long queue runs", "WQ-5", "What was withdrawn is taken off a short lane; on a long one it is run.",
+    "task9._item", "            lane.withdrawn(ticket)\n", "            lane.withdrawn(ticket)\n            if len(lane.items) > 64:\n                ticket.append(self)\n",
+)  # fmt: skip
+fault(
+    "a withdrawn work stays pending", "WQ-5", "Its token is not given back: it can't be enqueued again.",
+    "task9._item", "            del in_hands[self]; token += hand; del hand[:]", "            del in_hands[self]; del hand[:]",
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",
-    "_workqueue", "        self._group.offer_space()\n        self._group.left_lane(work)\n", "        self._group.offer_space()\n",
+    "_group", "        if self.called.locks:\n            self.called.wake(item)\n", "        pass\n",
 )  # fmt: skip
 
 # --- flush, drain, destroy
 
 fault(
     "flush misses the running work", "WQ-6", "It looks only whether something waits.",
-    "task9._lane", "        idle = not self.items and all(e.current is None and not e.deferred for e in self.executors)\n", "        idle = not self.items\n",
+    "task9._lane", QUIET, "        idle = not (self.items and any(contents(self.items)))\n",
 )  # fmt: skip
 fault(
     "flush misses other CPUs", "WQ-6", "It waits for one CPU's queue.",
-    "task9._queue", "        for lane in list(self._group.lanes):\n", "        for lane in list(self._group.lanes)[:1]:\n",
+    "task9._drain", "        for lane in list(group.lanes):\n            while not lane.quiet():\n", "        for lane in list(group.lanes)[:1]:\n            while not lane.quiet():\n",
 )  # fmt: skip
 fault(
     "flush waits for later works", "WQ-6", "It goes on until the queue is empty.",
-    "_workqueue", "        self._lanes.drain(timeout)\n", "        self._lanes._drain_all(_seam.deadline_after(timeout))\n",
+    "_workqueue", "        self._queue.drain(timeout)\n", "        drain_until_quiet(self.group, deadline_after(timeout), \"\")\n",
 )  # fmt: skip
 fault(
     "flush from inside hangs", "WQ-6", "The function waits for its own end.",
-    "task9._queue", "        if self._group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
+    "task9._queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
+    "_workqueue", "        if self.group.is_own_thread():\n            raise UsageError(f\"the function of queue {self.name!r} can't wait for its own queue to be flushed\")\n", "",
 )  # fmt: skip
 fault(
     "drain keeps the function out", "WQ-6", "The queue's own function is refused, too.",
-    "_workqueue", '        if self._state == "draining" and not self._group.is_own_thread():\n', '        if self._state == "draining":\n',
+    "_workqueue", '        if self.state == "draining" and self.group.is_own_thread():\n', "        if False:\n",
 )  # fmt: skip
 fault(
     "drain is a flush", "WQ-6", "What the function enqueues during a drain is not waited for.",
-    "_workqueue", "            self._lanes._drain_all(deadline)\n", "            self._lanes.drain(timeout)\n",
+    "_workqueue", "            drain_until_quiet(self.group, deadline, f\"draining queue {self.name!r}\")\n", "            self._queue.drain(timeout)\n",
 )  # fmt: skip
 fault(
     "drain does not reopen", "WQ-6", "The queue takes nothing any more.",
-    "_workqueue", '            if self._drains == 0 and self._state == "draining":\n                self._state = "open"\n', "            pass\n",
+    "_workqueue", 'if self._drains == 0 and self.state == "draining":\n', "if False:\n",
 )  # fmt: skip
 fault(
     "the first of two drains reopens", "WQ-6", "Outsiders get in while the other one is under way.",
-    "_workqueue", '            if self._drains == 0 and self._state == "draining":\n', '            if self._state == "draining":\n',
+    "_workqueue", 'if self._drains == 0 and self.state == "draining":\n', 'if self.state == "draining":\n',
 )  # fmt: skip
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",
-    "_workqueue", "                self._drains -= counted\n            self._reopen()\n", "                pass\n",
+    "_workqueue", "                self._drains -= counted\n", "                if deadline is None or not self.group.running():\n                    self._drains -= counted\n",
+)  # fmt: skip
+fault(
+    "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
+    "_workqueue", '        if self.state != "ending":\n            self.drain(timeout)\n', "",
+)  # fmt: skip
+fault(
+    "close drops what is pending", "WQ-6", "It withdraws the works that wait.",
+    "_workqueue", '        if self.state != "ending":\n            self.drain(timeout)\n', "        self.cancel_pending()\n",
+)  # fmt: skip
+fault(
+    "close waits for a thaw", "WQ-6 WQ-10", "What is held by a freeze keeps it for ever.",
+    "_workqueue", "        self.thaw()  # what is held", "        # what is held",
+)  # fmt: skip
+fault(
+    "a second close is an error", "WQ-6", "As a second destroy is.",
+    "_workqueue", '        if self.state == "destroyed":\n            return ()\n', "",
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
-    "_workqueue", "        cancelled = self._lanes.close(timeout)\n", "        cancelled = self._lanes._cancel_armed()\n        self._lanes._abandon()\n",
+    "_workqueue", "        cancelled: tuple[Any, ...] = self._queue.close(timeout)\n",
+    "        self._queue._abandon()\n        self.group.halts[\"closed\"] = None\n        cancelled = tuple(self._queue._cancelled)\n",
 )  # fmt: skip
 fault(
     "an enqueue does not look again", "WQ-6", "One that is in the middle when a destroy begins stays pending for ever.",
-    "_workqueue", "            if group.frozen:\n                group.look_closed()", "            if False:\n                group.look_closed()",
+    "task9._lane", PUT + LOOK, PUT + LOOK.replace("if self.group.halts:", "if False:"),
 )  # fmt: skip
 fault(
     "destroyed twice accepted", "WQ-6", "The second destroy does nothing.",
-    "_workqueue", '        if self._state == "destroyed":\n            raise UsageError(f"queue {self.name!r} is destroyed already")\n', '        if self._state == "destroyed":\n            return ()\n',
+    "_workqueue", '        if self.state == "destroyed":\n            raise UsageError(f"queue {self.name!r} is destroyed already")\n', '        if self.state == "destroyed":\n            return ()\n',
 )  # fmt: skip
 fault(
     "a destroyed queue swallows works", "WQ-6", "enqueue says False instead of an error.",
-    "_workqueue", '        if self._state != "open":\n            self._check_open()\n', '        if self._state == "destroyed":\n            return False\n        if self._state != "open":\n            self._check_open()\n',
+    "_workqueue", "        if self.state != \"open\":\n            self._check_open()\n        group = self.group\n",
+    "        if self.state == \"destroyed\":\n            return False\n        if self.state != \"open\":\n            self._check_open()\n        group = self.group\n",
 )  # fmt: skip
 
 # --- delayed works
 
 fault(
     "flush waits for timers", "WQ-7", "What is armed is waited for, too.",
-    "_workqueue", "        self._lanes.drain(timeout)\n", "        self._lanes.drain(timeout)\n        while self._lanes._armed:\n            _seam.doze(0.001)\n",
+    "_workqueue", "        self._queue.drain(timeout)\n", "        self._queue.drain(timeout)\n        while self.group.armed:\n            __import__(\"time\").sleep(0.001)\n",
 )  # fmt: skip
 fault(
     "early works", "WQ-7", "What is due within the next two milliseconds comes with what is due.",
@@ -214,101 +256,112 @@ fault(
 )  # fmt: skip
 fault(
     "modify says False", "WQ-7", "As if the work had not been pending.",
-    "_workqueue", "            self._give_back(work, held)\n            raise\n        return True\n\n    def _place", "            self._give_back(work, held)\n            raise\n        return False\n\n    def _place",
+    "_workqueue", "        return True\n\n    def _choose(self", "        return False\n\n    def _choose(self",
 )  # fmt: skip
 fault(
     "modify does not move", "WQ-7", "The work keeps its time.",
-    "_workqueue", "        held: list[object] = []\n        try:\n            if work._locate(held) != \"ours\":\n", "        if work.pending:\n            return True\n        held: list[object] = []\n        try:\n            if work._locate(held) != \"ours\":\n",
+    "_workqueue", "        hand: list[None] = []\n        try:\n            if not work.take_back(hand):\n", "        hand: list[None] = []\n        try:\n            if True:\n",
 )  # fmt: skip
 fault(
     "modify loses", "WQ-7", "The work is taken out of the timer and put nowhere.",
-    "_workqueue", "            self._place(work, lane, seconds, jitter, held)\n        except BaseException:\n            self._give_back(work, held)\n", "            self._give_back(work, held)\n        except BaseException:\n            self._give_back(work, held)\n",
+    "_workqueue", "            self.group.free_slot(work)\n            if seconds > 0:\n", "            self.group.free_slot(work)\n            return True\n            if seconds > 0:\n",
 )  # fmt: skip
 fault(
     "modify takes a work from another queue", "WQ-7", "A work that is pending elsewhere is moved.",
-    "_workqueue", "        if lane.group is not self._group:\n            self._refuse_pending(work)\n        held", "        held",
+    "_workqueue", "        if lane.group is not self.group:\n            work.refuse_pending()\n", "",
 )  # fmt: skip
 fault(
     "destroy does not say what it cancelled", "WQ-7", "It returns nothing.",
-    "_workqueue", "        return tuple(work for work in cancelled if isinstance(work, Work))\n", "        return ()\n",
+    "_workqueue", "        return cancelled\n\n    def __enter__", "        return ()\n\n    def __enter__",
 )  # fmt: skip
 fault(
     "an idle queue of works keeps its thread", "WQ-8", "The executor waits for the next work inside of its job.",
-    "task9._lane", "            if not items or group.frozen:\n                break\n",
-    "            if not items:\n                _seam.doze(30)\n            if not items or group.frozen:\n                break\n",
+    "task9._lane", "            if not items or (halts and group.halted()):\n                break\n",
+    '            if not items:\n                __import__("time").sleep(30)\n            if not items or (halts and group.halted()):\n                break\n',
 )  # fmt: skip
 
 # --- limits
 
 fault(
     "Full swallowed", "WQ-9", "A full queue that may not block takes the work all the same.",
-    "_group", '                raise Full(f"queue {self.name!r} holds {self.max_pending} works; {work!r} was not enqueued")\n', "                return\n",
+    "_slots", "            if not block:\n                raise full()\n", "            if not block:\n                return\n",
 )  # fmt: skip
 fault(
     "a time limit on a full queue is ignored", "WQ-9", "Who blocks waits as long as it takes.",
-    "_group", "deadline = _seam.deadline_after(timeout) if block else None", "deadline = None",
+    "_slots", "deadline = deadline_after(timeout) if block else None", "deadline = None",
 )  # fmt: skip
 fault(
     "one more than max_pending", "WQ-9", "The queue holds one work too many.",
-    "_group", "_seam.deque([None] * max_pending)  # A", "_seam.deque([None] * (max_pending + 1))  # A",
+    "_slots", "        while bound > 0:\n", "        bound += 1\n        while bound > 0:\n",
+)  # fmt: skip
+fault(
+    "the second portion of slots is never made", "WQ-9", "A queue with a large bound is full when the first portion is used up.",
+    "_slots", "            bound -= size\n", "            bound = 0\n",
+)  # fmt: skip
+fault(
+    "portions of slots are made again", "WQ-9", "There is no end to the slots of a queue with a large bound.",
+    "_slots", "map(self._portions.pop, _LAST)", "[[None] * 64]",
 )  # fmt: skip
 fault(
     "slots lost by cancel", "WQ-9", "A withdrawn work keeps its place.",
-    "_workqueue", "        if held:\n            if work._slot and slots is not None:\n                work._slot = False; slots.append(None)  # fmt: skip  # noqa: E702\n", "        if held:\n",
+    "_group", "Only for the owner of its token. Any context.\"\"\"\n", "Only for the owner of its token. Any context.\"\"\"\n        work.slot = False\n        return\n",
+)  # fmt: skip
+fault(
+    "slots lost by the call", "WQ-9", "A work that was called keeps its place.",
+    "_group", "                self.slots.give([None])", "                pass",
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",
-    "_workqueue", "            slots = self._group.slots\n            if work._slot and slots is not None:\n                work._slot = False; slots.append(None)  # fmt: skip  # noqa: E702\n", "",
+    "_workqueue", "            self.group.free_slot(work)\n            if seconds > 0:\n", "            if seconds > 0:\n",
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
-    "_workqueue", "        if not free:\n            return self._not_free(work)\n        group", "        if not free:\n            if self._group.slots:\n                self._group.slots.pop()\n            self._refuse_pending(work)\n        group",
+    "_workqueue", "        if not work.item_token:\n            return work.coalesce(group)\n        if work.disabled",
+    "        if not work.item_token:\n            slots._try([])\n            return work.coalesce(group)\n        if work.disabled",
 )  # fmt: skip
 fault(
     "room is not told", "WQ-9", "Who blocks on a full queue is not woken.",
-    "_group", "            self.space.wake_one()\n", "            pass\n",
+    "_slots", "            self.space.wake_one()\n", "            pass\n",
 )  # fmt: skip
 
 # --- freezing and disabling
 
 fault(
     "freeze has no effect on what waits", "WQ-10", "An executor that runs goes on to the next work.",
-    "task9._lane", "                    if guard is None:\n                        task = popleft()\n                        if group.frozen:\n",
-    "                    if guard is None:\n                        task = popleft()\n                        if False:\n",
+    "task9._lane", "                        if halts and group.halted():  # what was put here", "                        if False:  # what was put here",
 )  # fmt: skip
 fault(
     "freeze leaks one", "WQ-10", "A frozen queue calls one more work.",
-    "task9._lane", "            while waiting_here:\n                self.runs += 1\n", "            leak = not group.frozen\n            while waiting_here:\n                self.runs += 1\n",
-    "task9._lane", "                        task = popleft()\n                        if group.frozen:\n                            self._put_back",
-    "                        task = popleft()\n                        if group.frozen and leak:\n                            leak = False\n                        elif group.frozen:\n                            self._put_back",
+    "task9._lane", "            here = () if halts and group.halted() else items", "            leak = True\n            here = () if halts and group.halted() else items",
+    "task9._lane", "                        if halts and group.halted():  # what was put here", "                        if halts and group.halted() and leak:\n                            leak = False\n                        elif halts and group.halted():  # what was put here",
 )  # fmt: skip
 fault(
     "freeze does not hold what comes", "WQ-10", "A work that is enqueued on a frozen queue that is idle is called.",
-    "_workqueue", APPEND, APPEND.replace("            if lane.idle:\n", "            frozen, group.frozen = group.frozen, {}\n            if lane.idle:\n") + "            while frozen and lane.items:\n                _seam.doze(0.001)\n            group.frozen = frozen\n",
+    "task9._lane", PUT, PUT.replace("            if self.idle and", "            frozen = dict(self.group.halts)\n            self.group.halts.clear()\n            if self.idle and").replace("not self.promise:\n", "not self.promise:\n                self.kick()\n            while frozen and self.items:\n                __import__(\"time\").sleep(0.001)\n            self.group.halts.update(frozen)\n            if False:\n"),
 )  # fmt: skip
 fault(
     "a frozen queue refuses", "WQ-10", "It does not accept works.",
-    "_workqueue", "if work._disabled or work._cancelling:\n                raise _Refused\n            work._since", "if work._disabled or work._cancelling or group.frozen:\n                raise _Refused\n            work._since",
+    "_workqueue", "            if work.disabled or work.cancelling:\n                return False\n            if not work.item_ticket:\n", "            if work.disabled or work.cancelling or group.halts:\n                return False\n            if not work.item_ticket:\n",
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
-    "task9._lane", "        for lane in self.lanes:\n            for _ in", "        for lane in self.lanes:\n            lane.items.reverse()\n            for _ in",
+    "task9._lane", "        for lane in self.lanes:\n            if lane.items and lane.idle:\n                lane.kick()\n", "        for lane in self.lanes:\n            lane.items.reverse()\n            if lane.items and lane.idle:\n                lane.kick()\n",
 )  # fmt: skip
 fault(
     "thaw wakes nobody", "WQ-10", "What was held waits for the next enqueue.",
-    "task9._lane", "                if lane.items and lane.idle:\n                    lane.kick()\n", "                pass\n",
+    "task9._lane", "            if lane.items and lane.idle:\n                lane.kick()\n\n    def quiet", "            pass\n\n    def quiet",
 )  # fmt: skip
 fault(
     "thaw wakes one", "WQ-10", "With max_active what was held comes one at a time.",
-    "task9._lane", "            for _ in lane.executors:\n                if lane", "            for _ in lane.executors[:1]:\n                if lane",
+    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",
-    "_workqueue", "            work._disabled += 1\n", "            work._disabled = 1\n",
+    "_workqueue", "            work.disabled += 1\n", "            work.disabled = 1\n",
 )  # fmt: skip
 fault(
     "one enable too many accepted", "WQ-10", "It does nothing.",
-    "_workqueue", "            if work._disabled == 0:\n                raise", "            if work._disabled == 0:\n                return True\n                raise",
+    "_workqueue", "            if work.disabled == 0:\n                raise", "            if work.disabled == 0:\n                return True\n                raise",
 )  # fmt: skip
 fault(
     "disable does not cancel", "WQ-10", "A pending work runs though it is disabled.",
@@ -316,50 +369,54 @@ fault(
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",
-    "_workqueue", "            if isinstance(error, _Refused):\n                return False\n            if isinstance(error, AttributeError)", "            if isinstance(error, _Refused):\n                return True\n            if isinstance(error, AttributeError)",
+    "_workqueue", "            if work.disabled or work.cancelling:\n                return False\n            if not work.item_ticket:\n", "            if work.disabled or work.cancelling:\n                return True\n            if not work.item_ticket:\n",
 )  # fmt: skip
 fault(
     "a disabled work can be enqueued for later", "WQ-10", "Delayed enqueues do not look at disable.",
-    "_workqueue", "            if work._disabled or work._cancelling:  # publish, then look: as in `enqueue`\n                raise _Refused\n", "",
+    "_workqueue", "    def enqueue_delayed(self, work: W, seconds: float,",
+    "    def enqueue_delayed(self, work, seconds, jitter=0.0, cpu=None):\n        disabled, work.disabled = work.disabled, 0\n        try:\n"
+    "            return self._enqueue_delayed(work, seconds, jitter, cpu)\n        finally:\n            work.disabled = disabled\n\n"
+    "    def _enqueue_delayed(self, work: W, seconds: float,",
 )  # fmt: skip
 
 # --- errors, counters, giant
 
 fault(
     "on_error ignored", "WQ-11", "The hook is told instead.",
-    "_group", "        if self.on_error is not None:\n", "        if False:\n",
+    "_group", "        if self.on_error is None:\n", "        if True:\n",
 )  # fmt: skip
 fault(
     "on_error beside the hook", "WQ-11", "Both are told.",
-    "_group", "            self.on_error(error, task)\n        else:\n            super()", "            self.on_error(error, task)\n        if True:\n            super()",
+    "_group", "        if self.on_error is None:\n            super().report(error, item)\n            return\n", "        super().report(error, item)\n        if self.on_error is None:\n            return\n",
 )  # fmt: skip
 fault(
     "errors do not name the queue", "WQ-11", "The report does not say where.",
-    "_group", "        error.add_note(f\"in work queue {self.name!r}, work {task!r}\")\n", "",
+    "_group", '        return f"in work queue {self.name!r}, work {item!r}"\n', '        return f"work {item!r}"\n',
+    "_group", '        note_origin(error, f"in work queue {self.name!r}, work {item!r}")\n', "",
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",
-    "task9._lane", "                    self._failed(error, task)\n                self.current = taking\n", "                    self._failed(error, task)\n                    raise\n                self.current = taking\n",
+    "task9._lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",
-    "task9._lane", "        except BaseException as second:\n            _hooks.report_error(second, origin=self.lane.group)\n", "        except ZeroDivisionError:\n            pass\n",
+    "task9._lane", "        except BaseException as second:\n            report_error(second, origin=group)\n", "        except ZeroDivisionError:\n            pass\n",
 )  # fmt: skip
 fault(
     "enqueued without the cancelled", "WQ-12", "What was withdrawn counts as never enqueued.",
-    "_workqueue", "started + cancelled + pending + armed)", "started + pending + armed)",
+    "_stats", "started + cancelled + waiting + armed)", "started + waiting + armed)",
 )  # fmt: skip
 fault(
     "started counts drains", "WQ-12", "A drain's marker counts as a work.",
-    "task9._lane", "        if task._marker:\n            task.fn(task)\n", "        if task._marker:\n            self.started += 1\n            task.fn(task)\n",
+    "task9._lane", "        if item.marker:\n            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702\n", "        if item.marker:\n            self.runs += 1\n",
 )  # fmt: skip
 fault(
     "completed counts what runs", "WQ-12", "started - completed is always 0.",
-    "_workqueue", "completed=max(0, started - running)", "completed=started",
+    "_stats", "completed=max(0, started - running)", "completed=started",
 )  # fmt: skip
 fault(
     "cancelled works are not counted", "WQ-12", "The counter stays 0.",
-    "_workqueue", "            if held:\n                self._group.cancelled.bump()\n", "            if held:\n",
+    "_group", "        self.cancelled.bump()\n", "",
 )  # fmt: skip
 fault(
     "errors of works are not counted", "WQ-12", "The counter stays 0.",
@@ -371,7 +428,7 @@ fault(
 )  # fmt: skip
 fault(
     "delayed works are not pending", "WQ-12", "The counter leaves out what is armed.",
-    "_workqueue", "pending=pending + armed", "pending=pending",
+    "_stats", "pending=waiting + armed", "pending=waiting",
 )  # fmt: skip
 fault(
     "giant does not exclude", "WQ-13", "Functions of giant queues run at the same time.",
@@ -379,7 +436,7 @@ fault(
 )  # fmt: skip
 fault(
     "each giant queue has a lock of its own", "WQ-13", "They exclude only themselves.",
-    "_group", "    def call(work: Any, arg: Any) -> object:\n        with giant:\n", "    own = _seam.RLock()\n\n    def call(work: Any, arg: Any) -> object:\n        with own:\n",
+    "_group", "    def call(work: Any, arg: Any) -> object:\n        with giant:\n", "    own = RLock()\n\n    def call(work: Any, arg: Any) -> object:\n        with own:\n",
 )  # fmt: skip
 fault(
     "all queues are giant", "WQ-13", "No two functions run at the same time.",

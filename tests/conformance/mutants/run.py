@@ -90,8 +90,8 @@ def suite(layer: str, mutant: str, words: list[str], scale: float, limit: float)
             return ("rejected" if process.returncode < 0 else "error"), "(the process)", [], log.read_text()[-800:]
     run = found["runs"][0]
     for test in run["tests"]:
-        if test["outcome"] == "failed":
-            hangs = "hang" in test["detail"]
+        if test["outcome"] in ("failed", "crashed"):
+            hangs = "hang" in test["detail"] or "did not end" in test["detail"]
             return ("hangs" if hangs else "rejected"), test["test"], test["broke"], test["detail"].splitlines()[0]
     ran = any(test["outcome"] == "passed" for test in run["tests"])
     return ("survived" if ran else "error"), "", [], ""

@@ -3,9 +3,14 @@
 What is shared is derived from the source, so that it cannot go out of date: every attribute that is stored
 anywhere but in an ``__init__`` (or in what a fork child does), in any module of the three layers, by its name.
 Each load, store and deletion of an attribute of such a name gets a point; attributes that are set once have none.
-Lists of at most one element that functions make (tickets, tokens) and dicts that become attributes are replaced by
-controlled ones, whose operations are points. All else that is shared comes from `_seam`, where the controlled
-primitives are put.
+Lists of at most one element that functions make (tickets, tokens, promises) and dicts that become attributes are
+replaced by controlled ones, whose operations are points. All else that is shared comes from `_seam`, where the
+controlled primitives are put.
+
+Points are where other threads may run: between any two operations on shared state, which is what happens without a GIL,
+and more than what happens with one. Where the interpreter looks for signals is another matter: at the start of a function,
+after a call, and where a loop goes round. Statements without a call that stand on one line have no such place between
+them, nor has ``for x in iter(take, None): ...; break``, up to the end of its line; the layers rely on that.
 
 The line numbers stay those of the source. Modules in `PLAIN` are compiled without points: no state of the
 protocols is in there.
@@ -21,7 +26,6 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import queue
 import sys
 import types
 from collections.abc import Iterator
@@ -33,11 +37,16 @@ from .engine import Run
 
 LAYERS = ("threadpool9", "task9", "workqueue9")
 PLAIN = {
-    "__init__", "_errors", "_hooks", "_osthread", "_priority", "_probes", "_snapshot", "_topology", "_tunables",
-    "_watch", "_specs", "_autoload",
+    "__init__", "_autoload", "_errors", "_flags", "_hooks", "_layer", "_osthread", "_priority", "_probes", "_snapshot",
+    "_specs", "_texts", "_topology", "_tunables", "_watch", "hooks", "lanes", "lowlevel",
 }  # fmt: skip
 #: Functions whose stores do not make an attribute shared.
-QUIET = {"__init__", "__del__", "_in_child", "forget_all", "_at_exit", "_fork", "_after_fork"}
+QUIET = {
+    "__init__", "__del__", "_in_child", "_forget_threads", "begin_era", "forget_all", "forget_drains", "forget_exit",
+    "forget_threads",
+}  # fmt: skip
+#: Dicts that only a fork child, or nobody but their owner, reads as a whole.
+UNWATCHED = {"_refs"}
 
 Patch = tuple[str, str, str]  # module such as "threadpool9._pool", old text, new text
 
@@ -98,7 +107,7 @@ class _Instrument(ast.NodeTransformer):
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        if not self.depth and isinstance(node.value, ast.Call) and "atexit." in ast.unparse(node):
+        if not self.depth and isinstance(node.value, ast.Call) and _at_exit(ast.unparse(node)):
             return ast.copy_location(ast.Pass(), node)
         return self.generic_visit(node)
 
@@ -191,9 +200,28 @@ class _Instrument(ast.NodeTransformer):
         return node
 
     def _contained(self, target: ast.expr, value: ast.expr) -> ast.expr:
-        if self.depth and isinstance(target, ast.Attribute) and isinstance(value, (ast.Dict, ast.DictComp)):
+        if self.depth and isinstance(target, ast.Attribute) and _is_list(value):
+            return ast.copy_location(self._call("_m9_list", value), value)
+        kinds = (value.body, value.orelse) if isinstance(value, ast.IfExp) else (value,)
+        if not all(isinstance(kind, (ast.Dict, ast.DictComp)) for kind in kinds):
+            return value
+        if self.depth and isinstance(target, ast.Attribute) and target.attr not in UNWATCHED:
             return ast.copy_location(self._call("_m9_dict", value), value)
         return value
+
+
+def _is_list(value: ast.expr) -> bool:
+    """``list(...)``, before or after the look for signals was put around it."""
+    match value:
+        case ast.Call(ast.Name("_m9_signal"), [inner]):
+            return _is_list(inner)
+        case ast.Call(ast.Name("list")):
+            return True
+    return False
+
+
+def _at_exit(text: str) -> bool:
+    return "atexit." in text or "at_threads_end(" in text
 
 
 def _many(result: Any) -> list[Any]:
@@ -262,9 +290,10 @@ class _Loader(importlib.abc.Loader):
                 "get_ident", "get_native_id", "current_thread",
             ):  # fmt: skip
                 setattr(module, primitive, getattr(primitives, primitive))
-            if getattr(module, "Mailbox", None) is queue.SimpleQueue:
-                module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
-            module.LockType, module.RLockType = primitives.Lock, primitives.RLock  # type: ignore[attr-defined]
+            module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
+            module.LockType = primitives.Lock  # type: ignore[attr-defined]
+            module.SPINS = range(0)  # type: ignore[attr-defined]  # the same executions with a GIL and without
+            module.Parking = module._LockParking  # type: ignore[attr-defined]
             module.excepthook = self.copies.excepthook  # type: ignore[attr-defined]
 
 
@@ -279,6 +308,8 @@ class Copies(importlib.abc.MetaPathFinder):
         self.prefix = f"explored{Copies.count}"
         self.patches = patches
         self.errors: list[tuple[BaseException, object]] = []
+        self.constants: dict[str, Any] = {}
+        self.in_hands = primitives.ByKey()
         package = types.ModuleType(self.prefix)
         package.__path__ = []
         sys.modules[self.prefix] = package
@@ -338,33 +369,51 @@ class Copies(importlib.abc.MetaPathFinder):
         os_calls.clean_signal_mask = lambda: None
         os_calls.apply_scheduling = lambda wanted: None
         os_calls.describe = lambda: "nice 0"
-        os_calls.fingerprint_call = lambda: lambda: None
+        os_calls.fingerprint_call = lambda: lambda: self.fingerprint()
         os_calls.find_getcpu = lambda: None
-        os_calls.wait_gone = lambda tids, deadline: None
+        os_calls.wait_gone = lambda *args: None
+        os_calls.is_blocked = lambda tid: False
         topology = self.module("threadpool9._topology")
-        topology.allowed.cpus = everywhere
         self.cpu = lambda: 0
+        self.fingerprint = lambda: 0
         topology._current.getcpu = lambda: self.cpu()
-        if hasattr(self.threadpool9, "autoload_plugins"):
-            self.threadpool9.autoload_plugins(False)
-        queues = self.module("task9._queue")
-        for cls in (queues.TaskQueue, queues.SharedQueue):  # else the collector would run our steps when it likes
-            if "__del__" in vars(cls):
-                del cls.__del__
+        self.threadpool9.autoload_plugins(False)
+        # Else the collector would run our steps when it likes.
+        for module, cls in (("task9._queue", "TaskQueue"), ("task9._shared", "SharedQueue")):
+            del getattr(self.module(module), cls).__del__
+        del self.module("threadpool9._registry").Reference.__del__
+        # Only a fork child looks at it as a whole; others at their own item.
+        for module in ("_item", "_lane", "_task", "_timed", "_lifecycle", "lanes"):
+            self.module(f"task9.{module}").in_hands = self.in_hands
 
     def reset(self) -> None:
         """Everything as after import."""
         self.errors.clear()
         self.bound.clear()
+        self.in_hands.clear()
         self.cpu = lambda: 0
+        self.fingerprint = lambda: 0
         allowed = self.module("threadpool9._topology").allowed
-        allowed.cpus, allowed.witness = frozenset((0, 1)), 0
+        allowed.cpus = allowed.ever = frozenset((0, 1))
+        allowed.witness = 0
+        self.module("threadpool9._demand").Demand.lateness = 0.0
+        self.module("threadpool9._job").meetings.__init__()
         self.module("threadpool9._registry").registry.__init__()
-        self.module("task9._queue")._registry.__init__()
+        self.module("task9._shared").registry.__init__()
         self.module("task9._timer").timer.__init__()
         self.module("task9._lane").groups.clear()
         self.module("workqueue9._group").giant.__init__()
-        work = self.module("workqueue9._workqueue")
-        work._disable_lock = primitives.RLock()
-        work.queues.clear()
+        self.module("workqueue9._workqueue").disable_lock = primitives.RLock()
+        self.module("workqueue9._stats").queues.clear()
+        for name, value in self.constants.items():
+            module, _, constant = name.rpartition(".")
+            setattr(self.module(module), constant, value)
+        self.constants.clear()
+        self.set("threadpool9._worker._SOON", 1e6)
         self.threadpool9.tunables.idle_ms = 1e12
+
+    def set(self, name: str, value: Any) -> None:
+        """Give a constant, such as ``task9._lane._SHORT``, another value, until the next reset."""
+        module, _, constant = name.rpartition(".")
+        self.constants.setdefault(name, getattr(self.module(module), constant))
+        setattr(self.module(module), constant, value)

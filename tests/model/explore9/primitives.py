@@ -317,6 +317,45 @@ Dict: Any = _controlled(
 )
 
 
+def _extend(self: Any, items: Any) -> None:
+    """`extend` by what comes out of an iterator, whose steps may be points of others; what came before an error stays."""
+    if not isinstance(items, (list, tuple)):
+        got: list[Any] = []
+        try:
+            got.extend(items)
+        finally:
+            self._point(True, "extend")
+            list.extend(self, got)
+        return
+    self._point(True, "extend")
+    list.extend(self, items)
+
+
+List.extend = _extend
+
+
+class ByKey(dict[Any, Any]):
+    """A dict of which each thread uses only the entry of what it has in hand: each entry is an object of its own."""
+
+    def _point(self, key: Any, write: bool) -> None:
+        run = Run.current_run
+        if run is not None and not run.passive:
+            run.attr(key, "in_hands", write)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._point(key, True)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        self._point(key, True)
+        super().__delitem__(key)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """As of a dict."""
+        self._point(key, True)
+        return super().pop(key, *default)
+
+
 class Thread(_Shared):
     """What stands for `_seam.Thread`."""
 

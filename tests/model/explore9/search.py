@@ -59,6 +59,7 @@ class World:
     def idle(self, seconds: float) -> None:
         """Workers leave after that long (virtual time); by default never, and then they are left parked at the end."""
         self.threadpool9.tunables.idle_ms = seconds * 1000
+        self.copies.set("threadpool9._worker._SOON", seconds)  # one look at what jobs left behind, just before
 
     def staff(self, *pools: Any) -> None:
         """Give each of `pools` one more worker, who is parked, and have nobody make further ones.
@@ -66,18 +67,21 @@ class World:
         That is a state which the layers come to by themselves, when a starter that was asked is slow. Worlds that are
         not about the making of threads are a good deal smaller so. Jobs must not wait for each other in there.
         """
-        seam = self.threadpool9._seam
         starter = self.threadpool9._registry.registry.starter
         if starter.absent:
             del starter.absent[0]
         for pool in pools:
-            ready = seam.Lock()
-            ready.acquire()
-            worker = self.copies.module("threadpool9._worker").Worker(pool, ready)
+            worker = self.copies.module("threadpool9._worker").Worker(pool)
             pool._workers[worker] = None
             starter.workers[worker] = None
             worker.thread.start()
         self.run.settle()
+
+    def staff_timer(self) -> None:
+        """The same for the timer."""
+        timer = self.task9._timer
+        timer.timer._pool = timer.private_pool("pooltimer")
+        self.staff(timer.timer._pool)
 
     def job(self, fn: Callable[[Any], object], **kwargs: Any) -> Any:
         """A job that calls `fn`, then done()."""
@@ -93,6 +97,12 @@ class World:
         """A value that the world's threads share."""
         return Cell(value, name)
 
+    def pause(self, seconds: float) -> None:
+        """Let time pass for the calling thread: what else is due at that time may come first, at no cost."""
+        never = Lock()
+        never.acquire()
+        never.acquire(True, seconds)
+
     def lock(self) -> Any:
         """A plain lock."""
         return Lock()
@@ -100,6 +110,11 @@ class World:
     def rlock(self) -> Any:
         """A re-entrant lock."""
         return RLock()
+
+    @property
+    def meetings(self) -> Any:
+        """Where threads meet that deal with one job."""
+        return self.copies.module("threadpool9._job").meetings
 
     @property
     def errors(self) -> list[BaseException]:

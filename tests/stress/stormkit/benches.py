@@ -307,9 +307,10 @@ class WorkBench(Bench):
         self.wq.drain(LIMIT)
         stats = self.wq.stats()
         assert stats.enqueued == stats.started + stats.cancelled, stats
-        slots = self.wq._group.slots
+        slots = self.wq.group.slots
         assert slots is not None
-        assert len(slots) == 50, f"{50 - len(slots)} slots of max_pending were lost"
+        free = len(slots.free) + sum(portion.__length_hint__() for portion in slots._portions)
+        assert free == 50, f"{50 - free} slots of max_pending were lost"
         self.wq.destroy(LIMIT)
 
 

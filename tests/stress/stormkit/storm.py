@@ -216,7 +216,8 @@ class Storm:
         """After all that: one launch, one run."""
         if self.kind.exact and unit in self.churned:
             assert len(unit.runs) <= launches, f"{len(unit.runs)} runs for {launches} launches of {unit!r}"
-        assert len(getattr(unit, "_free", "1")) == 1, f"{unit!r} is idle {len(unit._free)} times over"
+        token = getattr(unit, "item_token", None) or getattr(unit, "_free", "1")
+        assert len(token) == 1, f"{unit!r} is idle {len(token)} times over"
         before = len(unit.runs)
         unit.produced.append(None)
         assert self.kind.launch(unit) is True, f"{unit!r} is stuck: idle, but a launch does not say True"

@@ -23,9 +23,11 @@ from threadpool9 import (
 )
 
 from . import _lifecycle as _lifecycle
-from ._delayed import DelayedTask, PeriodicTask
+from ._delayed import DelayedTask
 from ._errors import QueueClosed
-from ._queue import SharedQueue, TaskQueue, get
+from ._periodic import PeriodicTask
+from ._queue import TaskQueue
+from ._shared import SharedQueue, get
 from ._snapshot import LaneRecord, QueueRecord, Snapshot, snapshot
 from ._task import Task
 from ._watch import tunables

@@ -1,51 +1,139 @@
-"""Fork and exit (TK-14): in a fork child every lane is empty, every task unscheduled, every timer disarmed."""
+"""What this layer does at fork and exit, and what the watchdog looks at (TK-4, TK-14).
+
+In a fork child every lane is empty, every task unscheduled, every timer disarmed. What was under way is found in the
+lanes, in what executors show, in the timer, and in `in_hands`.
+"""
 
 from __future__ import annotations
 
-from threadpool9 import _seam
-from threadpool9._lifecycle import after_fork, cancel_queued, strays
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from ._lane import groups
-from ._queue import _registry
-from ._task import Task
+from threadpool9 import tunables as pool_tunables
+from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, token
+
+from ._call import Call
+from ._item import Item, in_hands
+from ._lane import EXIT, FREEZE, TAKING, Executor, groups
+from ._shared import registry
 from ._timer import timer
+from ._watch import layer, tunables
 
 
 def _in_child() -> None:
-    _registry.lock = _seam.RLock()
-    me = _seam.get_ident()
-    stranded: list[Task] = strays(Task)
-    timer.forget_all()
+    registry.lock = RLock()
+    me = get_ident()
+    stranded: list[Any] = [*timer.forget_all(), *in_hands]
+    in_hands.clear()
+    kept: set[int] = set()  # what this very thread runs
     for group in groups.all():
+        stranded += group.armed.values()
+        group.armed.clear()
+        group.sleepers.locks.clear()
+        group.halts.pop(EXIT, None)
         for lane in group.lanes:
-            stranded += lane.items
+            tickets = [*lane.items, *lane.sweeping]
             lane.items.clear()
-            for executor in lane.executors:
-                stranded += executor.deferred
-                executor.deferred.clear()
-                executor.waiters.locks.clear()
-                if executor.ident != me:
-                    if isinstance(executor.current, Task):
-                        stranded.append(executor.current)
-                    executor.current = None
-                    executor.ident = 0
-                    executor.job.forget_threads()
+            lane.sweeping.clear()
+            lane.swept += lane.swept % 2
+            lane.sweeper = token()
+            group.halts.pop(lane, None)
+            lane.promise = None
             if lane.guard is not None:
-                lane.guard = _seam.Lock()
-            lane.idle.clear()
-            lane.idle.extend(executor for executor in lane.executors if not executor.ident)
-    for task in stranded:
-        task.forget_threads()
+                lane.guard = Lock()
+            for executor in lane.executors:
+                tickets += [executor.ticket, *executor.deferred]
+                executor.deferred.clear()
+                executor.ticket = []
+                if executor.ident == me:
+                    kept.add(id(executor.current))
+                else:
+                    stranded.append(executor.current)
+                    executor.current, executor.ident = None, 0
+            lane.idle[:] = [executor for executor in lane.executors if not executor.ident]
+            stranded += [item for ticket in tickets for item in ticket]
+    for item in stranded:
+        if isinstance(item, Item) and not item.marker:
+            item.forget_threads()
+
+
+def _before_exit() -> None:
+    timer.stop()
+    for group in groups.all():
+        group.halts[EXIT] = None  # so that each put asks whether it is still let in
 
 
 def _cancel_queued() -> None:
-    """At exit with the policy "cancel": what waits in lanes never runs."""
     for group in groups.all():
         for lane in list(group.lanes):
-            for task in _seam.contents(lane.items):
-                if not task._marker:
-                    group.withdraw(task)
+            lane.withdraw_all()
 
 
-after_fork.append(_in_child)
-cancel_queued.append(_cancel_queued)
+def _generation() -> Callable[[], bool]:
+    """Whether everything is over that waits or runs now."""
+    waiting: list[list[Any]] = []
+    runs: list[tuple[Executor, int]] = []
+    for group in groups.all():
+        if group.halted():
+            continue  # what is held is not waited for, but reported
+        for lane in list(group.lanes):
+            waiting += [ticket for ticket in contents(lane.items) if ticket]
+            runs += [(executor, executor.runs) for executor in lane.executors if executor.current is not None]
+
+    def over() -> bool:
+        return not any(waiting) and not any(e.runs == run and e.current is not None for e, run in runs)
+
+    return over
+
+
+def _waiting() -> Iterable[str]:
+    for group in groups.all():
+        for lane in list(group.lanes):
+            pending = len(lane.pending())
+            for executor in lane.executors:
+                if (current := executor.current) is not None and current is not TAKING:
+                    yield f"{shown(current)!r} on queue {group.name!r}"
+            if pending:
+                yield f"{pending} more on queue {group.name!r}"
+
+
+def _report_held() -> None:
+    """At the end of the exit: what a frozen queue holds is not run, and not lost without a word."""
+    for group in groups.all():
+        held = sum(len(lane.pending()) for lane in list(group.lanes))
+        if held and FREEZE in group.halts:
+            warnings.warn(f"at exit queue {group.name!r} is frozen: {held} were not run", RuntimeWarning, stacklevel=2)
+
+
+def shown(current: Any) -> object:
+    """What an executor has in hand, as people are to see it."""
+    return Call(*current) if isinstance(current, tuple) else current
+
+
+def _shortest_limit() -> float:
+    limits = [limit for limit in (pool_tunables.stall_ms, tunables.limit_ms) if limit > 0]
+    return min(limits) / 1000 if limits else 0.0
+
+
+def _watched() -> list[Sight]:
+    """Every task, and those of shared queues more strictly."""
+    sights = []
+    for group in groups.all():
+        limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]
+        limit = min((limit for limit in limits if limit > 0), default=0.0) / 1000
+        for executor in group.executors() if limit else ():
+            run, current = executor.runs, executor.current
+            if current is not None and current is not TAKING and executor.runs == run:
+                sights.append(Sight(executor, run, shown(current), limit, executor.ident, f"queue {group.name!r}"))
+    return sights
+
+
+layer.after_fork = _in_child
+layer.before_exit = _before_exit
+layer.cancel_queued = _cancel_queued
+layer.generation = _generation
+layer.waiting = _waiting
+layer.after_exit = _report_held
+layer.shortest_limit = _shortest_limit
+layer.watched = _watched

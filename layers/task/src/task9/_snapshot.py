@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from threadpool9 import _seam
-
-from ._lane import FREEZE, groups
-from ._task import Task
+from ._lane import FREEZE, TAKING, groups
+from ._lifecycle import shown
 from ._timer import timer
 
 __all__ = ["LaneRecord", "QueueRecord", "Snapshot", "snapshot"]
@@ -54,11 +52,11 @@ def snapshot() -> Snapshot:
             lanes.append(
                 LaneRecord(
                     cpu=lane.pool.cpu,
-                    pending=sum(not task._marker for task in _seam.contents(lane.items)),
-                    running=tuple(repr(task) for task in in_hand if isinstance(task, Task) and not task._marker),
+                    pending=len(lane.pending()),
+                    running=tuple(repr(shown(item)) for item in in_hand if item is not None and item is not TAKING),
                     started=sum(executor.started for executor in lane.executors),
                     errors=sum(executor.errors for executor in lane.executors),
                 )
             )
-        queues.append(QueueRecord(group.name, group.shared, FREEZE in group.frozen, tuple(lanes)))
+        queues.append(QueueRecord(group.name, group.shared, FREEZE in group.halts, tuple(lanes)))
     return Snapshot(tuple(queues), timer.armed())

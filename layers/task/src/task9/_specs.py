@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from threadpool9._specs import hookspec
+from threadpool9.hooks import hookspec
 
 if TYPE_CHECKING:
     from ._delayed import DelayedTask

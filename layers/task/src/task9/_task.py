@@ -1,18 +1,8 @@
 """The task: a small action that is scheduled often and run once (TK-1 to TK-6, TK-10).
 
-States, told by where the task is, not by a state field:
-
-    idle       _free holds its token, and no executor has the task in hand
-    pending    the token is taken; the task is in a lane's items, a `deferred`, or armed in the timer
-    running    an executor's `current`; the token was given back before the call, so it may be pending too
-    dead       the token is taken for ever; fn is poisoned
-
-`schedule` takes the token and appends the task. `cancel` takes the task out of wherever it waits, or takes the free
+What states it has, and who owns it, is said in `_item`. `cancel` takes the task out of its ticket, or takes the free
 token, and keeps it while it waits for the run to end: whoever schedules meanwhile (the run itself, say) coalesces
 with something that is being cancelled, so nothing outruns a cancel.
-
-Who has the token in hand between two steps shows it by a list of its own, `held`, that is not empty: so an exception
-from nowhere (see threadpool9's `_seam`) finds out whether there is something to give back.
 """
 
 from __future__ import annotations
@@ -22,58 +12,82 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from threadpool9 import UsageError, WaitTimeout, _seam
-from threadpool9._job import _owner_check, forbid_equality, interlock_released
+from threadpool9 import UsageError, WaitTimeout
+from threadpool9.lowlevel import (
+    check_function,
+    check_unit_class,
+    deadline_after,
+    doze,
+    get_ident,
+    interlock_released,
+    monotonic,
+    owner_check,
+)
 
-from ._lane import TAKING, TRANSIENT, Executor, Lane
+from ._item import Item, in_hands
 from ._watch import probes
 
 if TYPE_CHECKING:
+    from ._lane import Executor, Group, Lane
     from ._queue import TaskQueue
+
+__all__ = ["Task"]
+
+_TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
 
 
 def _dead(task: Task) -> None:
     raise UsageError(f"{task!r} ran after destruction")
 
 
-class Task:
+class Task(Item):
     """A task: ``fn(task)`` runs soon after each `schedule`, several schedules before it starts being one run.
 
     Args:
         fn: called with the task itself, on a worker; subclass Task or close over what it needs.
-        context: a `contextvars.Context` to run in (TK-15); default: an empty one, the worker's.
+        context: a `contextvars.Context` to run in (TK-15); default: the worker's, which started empty.
+        name: for people: snapshots, traces, metrics, reports. Default: the function's name.
 
     An idle task owns nothing but its memory. Making one is allowed in any context. Follows ``task_init`` of the
     task(9) drafts.
     """
 
-    __slots__ = ("__weakref__", "_exec", "_free", "_lane", "context", "fn")
-
-    _marker = False
-    #: A task never runs beside itself; a work of the layer above may, if its function re-used it.
-    _exclusive = True
+    __slots__ = ("_name", "fn")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        forbid_equality(cls)
+        check_unit_class(cls)
 
-    def __init__(self, fn: Callable[[Any], object], context: Context | None = None) -> None:
-        if not callable(fn):
-            raise TypeError(f"fn must be callable with the task, not {fn!r}")
-        #: The `contextvars.Context` that the function runs in, None for the worker's own.
-        self.context = context  # S
+    def __init__(self, fn: Callable[[Any], object], context: Context | None = None, name: str | None = None) -> None:
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
+            check_function("fn", fn, " with the task")
         if context is not None:
             if not isinstance(context, Context):
                 raise TypeError(f"context must be a contextvars.Context, not {context!r}")
             fn = functools.partial(context.run, fn)  # type: ignore[call-arg]  # the task comes with the call
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a task is a str, not {name!r}")
         self.fn = fn  # S, poisoned by destroy
-        self._free = _seam.token()  # A: taken while pending
-        self._lane: Lane | None = None  # written by who has the token: where it was scheduled last
-        self._exec: Executor | None = None  # written by the executor that has popped the task
+        self._name = name  # S
+        self.item_token = [None]
+        self.item_ticket = self.item_lane = self.item_executor = None
+
+    def run(self) -> object:
+        """Call the function. For executors."""
+        return self.fn(self)
+
+    @property
+    def context(self) -> Context | None:
+        """The `contextvars.Context` that the function runs in, None for the worker's own."""
+        fn = self.fn
+        found = getattr(fn.func, "__self__", None) if isinstance(fn, functools.partial) else None
+        return found if isinstance(found, Context) else None
 
     @property
     def task_name(self) -> str:
-        """The function's name, for people: snapshots, traces, metrics. Any context."""
+        """Its name, or the function's, for people. Any context."""
+        if getattr(self, "_name", None) is not None:
+            return self._name  # type: ignore[return-value]  # just looked at
         fn = getattr(self, "fn", None)
         if isinstance(fn, functools.partial):
             fn = fn.args[0] if fn.args else fn.func
@@ -93,97 +107,61 @@ class Task:
 
         Raises UsageError if the task is destroyed, or pending or running on another queue (TK-10).
         """
-        from ._queue import system_queue
+        from ._shared import system_queue
 
         return system_queue().schedule(self)
 
     @property
     def pending(self) -> bool:
         """True if a run will begin for a schedule made so far. Any context; a moment's truth."""
-        return not self._free and self.fn is not _dead
+        return not self.item_token and self.fn is not _dead
 
     @property
     def running(self) -> bool:
         """True while the function runs and has not called `done`. Any context; a moment's truth."""
-        executor = self._exec
-        return executor is not None and executor.current is self
+        return self.item_running
 
     def done(self) -> None:
         """Say that this run is over though the function has not returned. Optional; by the function, once per run.
 
         Another run may begin, on another executor, and cancel stops waiting. Raises UsageError from elsewhere.
         """
-        executor = self._exec
+        executor = self.item_executor
         if executor is None:
             raise UsageError(f"done() is for the task's own function, once per run; {self!r} has never run")
-        executor.end_run(self)
+        if executor.ident != get_ident() or executor.current is not self:
+            raise UsageError(f"done() is for the task's own function, once per run; {self!r} is not running here")
+        executor.end_run()
 
-    def _coalesced(self, group: object) -> bool:
+    def coalesce(self, group: Group) -> bool:
         """The slow half of a schedule that found the token taken: False, or the reason why not."""
-        if self.fn is _dead:
-            raise UsageError(f"{self!r} is destroyed; make a new task")
-        lane = self._lane
-        if lane is not None and lane.group is not group and not self._free:
+        self.refuse_dead()
+        lane = self.item_lane
+        if lane is not None and lane.group is not group and not self.item_token:
             raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
-        if lane is not None and lane.group.frozen:
+        if lane is not None and lane.group.halts:
             lane.group.look_closed()  # what we would coalesce with is being refused itself
         if (probe := probes.coalesced) is not None:
             probe(lane, self)
         return False
 
-    def _adopt(self, lane: Lane) -> None:
-        """Move to another lane; the caller has the token (TK-10)."""
-        old = self._lane
-        if old is not None and old.group is not lane.group and self._exclusive and self.running:
-            raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
-        self._lane = lane
+    def refuse_dead(self) -> None:
+        """Raise UsageError if it is destroyed. Any context."""
+        if self.fn is _dead:
+            raise UsageError(f"{self!r} is destroyed; make a new task")
 
-    def _tell_scheduled(self, lane: Lane) -> None:
-        """Fire the probe of a schedule. Any context."""
+    def check_move(self, lane: Lane) -> None:
+        """On two queues at once: never (TK-10)."""
+        old = self.item_lane
+        if old is not None and old.group is not lane.group and self.item_running:
+            raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
+
+    def fire_scheduled(self, lane: Lane) -> None:
+        """As for any item."""
         if (probe := probes.schedule) is not None:
             probe(lane, self)
 
     # --- cancelling
-
-    def _withdraw(self, held: list[object]) -> bool:
-        """Take the task out of where it waits; True puts the token into the caller's hand. Any context."""
-        lane = self._lane
-        if lane is None:
-            return False
-        executor = self._exec
-        if _seam.discard(lane.items, self, held):
-            return True
-        return executor is not None and _seam.discard(executor.deferred, self, held)
-
-    def _locate(self, held: list[object]) -> str:
-        """Where the task is: ``"ours"`` (withdrawn just now; `held` says so), ``"taken"`` (an executor has it in hand
-        or may have) or ``"nowhere"``. Any context.
-
-        Looking in several places is not atomic: a task that was set aside comes back to its lane. So look again
-        whenever an executor took something meanwhile; each time round is a step forward of somebody else.
-        """
-        while True:
-            before = self._positions()
-            if self._withdraw(held):
-                return "ours"
-            # One look at each: between two, without a GIL, the run may end and the next item be about to be taken.
-            if any((now := e.current) is TAKING or now is self for e in self._executors()) or self._in_transit():
-                return "taken"
-            if before == self._positions():
-                return "nowhere"
-
-    def _executors(self) -> tuple[Executor, ...]:
-        """Those that may have the task in hand."""
-        lane, last = self._lane, self._exec
-        executors = () if lane is None else lane.executors
-        return executors if last is None or last in executors else (*executors, last)
-
-    def _in_transit(self) -> bool:
-        """True while something other than an executor has the task in hand."""
-        return False
-
-    def _positions(self) -> tuple[object, ...]:
-        return self._lane, self._exec, *[executor.runs for executor in self._executors()]
 
     def cancel_async(self) -> bool:
         """Withdraw the pending run; True if the task is then neither pending nor running (TK-6).
@@ -192,25 +170,17 @@ class Task:
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        if self._free:
-            return not self.running
-        held: list[object] = []
-        given = False
+        if self.item_token:
+            return not self.item_running
+        hand: list[None] = []
         try:
-            where = self._locate(held)
-            if held:
-                self._tell_cancelled()  # before the next schedule can be
-                given = True; self._free.append(None)  # fmt: skip  # noqa: E702 see _seam
+            if withdrawn := self.take_back(hand):
+                self.fire_cancelled()  # before the next schedule can be
+            self.give_back(hand)
         except BaseException:
-            if held and not given:
-                self._free.append(None)
+            self.give_back(hand)
             raise
-        return where != "taken" and not self.running
-
-    def _tell_cancelled(self) -> None:
-        """Fire the probe of a cancel. Any context."""
-        if (probe := probes.cancel) is not None:
-            probe(self)
+        return not self.item_running if withdrawn else not self.in_hand()
 
     def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
         """Withdraw the pending run and wait for one under way (TK-6). Thread context; may block.
@@ -225,48 +195,41 @@ class Task:
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        deadline = _seam.deadline_after(timeout)
+        deadline = deadline_after(timeout)
         if interlock is not None:
-            owned = _owner_check(interlock)
+            owned = owner_check(interlock)
             if owned is not None and not owned():
                 raise UsageError(f"cancel() of {self!r} was given an interlock that the caller does not hold")
-        held: list[object] = []
-        given = False
+        hand: list[None] = []
         try:
-            never_ran = self._cancel(held, interlock, deadline)
-            self._tell_cancelled()
-            if held:
-                given = True; self._free.append(None)  # fmt: skip  # noqa: E702 see _seam
+            never_ran = self._cancel(hand, interlock, deadline)
+            self.fire_cancelled()
+            self.give_back(hand)
         except BaseException:
-            if held and not given:
-                self._free.append(None)
+            self.give_back(hand)
             raise
         return never_ran
 
-    def _cancel(self, held: list[object], interlock: Any, deadline: float | None) -> bool:
+    def _cancel(self, hand: list[None], interlock: Any, deadline: float | None) -> bool:
         waited = False
         while True:
             # The token in our hand keeps everybody from scheduling until we are through.
-            where = "ours"
-            if not held:
-                try:
-                    del self._free[0]; held.append(None)  # fmt: skip  # noqa: E702
-                except IndexError:
-                    where = self._locate(held)
-            executor = self._exec
+            if not hand:
+                self.take_token(hand) or self.take_back(hand)
+            executor = self.item_executor
             if executor is not None and executor.current is self:
-                if executor.ident == _seam.get_ident():
+                if executor.ident == get_ident():
                     return False
                 waited = True
                 self._wait_for(executor, interlock, deadline)
-            elif where != "taken":
-                # Not ours and not taken: somebody else is cancelling or scheduling it at this moment, and
-                # what happens at the same time as this call may be taken to happen after it.
+            elif hand or not self.in_hand():
+                # Ours; or somebody else is cancelling or scheduling it at this moment, and what happens at the same
+                # time as this call may be taken to happen after it.
                 return not waited
             else:
-                # An executor is between popleft and showing what it has: a few bytecodes.
-                _seam.doze(TRANSIENT)
-                if deadline is not None and _seam.monotonic() > deadline:
+                # An executor is between taking it and showing that: a few bytecodes.
+                doze(_TRANSIENT)
+                if deadline is not None and monotonic() > deadline:
                     raise WaitTimeout(f"{self!r} is still running")
 
     def _wait_for(self, executor: Executor, interlock: Any, deadline: float | None) -> None:
@@ -278,30 +241,34 @@ class Task:
             raise WaitTimeout(f"{self!r} is still running")
 
     def forget_threads(self) -> None:
-        """In a fork child: whoever scheduled or ran it is not there; it is not pending (TP-31)."""
-        if self.fn is not _dead and not self._free:
-            self._free.append(None)
+        """In a fork child: as for any item."""
+        if self.fn is not _dead:
+            super().forget_threads()
 
     def destroy(self) -> None:
         """Poison the task: it must be idle; scheduling it afterwards is an error (TK-10). Never blocks."""
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed already")
-        claimed = False
+        hand: list[None] = []
         try:
-            del self._free[0]; claimed = True  # fmt: skip  # noqa: E702
-            if self.running:
+            if not self.take_token(hand):
+                raise UsageError(f"{self!r} is pending; cancel() it before destroy()")
+            if self.item_running:
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
-            self._lane = None  # so that no schedule takes it for one that is pending there
-            self.fn = _dead
-        except BaseException as error:
-            if claimed and self.fn is not _dead:
-                self._free.append(None)
-            if isinstance(error, IndexError):
-                raise UsageError(f"{self!r} is pending; cancel() it before destroy()") from None
+            self.item_lane = None  # so that no schedule takes it for one that is pending there
+            del in_hands[self]; self.fn = _dead; del hand[:]  # fmt: skip  # noqa: E702
+        except BaseException:
+            self.give_back(hand)
             raise
 
 
+_FUNCTION = type(_dead)
+_COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR
+
+
 def check_task(task: object, queue: TaskQueue) -> None:
-    """TypeError unless `task` is one."""
+    """TypeError unless `task` is one that was initialised."""
     if not isinstance(task, Task):
         raise TypeError(f"{queue!r} takes tasks, not {task!r}")
+    if not hasattr(task, "item_token"):
+        raise TypeError(f"{type(task).__name__}.__init__ did not call super().__init__(): it is no task yet")

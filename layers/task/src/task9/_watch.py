@@ -1,20 +1,20 @@
-"""Tunables and probe points of this layer, and the one test that keeps both off the hot path.
+"""This layer: its probes and tunables, and the tests that keep both off the hot path.
 
-An executor asks `watch.plain` once per task. It is True while no probe has a listener and no time limit is set;
-then the function is called directly. Otherwise the task takes the longer way through `Executor._run_watched`.
+An executor asks `running.plain` once per task. It is True while no probe of a run has a listener and no time limit is
+set; then the function is called directly. Otherwise the task takes the longer way through `Executor._run_watched`.
+Whoever puts something on a lane asks `scheduling.plain` likewise.
 """
 
 from __future__ import annotations
 
-from threadpool9._hooks import add_layer
-from threadpool9._probes import Watch, make_probes
-from threadpool9._tunables import TunableSet, changed, number
+from threadpool9.lowlevel import Layer, TunableSet, changed, number
 
 from ._specs import Tracing
 
-probes = make_probes("task9", Tracing)
-add_layer("task9", probes, Tracing)
-watch = Watch(probes, ("entry", "return_", "error"))
+layer = Layer("task9", Tracing)
+probes = layer.probes
+running = layer.watch("entry", "return_", "error")
+scheduling = layer.watch("schedule")
 
 
 class Tunables(TunableSet):
@@ -25,11 +25,11 @@ class Tunables(TunableSet):
 
     def __init__(self) -> None:
         super().__init__("task9", {"limit_ms": (0.0, number(0))})
-        watch.conditions.append(lambda: self.limit_ms > 0)
-        watch.update()
+        running.conditions.append(lambda: self.limit_ms > 0)
+        running.update()
 
     def _changed(self) -> None:
-        watch.update()
+        running.update()
         for notify in changed:  # the watchdog may have something to watch now
             notify()
 

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import _lifecycle as _lifecycle
+from . import _exit as _exit
+from . import _fork as _fork
 from ._autoload import autoload_plugins
 from ._errors import (
     CPUError,

@@ -18,7 +18,7 @@ from typing import Any
 
 import pluggy
 
-from . import _seam
+from . import _atomic, _seam
 from ._errors import PluginError
 from ._probes import Probes, probes
 from ._specs import CPU, ErrorReport, Questions, Tracing, hookimpl, hookspec
@@ -48,7 +48,7 @@ class _Answers:
 
 
 answers = _Answers()
-failures = _seam.Tally()  # exceptions that left a hook
+failures = _atomic.Tally()  # exceptions that left a hook
 
 
 def add_layer(layer: str, probes: Probes, *specifications: type) -> None:
@@ -251,7 +251,7 @@ def _failed(error: BaseException, source: str) -> None:
 
 
 def report_error(exc: BaseException, origin: object, thread: Any = None) -> None:
-    """Tell the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises.
+    """Call the error hook, then `threading.excepthook` unless a listener took it (TP-30). Never raises.
 
     `thread` is the one that it happened on, by default the calling one.
     """

@@ -3,20 +3,18 @@
 States, told by two fields (TP-21, TP-25):
 
     idle        _free holds its token
-    queued      _free is empty, _ticket is a list that holds the job
+    queued      _free is empty, _ticket holds the job
     running     _free is empty, _ticket is an empty list, until done()
     dead        _free is empty for ever, _fn is poisoned
 
-A *ticket* stands for one schedule: a list with the job in it, which is also the queue slot. ``ticket.pop()``
-is the claim: worker and cancellers all do it, exactly one gets the job, and it is one atomic operation. A slot
-whose ticket was withdrawn is an empty list, which a worker throws away; a later schedule has a new ticket, so a
-worker that holds an old one can never run the job for the new schedule.
+A *ticket* stands for one schedule and is also the queue slot (see `_atomic`): worker and cancellers all take the job
+out of it, exactly one gets it. A later schedule has a new ticket, so a worker that holds an old one can never run the
+job for the new schedule.
 
-While a schedule is under way ``_free`` is empty and ``_ticket`` is None. Who looks in that window (a handler
-that interrupted the scheduler, another thread beside a `post`) may say "not scheduled": the schedule has not
-returned, so it may be taken to come after.
+While a schedule is under way ``_free`` is empty and ``_ticket`` is None. Code that looks in that window (another
+thread, without a GIL) may say "not scheduled": the schedule has not returned, so it may be taken to come after.
 
-Rules. A: atomic, any context. B: written by who has the token of _free. I: interlock. S: set at init.
+Rules. A: atomic, any context. B: written by the owner of the token of _free. S: set at init.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import _hooks, _seam
+from . import _atomic, _hooks, _seam
 from ._errors import Error, UsageError
 from ._seam import get_ident
 
@@ -37,13 +35,44 @@ __all__ = ["Job"]
 T = TypeVar("T")
 
 
-def forbid_equality(cls: type) -> None:
-    """Refuse a subclass that redefines equality: queues find their entries by identity, in interrupt context."""
-    if any("__eq__" in vars(base) for base in cls.__mro__[:-1]):
+class Meetings:
+    """Where those meet who deal with one job at the same time: one place for all jobs, as it hardly ever happens. A."""
+
+    def __init__(self) -> None:
+        #: A post to a running job leaves a note, the pool it was made on; whoever takes the note out performs the post.
+        self.posts: dict[Job, Pool] = {}
+        #: What cancellers have just withdrawn and not given back yet, by the identity of the list.
+        self.cancels: dict[int, list[Job]] = {}
+        #: Threads that wait for the end of a run.
+        self.sleepers = _atomic.Sleepers()
+
+
+meetings = Meetings()
+
+
+def check_unit_class(cls: type) -> None:
+    """Refuse a subclass that redefines equality or hash: units are found by identity, in interrupt context."""
+    for name in ("__eq__", "__hash__"):
+        if any(name in vars(base) for base in cls.__mro__[:-1]):
+            raise TypeError(
+                f"{cls.__qualname__} defines {name}, but its instances are queued by identity; "
+                "leave it out (attrs: eq=False, dataclasses: eq=False), or keep the data in an object of its own"
+            )
+
+
+def check_function(what: str, fn: object, called_with: str) -> None:
+    """TypeError unless `fn` can be called, and really runs when it is called."""
+    if not callable(fn):
+        raise TypeError(f"{what} must be callable{called_with}, not {fn!r}")
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    if code is not None and code.co_flags & _MAKES_A_COROUTINE:
         raise TypeError(
-            f"{cls.__qualname__} defines __eq__, but its instances are queued by identity; "
-            "leave them out (attrs: eq=False, dataclasses: eq=False), or keep the data in an object of its own"
+            f"{what} is an async function, {fn!r}: calling it would only make a coroutine that nobody awaits; "
+            "give a plain function, which may call asyncio.run or loop.call_soon_threadsafe"
         )
+
+
+_MAKES_A_COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR; the module takes long to import
 
 
 def _dead(job: Job) -> None:
@@ -64,52 +93,41 @@ class Job:
     own state in it. Making one is allowed in any context. Follows ``threadpool_job_init`` of threadpool(9).
     """
 
-    #: True for jobs that upper layers run many short things in: a lane's executor, the timer. Tracers and the
-    #: watchdog look at what runs inside of them.
+    #: True for jobs that upper layers run many short things in: a lane's executor. Tracers and the watchdog look at
+    #: what runs inside of them.
     plumbing = False
 
     __slots__ = (
-        "__dict__",
-        "__weakref__",
-        "_again",
-        "_cancels",
-        "_done_waiters",
-        "_fn",
-        "_free",
-        "_interlock",
-        "_owned",
-        "_pool",
-        "_runner",
+        "__dict__", "__weakref__", "_era", "_fn", "_free", "_interlock", "_name", "_owned", "_pool", "_runner",
         "_ticket",
-        "name",
-    )
+    )  # fmt: skip
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        forbid_equality(cls)
+        check_unit_class(cls)
 
     def __init__(self, fn: Callable[[Any], object], interlock: Any = None, name: str | None = None) -> None:
-        if getattr(self, "_fn", _dead) is not _dead:
+        if hasattr(self, "_fn") and self._fn is not _dead:
             raise UsageError(f"{self!r} is initialised already; destroy() it before giving it another function")
-        if not callable(fn):
-            raise TypeError(f"fn must be callable with the job, not {fn!r}")
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _MAKES_A_COROUTINE:
+            check_function("fn", fn, " with the job")
         if interlock is None:
             interlock = _seam.RLock()
-        elif not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
-            raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
+            self._owned = interlock._is_owned  # S
+        else:
+            if not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
+                raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
+            self._owned = owner_check(interlock)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a job is a str, not {name!r}")
         self._interlock = interlock  # S
-        self._owned = _owner_check(interlock)  # S
-        self._free = _seam.token()  # A: taken unless idle
+        self._era = _Era.now  # written by who finds it out of date after a fork
         self._ticket: list[Job] | None = None  # B
         self._pool: Pool | None = None  # B: where scheduled last
         self._runner = 0  # B: thread ident of the worker that runs us, 0 if none
-        self._cancels: dict[int, list[Job]] = {}  # A: what cancellers at work have in hand, by identity
-        self._again: list[Pool] = []  # A: posts that came while running
-        self._done_waiters = _seam.Waiters()  # A
-        self.name = name if name is not None else getattr(fn, "__name__", type(self).__name__)
+        self._name = name  # S
         self._fn: Callable[[Any], object] = fn  # S; poisoned by destroy
+        self._free = [None]  # A: taken unless idle
 
     @property
     def fn(self) -> Callable[[Any], object]:
@@ -121,12 +139,26 @@ class Job:
         raise UsageError(f"the function of {self!r} is fixed; destroy() it and initialise it again with another")
 
     @property
+    def name(self) -> str:
+        """For people: the name that it was given, else the function's."""
+        if self._name is not None:
+            return self._name
+        return getattr(self._fn, "__name__", type(self).__name__)
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._name = value
+
+    @property
     def interlock(self) -> Any:
         """The lock that must be held to schedule, cancel and finish this job."""
+        if self._era is not _Era.now:
+            self._renew_interlock()
         return self._interlock
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {getattr(self, 'name', '?')!r} at {id(self):#x}>"
+        name = self.name if hasattr(self, "_fn") else "?"
+        return f"<{type(self).__name__} {name!r} at {id(self):#x}>"
 
     # --- what a job's own function does
 
@@ -141,48 +173,62 @@ class Job:
             raise UsageError(f"done() is for the job's own function, once per run, but {self!r} {state}")
         owned = self._owned
         if owned is not None and not owned():
-            self.check_held("done()")
+            self._refuse_unlocked("done()")
         self._finish()
 
     def _finish(self) -> None:
         """End the run: the worker's thread, which has the token."""
-        self._runner = 0
-        self._ticket = None
-        self._free.append(None)
-        # Publish, then look: a post that found us running has either been seen here, or sees the token.
-        self.look_for_posts()
-        if self._done_waiters.locks:
-            self._done_waiters.wake_all()
+        free = self._free
+        self._runner = 0; self._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702 see _atomic
+        # Publish, then look: a post that found us running is either seen here, or sees the token.
+        if meetings.posts:
+            self._perform_post()
+        if meetings.sleepers.locks:
+            meetings.sleepers.wake(self)
 
-    def look_for_posts(self) -> None:
-        """After the token was given back: do what was posted while we had it, taken for a run. Any context."""
-        pool = None
-        # As many as there are now: who comes later sees the token, or a run that will look when it ends.
-        for _ in range(len(self._again)):
-            try:
-                pool = self._again.pop()
-            except IndexError:
-                break
+    def _perform_post(self) -> None:
+        """The token was given back: make the post whose note somebody has left meanwhile, if any. Any context."""
+        pool = meetings.posts.pop(self, None)
         if pool is not None:
             try:
                 pool.post(self)
             except Error as refused:  # not the fault of who calls done()
                 _hooks.report_error(refused, origin=self)
 
-    def forget_threads(self) -> None:
+    def _forget_threads(self) -> None:
         """In a fork child: whoever scheduled, ran or waited for this job is not there; it is idle (TP-31)."""
         self._runner = 0
         self._ticket = None
-        self._again = []
-        self._cancels = {}
-        self._done_waiters = _seam.Waiters()
-        reinit = getattr(self._interlock, "_at_fork_reinit", None)
-        if reinit is not None and not (self._owned is not None and self._owned()):
-            reinit()  # its holder may be a thread that is not there
         if self._fn is not _dead and not self._free:
             self._free.append(None)
 
+    def _renew_interlock(self) -> None:
+        """The first look at the interlock after a fork: its holder may be a thread that is not there (TP-31)."""
+        self._era = _Era.now
+        reinit = getattr(self._interlock, "_at_fork_reinit", None)
+        # Only one thread came along, and what that holds it goes on holding.
+        if reinit is not None and not held_by(self._interlock, _Era.survivor):
+            reinit()
+
     # --- for the owner
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the run that is queued or under way now, if any, is over. Thread context; withdraws nothing.
+
+        Runs that are scheduled later are not awaited. The interlock need not be held; whoever holds it keeps the
+        job from its done(). Raises WaitTimeout after `timeout` seconds; UsageError from the job's own function.
+        """
+        deadline = _atomic.deadline_after(timeout)
+        if self._runner == get_ident():
+            raise UsageError(f"{self!r} cannot wait for itself: call done() and return")
+        self._wait_for(self._ticket, deadline)
+
+    def _wait_for(self, ticket: list[Job] | None, deadline: float | None) -> None:
+        """Wait until the run of `ticket` is over, or the ticket was withdrawn. Thread context."""
+        if ticket is not None:
+            meetings.sleepers.wait_until_not(
+                self, lambda: self._ticket is ticket, deadline, f"{self!r} is still {self._state()}"
+            )
 
     def destroy(self) -> None:
         """Give the job back: it must be idle; scheduling it afterwards is an error (TP-27). Never blocks.
@@ -192,8 +238,7 @@ class Job:
         if self._fn is _dead:
             raise UsageError(f"{self!r} is destroyed already")
         try:
-            # One line, so that nothing comes between: a job with neither its token nor a ticket is lost.
-            del self._free[0]; self._fn = _dead  # fmt: skip  # noqa: E702
+            del self._free[0]; self._fn = _dead  # fmt: skip  # noqa: E702 see _atomic
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
 
@@ -204,17 +249,66 @@ class Job:
             return "idle"
         return "scheduled" if self._ticket else "running"
 
-    def check_held(self, what: str) -> None:
+    def _check_held(self, what: str) -> None:
         """Raise UsageError unless the caller holds the interlock, as far as the lock lets us know (TP-20)."""
         if self._owned is not None and not self._owned():
-            raise UsageError(f"{what} needs the interlock of {self!r}: call it inside 'with job.interlock:'")
+            self._refuse_unlocked(what)
+
+    def _refuse_unlocked(self, what: str) -> None:
+        raise UsageError(f"{what} needs the interlock of {self!r}: call it inside 'with job.interlock:'")
 
     def _refuse_dead(self) -> None:
         if self._fn is _dead:
             raise UsageError(f"{self!r} is destroyed; make a new job, or initialise it again")
 
 
-def _owner_check(interlock: Any) -> Callable[[], bool] | None:
+class _NoLock:
+    """The interlock of plumbing: the protocol of what runs inside needs none."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class Plumbing(Job):
+    """A job of a layer above, in which many short units run (TP-37).
+
+    It has no interlock: ``pool.post(job)`` starts it, its function ends with ``job.done()``. Tracers, the watchdog and
+    the exit look at what runs inside of it, and leave it alone.
+    """
+
+    plumbing = True
+    __slots__ = ()
+
+    def __init__(self, fn: Callable[[Any], object], name: str | None = None) -> None:
+        super().__init__(fn, _NO_LOCK, name)
+
+    @property
+    def promise(self) -> list[Job] | None:
+        """After a post: full until a worker takes the job; see `_atomic`. Any context."""
+        return self._ticket
+
+
+_NO_LOCK = _NoLock()
+_FUNCTION = type(_dead)
+
+
+class _Era:
+    """What tells a process from its parent: replaced in a fork child."""
+
+    now = object()
+    survivor = 0  # ident of the thread that forked
+
+
+def begin_era(survivor: int) -> None:
+    """In a fork child: interlocks may be held by threads that are not there."""
+    meetings.__init__()  # type: ignore[misc]  # nobody is meeting any more
+    _Era.now, _Era.survivor = object(), survivor
+
+
+def owner_check(interlock: Any) -> Callable[[], bool] | None:
     """How to ask `interlock` whether the caller holds it; None if that can't be asked.
 
     A plain Lock knows only that somebody holds it; that catches the common mistake.
@@ -223,6 +317,14 @@ def _owner_check(interlock: Any) -> Callable[[], bool] | None:
     if owned is None and isinstance(interlock, _seam.LockType):
         owned = interlock.locked
     return owned
+
+
+def held_by(lock: Any, ident: int) -> bool:
+    """True if thread `ident` holds `lock`, an RLock. A lock tells its owner to people only."""
+    owned = getattr(lock, "_is_owned", None)
+    if ident == get_ident():
+        return owned is not None and owned()
+    return f" owner={ident} " in repr(lock)
 
 
 def interlock_released(lock: Any, wait: Callable[[], T]) -> T:
@@ -238,10 +340,10 @@ def interlock_released(lock: Any, wait: Callable[[], T]) -> T:
         if restore is not None:
             restored.extend(map(restore, saved))
         else:
-            _seam.collect(lock.__enter__, restored)
+            _atomic.collect(lock.__enter__, restored)
 
     try:
-        _seam.collect(release or functools.partial(lock.__exit__, None, None, None), saved)
+        _atomic.collect(release or functools.partial(lock.__exit__, None, None, None), saved)
         result = wait()
         take_back()
     except BaseException:

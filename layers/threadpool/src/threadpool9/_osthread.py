@@ -19,6 +19,7 @@ from ._priority import Scheduling
 
 LINUX = sys.platform == "linux"
 _NAME_BYTES = 15
+_STAT_BYTES = 64  # the beginning of /proc/self/task/TID/stat, with the thread's name and state
 _MASK_BYTES = 1024  # what the C library can tell of: 8192 CPUs
 
 
@@ -27,21 +28,6 @@ def get_affinity(tid: int) -> frozenset[int]:
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(tid))
     return frozenset(range(os.cpu_count() or 1))
-
-
-def foreign_affinities() -> list[frozenset[int]]:
-    """The CPU sets of all threads of the process but the calling one; none where the OS does not tell."""
-    if not LINUX:
-        return []
-    sets = []
-    me = _native_id()
-    for tid in os.listdir("/proc/self/task"):
-        try:
-            if int(tid) != me:
-                sets.append(get_affinity(int(tid)))
-        except OSError:
-            continue  # has left since
-    return sets
 
 
 def set_affinity(cpus: frozenset[int], tid: int = 0) -> None:
@@ -192,6 +178,48 @@ def fingerprint_call() -> Callable[[], object]:
         return scheduler(0), priority(0, 0), buffer.raw
 
     return take
+
+
+def is_blocked(tid: int) -> bool:
+    """True if the kernel says that thread `tid` waits for something; False if it runs, or is gone. Keeps the GIL."""
+    text = _stat_reader()(f"/proc/self/task/{tid}/stat")
+    # The name, in brackets, may have brackets of its own; the state is the letter after it.
+    return text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
+
+
+@functools.cache
+def _stat_reader() -> Callable[[str], bytes]:
+    """What reads the beginning of a file of the kernel's, if possible without giving the GIL away: to get it back takes
+    long where it is wanted by many.
+    """
+
+    def with_python(path: str) -> bytes:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read(_STAT_BYTES) or b""
+        except OSError:
+            return b""
+
+    try:
+        import ctypes
+
+        libc = _libc()
+        open_file, pread, close = libc["open"], libc["pread"], libc["close"]
+    except (ImportError, OSError, AttributeError):
+        return with_python
+    buffer = ctypes.create_string_buffer(_STAT_BYTES)
+    size, start, flags = ctypes.c_size_t(_STAT_BYTES), ctypes.c_long(0), os.O_RDONLY | os.O_CLOEXEC
+
+    def with_c(path: str) -> bytes:
+        descriptor = open_file(path.encode(), flags)
+        if descriptor < 0:
+            return b""
+        try:
+            return buffer.raw[: max(0, pread(descriptor, buffer, size, start))]
+        finally:
+            close(descriptor)
+
+    return with_c
 
 
 def wait_gone(tids: list[int], deadline: float | None, still: Callable[[], bool] = lambda: True) -> None:

@@ -1,11 +1,20 @@
-"""The pool: waiting jobs, idle workers, and the three things one does with a job there.
+"""The pool: waiting jobs, idle workers, and what one does with a job there.
 
-    schedule  publish the ticket on `_jobs`; then claim an idle worker and wake it, else ask the starter for one
-    cancel    claim the ticket; failing that, wait for done()
-    put       (in `_registry`) wait until jobs and workers are gone
+    MACHINE
+     +-- unbound, one pool per priority             +-- per CPU, one set per priority, one pool for each CPU
+         _jobs    [t] [t] [ ] [t]   tickets, oldest left; an empty one was withdrawn
+         _idle    w3 w1             parked workers, the last one in is the first one out
+         _workers w1 w2 w3          all of them                      the starter, one for the process:
+         _request ----------------------------------------------->   makes workers, sees them off
+
+    schedule   publish the ticket on `_jobs`; then claim an idle worker and wake it, else ask the starter for one
+    cancel     empty the ticket; failing that, wait for done()
+    drain      wait for the tickets that are there now
+    put        (in `_registry`) wait until jobs and workers are gone
 
 No operation here takes a lock; that is what makes them safe in interrupt context. The order "publish the job,
-then look for an idle worker" is one half of the protocol whose other half is in `_worker`.
+then look for an idle worker" is one half of the protocol whose other half is in `_worker`. How a schedule that is cut
+short by an exception leaves the job as it was is said in `_atomic`.
 
 Rules. A: atomic operations, any context. S: set at init. R: registry lock. T: written by the starter.
 """
@@ -15,40 +24,24 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from . import _hooks, _seam
+from . import _atomic, _hooks, _seam
 from ._errors import Error, UsageError
-from ._job import Job, interlock_released
+from ._job import Job, interlock_released, meetings
 from ._priority import Scheduling
 from ._probes import probes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+    from ._registry import Registry
     from ._starter import Starter
     from ._worker import Worker
 
 __all__ = ["Pool"]
 
-
-def check_job(job: object) -> None:
-    """TypeError unless `job` is one."""
-    if not isinstance(job, Job):
-        raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")
-
-
-class Left:
-    """What workers that are gone had counted: written whole, so that a reader sees each worker here or in the table."""
-
-    __slots__ = ("errors", "last", "started")
-
-    def __init__(self, started: int = 0, errors: int = 0, last: Worker | None = None) -> None:
-        self.started = started  # S
-        self.errors = errors  # S
-        self.last = last  # S: counted here, and about to leave the table
-
-    def with_worker(self, worker: Worker) -> Left:
-        """This, and `worker`."""
-        return Left(self.started + worker.started, self.errors + worker.errors, worker)
+_TRANSIENT = 1e-4  # how long to doze while a worker is between two steps
+_SHORT = 64  # a withdrawn ticket is taken out of a queue that is not longer; elsewhere a worker throws it away
 
 
 class Pool:
@@ -58,31 +51,34 @@ class Pool:
     the end. `schedule`, `post` and `cancel_async` may be called in any context.
     """
 
-    def __init__(self, pri: int, cpu: int | None, wanted: Scheduling, starter: Starter) -> None:
+    def __init__(self, pri: int, cpu: int | None, wanted: Scheduling, registry: Registry, name: str) -> None:
         self.pri = pri  # S
         self.cpu = cpu  # S
         self.wanted = wanted  # S: what the priority map asks of the OS
-        self.thread_name = "poolthread" + ("" if cpu is None else f"/{cpu}") + ("" if pri < 0 else f"@{pri}")  # S
+        self.thread_name = name + ("" if cpu is None else f"/{cpu}") + ("" if pri < 0 else f"@{pri}")  # S
         self.numbers = itertools.count(1)  # T
         self.references = 0  # R; of a member of a per-CPU set always 0, see `PerCPU.references`
-        self._starter = starter  # S
+        self._registry = registry  # S
+        self._starter: Starter = registry.starter  # S
         self._jobs: _seam.deque[list[Job]] = _seam.deque()  # A: tickets, oldest left
         self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
         self._workers: dict[Worker, None] = {}  # A: every worker until it is joined (idents are reused before)
-        self._asked = _seam.token()  # A: taken from a request to the starter until it looks at us
+        self._request: list[Pool] = []  # A: a promise, see `_atomic`: full from a request to the starter until it looks
         self._closing = False  # R: the last reference is being put; idle workers leave
-        self._closed = False  # R: nothing may be scheduled any more
-        self._cancelled = _seam.Tally()  # A
-        self._left = [Left()]  # T: what workers that are gone had counted
-        self._told = 0  # written by who takes a snapshot: the most that was told of `scheduled`
-        self._refused: str | None = None  # A: what the OS refused, told once
-        #: A: one object, in `_unbound` from when it was told that the CPU is gone until that it is back, and a new one
-        #: each time: who tells the next thing takes out the one that it saw *before* it looked at the CPUs.
+        #: A: None while everybody may schedule; else called after a schedule, returns why not, or None.
+        self._gate: Callable[[Pool, Job], Error | None] | None = registry.gate
+        self._cancelled = _atomic.Tally()  # A
+        self._left: list[tuple[int, int, Worker | None]] = [(0, 0, None)]  # T: see `_counters`
+        self._reported = 0  # written by who takes a snapshot: high-water mark of `scheduled`, as no counter may go back
+        self._reported_completed = 0  # likewise: what is in flight is read after what has started
+        self._refused: str | None = None  # A: what the OS refused, reported once
+        #: A: exactly one of the two lists holds an object. A change of state makes a new one and moves it to the other
+        #: list, so that a worker can report only a change from the state that it saw.
         self._bound, self._unbound = [object()], list[object]()
         self._start_failures = 0  # T
         self._threads_started = 0  # T
         self._threads_left = 0  # T
-        self._workers_gone = _seam.Waiters()  # A
+        self._workers_gone = _atomic.Waiters()  # A
 
     def __repr__(self) -> str:
         where = "unbound" if self.cpu is None else f"cpu {self.cpu}"
@@ -103,10 +99,10 @@ class Pool:
         try:
             owned = job._owned
         except AttributeError:
-            check_job(job)
+            _check_job(job)
             raise
         if owned is not None and not owned():
-            job.check_held("schedule()")
+            job._refuse_unlocked("schedule()")
         return self._enqueue(job)
 
     def post(self, job: Job) -> bool:
@@ -119,54 +115,50 @@ class Pool:
             if self._enqueue(job):
                 return True
         except AttributeError:
-            check_job(job)
+            _check_job(job)
             raise
         if job._ticket:
             return False  # queued: that run begins after now
-        # Running, so far as we can see. Publish, then look; `Job._finish` does the same the other way round. Who takes
-        # the note out again does what it asks for.
-        again = job._again
-        try:
-            while True:
-                again.append(self)
-                if not job._free:
-                    return False
-                try:
-                    again.pop()
-                except IndexError:
-                    return False
-                if self._enqueue(job):
-                    return True
-        except BaseException:
-            if job._free:
-                again.clear()
-            raise
+        # Running, so far as we can see. 1. leave a note; 2. look whether the job is idle. `Job._finish` does
+        # 1. give the token back; 2. look for a note. Whoever takes the note out again performs the post.
+        posts = meetings.posts
+        posts[job] = self
+        while job._free:
+            if posts.pop(job, None) is None:
+                return False
+            if self._enqueue(job):
+                return True
+            if job._ticket:
+                return False
+            posts[job] = self
+        return False
 
     def _enqueue(self, job: Job) -> bool:
-        if not job._free:
+        free = job._free
+        if not free:
             return self._not_idle(job)
         ticket = [job]
-        claimed = False
         try:
-            del job._free[0]; claimed = True  # fmt: skip  # noqa: E702 nothing may come between, see _seam
-            job._pool = self
-            job._ticket = ticket
-            if (probe := probes.schedule__job) is not None:
-                probe(self, job)
+            del free[0]; job._pool = self; job._ticket = ticket  # fmt: skip  # noqa: E702 taken, and ours to undo
+            if probes.schedule__job is not None:
+                probes.schedule__job(self, job)
             self._jobs.append(ticket)
             if not (self._idle and self._wake_one(job)):
-                # No idle worker. One request at a time, so that a burst costs the starter one look at us.
-                if self._asked:
-                    self._ask(job)
-                if (self._closed or self._starter.absent) and (self._closed or not self._starter.ensure_alive()):
-                    raise self._why_not(job)
+                self._ask(job)
+            if self._gate is not None or self._starter.absent:
+                return self._let_in(job, ticket)
         except BaseException as error:
-            if claimed:
-                if self._undo(job, ticket) or not isinstance(error, Error):
-                    raise
-                return True  # we had no thread for it, but a worker of somebody else's has taken it
-            if isinstance(error, IndexError):  # somebody else claimed it between our two looks
-                return self._not_idle(job)
+            if job._ticket is not ticket:
+                if isinstance(error, IndexError):  # somebody else took the token between our two looks
+                    return self._not_idle(job)
+                raise  # it ran, and was scheduled again
+            undone = False
+            try:
+                del ticket[0]; undone = True; job._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702
+            except IndexError:
+                pass  # a worker has it: it has happened
+            if undone:
+                self._undone(job)
             raise
         return True
 
@@ -179,61 +171,44 @@ class Pool:
 
     def _wake_one(self, job: Job) -> bool:
         """Claim an idle worker and wake it; False if there is none any more. Any context."""
-        taken: list[Worker] = []
-        woken = False
         try:
-            _seam.collect(self._idle.pop, taken)
-            woken = True; taken[0].wake()  # fmt: skip  # noqa: E702 said, then done
+            for worker in iter(self._idle.pop, None): worker.wake(); break  # fmt: skip  # noqa: E701, E702 see _atomic
         except IndexError:
             return False
-        except BaseException:
-            if taken and not woken:
-                taken[0].wake()
-            raise
         if (probe := probes.schedule__job__thread) is not None:
-            probe(self, job, taken[0])
+            probe(self, job, worker)
         return True
 
     def _ask(self, job: Job) -> None:
-        """Ask the starter for a worker, unless somebody else has just done so. Any context."""
-        claimed = False
-        try:
-            del self._asked[0]; claimed = True  # fmt: skip  # noqa: E702
-            self._starter.requests.put(self)
-        except IndexError:
+        """Ask the starter for a worker, unless it has been asked already. Any context."""
+        if self._request:
             return
-        except BaseException:
-            if claimed:
-                self._starter.requests.put(self)  # perhaps once more: that does no harm
-            raise
+        request = [self]
+        self._starter.requests.put(request)
+        self._request = request
         if (probe := probes.schedule__job__dispatcher) is not None:
             probe(self, job)
 
-    def _undo(self, job: Job, ticket: list[Job]) -> bool:
-        """After an exception in the middle of a schedule: True if the job is as it was, False if a worker has it."""
+    def _let_in(self, job: Job, ticket: list[Job]) -> bool:
+        """The rare half of a schedule: True if somebody is there to run the job; else undo it and raise why."""
+        gate = self._gate
+        refused = None if gate is None else gate(self, job)
+        if refused is None:
+            if not self._starter.absent or self._starter.ensure_alive():
+                return True
+            refused = self._starter.why_not()
         try:
-            ticket.pop()
+            del ticket[0]; job._ticket = None; job._free.append(None)  # fmt: skip  # noqa: E702
         except IndexError:
-            return False
-        self._drop(ticket)
-        self._cancelled.bump()
+            return True  # a worker of somebody else's has taken it
+        self._undone(job)
+        raise refused
+
+    def _undone(self, job: Job) -> None:
+        """A schedule was taken back. Any context."""
         if (probe := probes.cancel__job) is not None:
             probe(self, job)
-        job._ticket = None
-        job._free.append(None)
-        job.look_for_posts()
-        return True
-
-    def _why_not(self, job: Job) -> Error:
-        if self._closed and not self._starter.finalizing:
-            return UsageError(f"cannot schedule {job!r}: the last reference to {self!r} was put; get() it again")
-        return self._starter.why_not()
-
-    def _drop(self, ticket: list[Job]) -> None:
-        """Free the queue slot of a withdrawn ticket; if a worker has taken it, it throws it away."""
-        _seam.discard(self._jobs, ticket)
-        if self._closing:
-            self._workers_gone.wake_all()  # it may have been the job that the last put waits for
+        self._withdrawn(job)
 
     # --- cancelling
 
@@ -243,8 +218,8 @@ class Pool:
         Any context; never waits. The interlock must be held. Also withdraws a `post` that waits for done().
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
-        check_job(job)
-        job.check_held("cancel_async()")
+        _check_job(job)
+        job._check_held("cancel_async()")
         if job._free:
             return True
         job._refuse_dead()
@@ -253,32 +228,43 @@ class Pool:
             return True
         if job._pool is not self:
             raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
-        job._again.clear()
-        taken: list[Job] = []
-        given = False
-        job._cancels[id(taken)] = taken
+        meetings.posts.pop(job, None)
+        return self._withdraw(job, ticket)
+
+    def _withdraw(self, job: Job, ticket: list[Job]) -> bool:
+        """Take `job` out of its ticket and make it idle; True if nobody runs it for that ticket. Any context."""
+        hand: list[Job] = []
+        cancels, free = meetings.cancels, job._free
         try:
-            _seam.collect(ticket.pop, taken)
-            self._drop(ticket)
-            # Told before the next schedule can be.
-            if (probe := probes.cancel__job) is not None:
-                probe(self, job)
-            job._ticket = None
-            given = True; job._free.append(None)  # fmt: skip  # noqa: E702
-        except IndexError:
-            # Somebody else has it: a canceller, perhaps the one that we interrupted, or a worker, unless it is over.
-            return any(list(job._cancels.values())) or job._ticket is not ticket
-        except BaseException:
-            if taken and not given:
-                self._drop(ticket)
-                job._ticket = None
-                job._free.append(None)
-            raise
-        finally:
-            job._cancels.pop(id(taken), None)
-        job.look_for_posts()
-        self._cancelled.bump()
+            cancels[id(hand)] = hand
+            _atomic.collect(ticket.pop, hand)
+            if probes.cancel__job is not None:  # before the next schedule can be
+                probes.cancel__job(self, job)
+            job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702
+            cancels.pop(id(hand), None)
+        except BaseException as error:
+            if hand:
+                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702
+            cancels.pop(id(hand), None)
+            if not isinstance(error, IndexError):
+                raise
+            # Somebody else was first: another canceller, or a worker, unless that is over by now.
+            withdrawn = [other for others in list(cancels.values()) for other in tuple(others)]
+            return any(other is job for other in withdrawn) or job._ticket is not ticket
+        if len(self._jobs) <= _SHORT:
+            _atomic.discard(self._jobs, ticket)
+        self._withdrawn(job)
         return True
+
+    def _withdrawn(self, job: Job) -> None:
+        """`job` is idle again without a run: count that, and see to those who wait for it. Any context."""
+        self._cancelled.bump()
+        if meetings.posts:
+            job._perform_post()
+        if self._closing:
+            self._workers_gone.wake_all()  # it may have been the job that the last put waits for
+        if meetings.sleepers.locks:
+            meetings.sleepers.wake(job)
 
     def cancel(self, job: Job, timeout: float | None = None) -> bool:
         """Withdraw `job`, or wait until the run under way has called done() (TP-26). Thread context; may block.
@@ -294,23 +280,44 @@ class Pool:
             UsageError: wrong pool, interlock not held, or a job that cancels itself before done().
             WaitTimeout: the job runs on.
         """
-        deadline = _seam.deadline_after(timeout)
-        check_job(job)
+        deadline = _atomic.deadline_after(timeout)
+        _check_job(job)
         if job._runner == _seam.get_ident():
             raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
         if self.cancel_async(job):
             return True
         ticket = job._ticket
-
-        def running() -> bool:
-            return job._ticket is ticket and not job._free
-
-        def wait() -> None:
-            _seam.wait_until(job._done_waiters, running, deadline, f"{job!r} is still running")
-
         if ticket is not None:
-            interlock_released(job._interlock, wait)
+            interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))
         return False
+
+    # --- waiting
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until every job that was scheduled here before this call has run. Thread context; may block.
+
+        What is scheduled later is not awaited; nothing is refused meanwhile, and other holders of the pool go on.
+        Raises WaitTimeout after `timeout` seconds; UsageError from one of the pool's own jobs.
+        """
+        deadline = _atomic.deadline_after(timeout)
+        me = _seam.get_ident()
+        if any(worker.ident == me and worker.job is not None for worker in list(self._workers)):
+            raise UsageError(f"a job of {self!r} can't wait for its own pool to drain")
+        for job, ticket in self._under_way():
+            job._wait_for(ticket, deadline)
+
+    def _under_way(self) -> list[tuple[Job, list[Job]]]:
+        """Every job that is queued or running now, with its ticket. Thread context."""
+        found = [(job, ticket) for ticket in _atomic.contents(self._jobs) for job in tuple(ticket)]
+        for worker in list(self._workers):
+            # Without a GIL one that is neither idle nor shows a job may be about to show what it has taken.
+            begun = worker.started
+            while worker.ident and worker.job is None and worker.started == begun and worker not in self._idle:
+                _seam.doze(_TRANSIENT)
+            for job in (*tuple(worker.ticket), worker.job):
+                if job is not None and (ticket := job._ticket) is not None:
+                    found.append((job, ticket))
+        return found
 
     # --- references
 
@@ -318,26 +325,17 @@ class Pool:
         """Give the reference back; the last one waits until all jobs have run and all workers have left (TP-9).
 
         Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when its jobs have.
+        While others hold references to the pool nothing is awaited: use `drain`, or `Job.wait`, for that.
         UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
         """
-        from ._registry import registry
-
-        registry.put(self, _seam.deadline_after(timeout), [])
-
-    def put_until(self, deadline: float | None, given: list[None]) -> None:
-        """`put`, and `given` is not empty any more when the reference was given back, whatever is raised."""
-        from ._registry import registry
-
-        registry.put(self, deadline, given)
+        self._registry.put(self, _atomic.deadline_after(timeout), [])
 
     def release(self) -> None:
         """Give the reference back without waiting: what is scheduled still runs, then the workers leave.
 
         Any context; for finalizers, which may not wait. Everybody else uses `put`.
         """
-        from ._registry import registry
-
-        registry.release((self,), self)
+        self._registry.release((self,), self, [])
 
     def __enter__(self) -> Pool:
         return self
@@ -348,54 +346,51 @@ class Pool:
         self.put()
 
     def _dismiss_idle(self) -> list[Worker]:
-        """Claim every idle worker and send it away; returns them. Any context."""
-        taken: list[Worker] = []
-        sent = 0
+        """Claim every worker that is idle now and have it leave; those that were claimed. Any context."""
+        sent: list[Worker] = []
         try:
-            while self._idle:
-                try:
-                    _seam.collect(self._idle.pop, taken)
-                except IndexError:
-                    break
-                taken[-1].leaving = True
-                sent += 1; taken[-1].wake()  # fmt: skip  # noqa: E702
-        except BaseException:
-            for worker in taken[sent:]:
-                worker.leaving = True
-                worker.wake()
-            raise
-        return taken
+            while True:
+                for worker in iter(self._idle.pop, None): worker.leaving = True; worker.wake(); break  # fmt: skip  # noqa: E701, E702
+                sent.append(worker)
+        except IndexError:
+            return sent
 
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
-        # Not `self._jobs or ...`, which would be looked at twice.
-        return bool(self._jobs) or bool(self._workers)
+        return any(_atomic.contents(self._jobs)) or bool(self._workers)
+
+    # --- counting: each number is summed up here, and nowhere else (TP-34)
 
     def counts(self) -> list[int]:
-        """The numbers of `Counters`, in their order. Any context; exact when nothing is going on (TP-34)."""
+        """The numbers of `Counters`, in their order. Any context; exact when nothing is going on."""
         while True:
             left = self._left[0]
-            workers = [worker for worker in list(self._workers) if worker is not left.last]
+            workers = [worker for worker in list(self._workers) if worker is not left[2]]
             if left is self._left[0]:  # nobody was seen off in between
                 break
-        started = left.started + sum(worker.started for worker in workers)
-        errors = left.errors + sum(worker.errors for worker in workers)
+        started = left[0] + sum(worker.started for worker in workers)
+        errors = left[1] + sum(worker.errors for worker in workers)
         # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
         in_flight = sum(worker.job is not None for worker in workers)
         cancelled = self._cancelled.value()
-        queued = sum(1 for ticket in _seam.contents(self._jobs) if ticket)
+        queued = sum(1 for ticket in _atomic.contents(self._jobs) if ticket)
         # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot
         # path. What a worker has just taken is in neither for a moment, and a counter must not go back.
-        self._told = max(self._told, started + cancelled + queued)
+        self._reported = max(self._reported, started + cancelled + queued)
         threads = [self._threads_started, self._threads_left, self._start_failures]
-        return [self._told, started, max(0, started - in_flight), cancelled, errors, *threads]
+        self._reported_completed = max(self._reported_completed, started - in_flight)
+        return [self._reported, started, self._reported_completed, cancelled, errors, *threads]
 
-    # --- told by workers
+    def _see_off(self, worker: Worker) -> None:
+        """`worker` has left: add what it has counted, and forget it. The starter, or the thread that exits."""
+        started, errors, _ = self._left[0]
+        # One store for the totals: a reader sees the worker in them, or in the table, never in both.
+        self._left[0] = (started + worker.started, errors + worker.errors, worker)
+        self._threads_left += not worker.inline
+        self._workers.pop(worker, None)
+        self._workers_gone.wake_all()
 
-    def _gone(self, worker: Worker) -> None:
-        """The last word of a worker's thread."""
-        self._starter.requests.put(worker)
-        self._starter.ensure_alive()  # it is, but in the child of a fork from inside a job
+    # --- what workers report
 
     def _note_refusal(self, refused: str) -> None:
         if self._refused is None:
@@ -407,7 +402,7 @@ class Pool:
         try:
             self._bound.remove(seen[0])
         except (IndexError, ValueError):
-            return  # told already, by another worker; it may even be back by now
+            return  # reported already, by another worker; it may even be back by now
         self._unbound.append(object())
         if (probe := probes.bind__lost) is not None:
             probe(self, self.cpu)
@@ -422,3 +417,9 @@ class Pool:
         self._bound.append(object())
         if (probe := probes.bind__restored) is not None:
             probe(self, self.cpu)
+
+
+def _check_job(job: object) -> None:
+    """TypeError unless `job` is one."""
+    if not isinstance(job, Job):
+        raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")

@@ -8,21 +8,28 @@ its own thread is in here does not lock itself out; get and put are meant for th
 from __future__ import annotations
 
 import operator
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _hooks, _osthread, _seam, _topology
+from . import _atomic, _hooks, _osthread, _seam, _topology
 from ._autoload import autoload
-from ._errors import CPUError, PriorityRefused, UsageError, WaitTimeout
+from ._errors import CPUError, Error, PriorityRefused, UsageError, WaitTimeout
 from ._pool import Pool
 from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
 from ._probes import probes
+from ._settle import apply_priority
 from ._starter import Starter
 from ._tunables import changed, tunables
 from ._watchdog import Sight, sources
-from ._worker import Worker, apply_priority
+from ._worker import Worker
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from ._job import Job
+
+_RETIRED = 64
 
 __all__ = ["PerCPU", "get", "percpu_get", "retire_idle"]
 
@@ -36,7 +43,10 @@ class Registry:
         self.percpu: dict[int, PerCPU] = {}  # L
         self.pools: dict[Pool, None] = {}  # L: every pool that may have jobs or workers, the closing ones too
         self.totals = [0] * 8  # L: what pools that are gone had counted, in the order of _snapshot
-        self.starter = Starter()  # S
+        self.starter = Starter()  # S, but anew in a fork child
+        self.gate: Callable[[Pool, Job], Error | None] | None = None  # A: what a new pool has for a gate, see there
+        #: L: the cancels of pools that are gone. One may be counted after that; the oldest are added to the totals.
+        self.retired: list[_atomic.Tally] = []
 
     # --- making
 
@@ -55,12 +65,12 @@ class Registry:
             raise
         return wanted
 
-    def make(self, pri: int, cpu: int | None, wanted: Scheduling) -> Pool:
+    def make(self, pri: int, cpu: int | None, wanted: Scheduling, name: str = "poolthread") -> Pool:
         """A fresh pool, entered in the table. No thread is started (TP-3)."""
         if (probe := probes.create) is not None:
             probe(cpu, pri)
         self.prune()
-        pool = Pool(pri, cpu, wanted, self.starter)
+        pool = Pool(pri, cpu, wanted, self, name)
         with self.lock:
             self.pools[pool] = None
         if (probe := probes.create__success) is not None:
@@ -69,14 +79,18 @@ class Registry:
 
     def forget(self, pool: Pool) -> None:
         """A pool without jobs, workers and references: keep only what it counted."""
-        pool._closed = True
+        pool._gate = _refuse_closed
         counts = pool.counts()
-        # No comprehension inside of a with statement: since 3.12 an exception from nowhere that comes when one goes
+        # No comprehension inside of a with statement: since 3.12 an asynchronous exception that comes when one goes
         # round leaves without ``__exit__``.
         with self.lock:
             if pool in self.pools:
                 del self.pools[pool]
+                counts[3] = 0
                 self.totals = list(map(operator.add, self.totals, counts))
+                self.retired.append(pool._cancelled)
+                if len(self.retired) > _RETIRED:
+                    self.totals[3] += self.retired.pop(0).value()
 
     # --- putting
 
@@ -94,6 +108,16 @@ class Registry:
             probe(percpu, percpu.pri)
         pools = tuple(percpu._pools.values())
         self._put(percpu, pools, self.percpu, deadline, given, probes.percpu__put__destroy)
+
+    def put_layer(self, holder: Pool | PerCPU, deadline: float | None, given: list[None]) -> None:
+        """`put` for a layer's own reference: where the last put would wait for the calling job, it does not wait."""
+        pools = members(holder)
+        if own_pool(pools) is not None:
+            self.release(pools, holder, given)
+        elif isinstance(holder, Pool):
+            self.put(holder, deadline, given)
+        else:
+            self.put_percpu(holder, deadline, given)
 
     def _put(
         self,
@@ -127,10 +151,10 @@ class Registry:
                     pool._dismiss_idle()
             raise
 
-    def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU) -> None:
+    def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU, given: list[None]) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
         with self.lock:
-            holder.references -= 1
+            holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _atomic
             if holder.references == 0:
                 table: dict[int, Any] = self.unbound if isinstance(holder, Pool) else self.percpu
                 if table.get(holder.pri) is holder:
@@ -199,13 +223,23 @@ sources.append((lambda: tunables.stall_ms / 1000, _watched_jobs))
 changed.append(_look_at_tunables)
 
 
-def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
+def _refuse_closed(pool: Pool, job: Job) -> Error:
+    if registry.starter.finalizing:
+        return registry.starter.why_not()
+    return UsageError(f"cannot schedule {job!r}: the last reference to {pool!r} was put; get() it again")
+
+
+def own_pool(pools: tuple[Pool, ...]) -> Pool | None:
+    """The one of `pools` that the caller is a job of, if any."""
     me = _seam.get_ident()
-    for pool in pools:
-        if any(worker.ident == me for worker in list(pool._workers)):
-            raise UsageError(
-                f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself"
-            )
+    return next((pool for pool in pools if any(worker.ident == me for worker in list(pool._workers))), None)
+
+
+def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
+    if (pool := own_pool(pools)) is not None:
+        raise UsageError(
+            f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself"
+        )
 
 
 def _try(wanted: Scheduling) -> str | None:
@@ -224,26 +258,51 @@ def get(pri: int = -1) -> Pool:
     Raises TypeError or PriorityError (a ValueError) that names the range; in strict mode PriorityRefused.
     Follows ``threadpool_get`` of threadpool(9).
     """
+    hand: list[Pool] = []
+    try:
+        take_unbound(pri, hand)
+    except BaseException:
+        for pool in hand:
+            pool.release()
+        raise
+    return hand[0]
+
+
+def take_unbound(pri: int, hand: list[Pool]) -> None:
+    """`get`; the reference is taken when the pool is in `hand`, whatever is raised."""
     check_priority(pri)
     if (probe := probes.get) is not None:
         probe(pri)
     with registry.lock:
         pool = registry.unbound.get(pri)
         if pool is not None:
-            pool.references += 1
-            return pool
-    # Hooks are asked and probes told without the lock; whoever comes second throws its pool away.
+            pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702 see _atomic
+            return
+    # Hooks are asked and probes fired without the lock; whoever comes second throws its pool away.
     if (probe := probes.get__create) is not None:
         probe(pri)
     fresh = registry.make(pri, None, registry.wanted(pri))
     with registry.lock:
         pool = registry.unbound.setdefault(pri, fresh)
-        pool.references += 1
+        pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702
     if pool is not fresh:
         registry.forget(fresh)
         if (probe := probes.get__race) is not None:
             probe(pri)
-    return pool
+
+
+def private_pool(name: str, pri: int = -1) -> Pool:
+    """A pool of its own for a layer whose one job must not wait behind the jobs of others, such as a timer's.
+
+    Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process.
+    Thread context, or any context when hooks have been asked before.
+    """
+    return registry.make(check_priority(pri), None, registry.wanted(pri), name)
+
+
+def claim_stall(runner: object, run: int) -> bool:
+    """Take the right to report that run number `run` of `runner` took too long; True once. Thread context (TP-35)."""
+    return registry.starter.watchdog.claim(runner, run)
 
 
 class PerCPU:
@@ -299,15 +358,11 @@ class PerCPU:
 
     def release(self) -> None:
         """`Pool.release` for the set. Any context."""
-        registry.release(tuple(self._pools.values()), self)
+        registry.release(tuple(self._pools.values()), self, [])
 
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
-        registry.put_percpu(self, _seam.deadline_after(timeout), [])
-
-    def put_until(self, deadline: float | None, given: list[None]) -> None:
-        """As `Pool.put_until`."""
-        registry.put_percpu(self, deadline, given)
+        registry.put_percpu(self, _atomic.deadline_after(timeout), [])
 
     def __enter__(self) -> PerCPU:
         return self
@@ -323,27 +378,102 @@ def percpu_get(pri: int = -1) -> PerCPU:
 
     Thread context; may block for a moment. Raises as `get`. Follows ``threadpool_percpu_get``.
     """
+    hand: list[PerCPU] = []
+    try:
+        take_percpu(pri, hand)
+    except BaseException:
+        for percpu in hand:
+            percpu.release()
+        raise
+    return hand[0]
+
+
+def take_percpu(pri: int, hand: list[PerCPU]) -> None:
+    """`percpu_get`; as `take_unbound`."""
     check_priority(pri)
     if (probe := probes.percpu__get) is not None:
         probe(pri)
     with registry.lock:
         percpu = registry.percpu.get(pri)
         if percpu is not None:
-            percpu.references += 1
-            return percpu
+            percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
+            return
     if (probe := probes.percpu__get__create) is not None:
         probe(pri)
     fresh = PerCPU(pri, registry.wanted(pri))
     _topology.current_cpu()  # finds the system's call now, so that ref() never has to import in a handler
     with registry.lock:
         percpu = registry.percpu.setdefault(pri, fresh)
-        percpu.references += 1
+        percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
     if percpu is not fresh:
         for pool in fresh._pools.values():
             registry.forget(pool)
         if (probe := probes.percpu__get__race) is not None:
             probe(pri)
-    return percpu
+
+
+class Reference:
+    """A layer's reference to pools, taken when it is made and given back once (TP-37).
+
+    Args:
+        pri: the priority of the pools.
+        percpu: the per-CPU pools in place of the unbound one.
+
+    Making one is for thread context and raises as `get`. Whatever is raised in the middle, `release` gives back what
+    was taken.
+    """
+
+    def __init__(self, pri: int, percpu: bool) -> None:
+        self._hand: list[Any] = []  # A: whoever takes the pools out of it gives them back
+        self._pools: list[Any] = []
+        if percpu:
+            take_percpu(pri, self._hand)
+        else:
+            take_unbound(pri, self._hand)
+        self._pools.append(self._hand[0])
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():
+            self.release()  # of one that was never finished, or whose queue was
+
+    @property
+    def pool(self) -> Pool | PerCPU:
+        """What it is a reference to. Any context."""
+        pools: Pool | PerCPU = self._pools[0]
+        return pools
+
+    @property
+    def held(self) -> bool:
+        """True until it was given back. Any context."""
+        return bool(self._hand)
+
+    def put(self, deadline: float | None = None) -> None:
+        """Give it back, if that has not been done; as `Pool.put`, until `deadline` (monotonic seconds). Thread context.
+
+        From inside a job of these very pools the last reference is given back without waiting for the job itself.
+        """
+        self._give_back(lambda pools, given: registry.put_layer(pools, deadline, given))
+
+    def release(self) -> None:
+        """Give it back without waiting, if that has not been done. Any context."""
+        self._give_back(lambda pools, given: registry.release(members(pools), pools, given))
+
+    def _give_back(self, give: Callable[[Any, list[None]], None]) -> None:
+        hand, given, mine = self._hand, list[None](), False
+        try:
+            pools = hand[0]
+            del hand[0]; mine = True  # fmt: skip  # noqa: E702
+            give(pools, given)
+        except BaseException as error:
+            if mine and not given:
+                hand += [pools]  # still ours
+            if mine or not isinstance(error, IndexError):
+                raise
+
+
+def members(holder: Pool | PerCPU) -> tuple[Pool, ...]:
+    """The pools that a reference stands for."""
+    return (holder,) if isinstance(holder, Pool) else tuple(holder._pools.values())
 
 
 def retire_idle(timeout: float | None = 5.0) -> int:
@@ -353,7 +483,7 @@ def retire_idle(timeout: float | None = 5.0) -> int:
     as long as it takes).
     Busy workers are left alone; when none is left the starter goes too.
     """
-    deadline = _seam.deadline_after(timeout)
+    deadline = _atomic.deadline_after(timeout)
     sent = []
     with registry.lock:
         pools = list(registry.pools)

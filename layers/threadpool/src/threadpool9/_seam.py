@@ -1,29 +1,19 @@
-"""The one seam between the layers and the interpreter's concurrency.
+"""The primitives: the one seam between the layers and the interpreter's concurrency.
 
-What it is: the only module of the three layers that imports ``_thread``, ``threading`` or ``queue``. The
-others say ``_seam.Lock()``, ``_seam.SimpleQueue()`` and so on, and look the name up *when an object is made*:
-a test can put primitives here that stop at each operation, that lie, or that count, and objects made from
-then on use them. Objects keep what they were made with, so this costs nothing on a hot path.
+The only module of the three layers that imports ``_thread``, ``threading`` or ``queue``. The others say
+``_seam.Lock()``, ``_seam.SimpleQueue()`` and so on, and look the name up *when an object is made*: a test can put
+primitives here that stop at each operation, that lie, or that count, and objects made from then on use them. Objects
+keep what they were made with, so this costs nothing on a hot path. What is made of these primitives is in `_atomic`.
 
 What may be used where: operations on `deque`, `SimpleQueue.put`, ``Lock.acquire(False)`` and ``Lock.release``
 are safe in interrupt context; a blocking acquire, ``SimpleQueue.get`` and `join` are for thread context.
-
-Exceptions from nowhere. In the main thread a signal handler may raise (KeyboardInterrupt does) between any two lines,
-and, within a line, where the interpreter looks for signals: after calls and when a loop goes round. Whatever
-must not be torn apart is therefore written in one of three ways, and an ``except`` undoes or completes the rest:
-
-    del token[0]; mine = True      take a token and know it: no call, so nothing comes between
-    collect(deque.pop, taken)      call, and keep the result: one call into C, nothing comes between
-    sent = True; box.put(item)     say it, then do it: if it was said, it was done
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import sys
 import threading
-import weakref
 from _queue import Empty, SimpleQueue  # the module `queue` is pure Python around them
 from _thread import allocate_lock as Lock
 from _thread import get_ident, get_native_id, start_new_thread
@@ -32,9 +22,7 @@ from collections.abc import Callable
 from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
-from typing import Any, Generic, TypeVar
-
-from ._errors import WaitTimeout
+from typing import Generic, TypeVar
 
 __all__ = [
     "Empty",
@@ -43,19 +31,16 @@ __all__ = [
     "Parking",
     "RLock",
     "SimpleQueue",
-    "Tally",
     "Thread",
-    "Waiters",
-    "collect",
     "current_thread",
     "deque",
+    "doze",
     "excepthook",
     "get_ident",
     "get_native_id",
     "monotonic",
     "monotonic_ns",
     "start_new_thread",
-    "token",
 ]
 
 T = TypeVar("T")
@@ -86,7 +71,10 @@ class Thread(threading.Thread):
 
 
 class _LockParking:
-    """Where one thread sleeps until whoever has claimed it wakes it, once. Taken = asleep or about to be."""
+    """Where one thread sleeps until whoever has claimed it wakes it, once. The lock is taken unless it was woken.
+
+    To wake is one call into C that needs no memory: it can't fail where the call before it did not.
+    """
 
     __slots__ = ("_lock", "wake")
 
@@ -102,7 +90,7 @@ class _LockParking:
 
 
 class _QueueParking:
-    """The same on a queue: on a free-threaded build a lock would first yield the CPU 40 times."""
+    """The same on a queue, for free-threaded builds, where a lock would first yield the CPU 40 times."""
 
     __slots__ = ("_queue", "wake")
 
@@ -131,7 +119,7 @@ class _LockMailbox(Generic[T]):
         self._nothing_new = Lock()  # taken unless something was put since the reader last looked
 
     def put(self, item: T) -> None:
-        """Any context. An exception from nowhere may come before the reader is woken: then put once more."""
+        """Any context. After an exception it is not certain that the reader was woken: put once more."""
         self._items.append(item)
         try:
             self._nothing_new.release()
@@ -156,21 +144,60 @@ class _LockMailbox(Generic[T]):
         return not self._items
 
 
-#: How often who finds nothing to do looks once more before it goes to sleep. Without a GIL others go on meanwhile, and
-#: some microseconds are less than what sleeping and being woken costs; with one, nobody else could have done anything.
-SPINS = range(0 if getattr(sys, "_is_gil_enabled", lambda: True)() else 100)
+#: True on a build without a GIL, where threads run Python at the same time.
+FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
+#: How often a thread that finds nothing to do looks once more before it sleeps. Without a GIL others go on meanwhile,
+#: and some microseconds are less than what sleeping and being woken costs; with one, nobody could have done anything.
+SPINS = range(100 if FREE_THREADED else 0)
 
+Parking = _QueueParking if FREE_THREADED else _LockParking
 if sys.version_info >= (3, 13):
-    Parking = _QueueParking
     Mailbox = SimpleQueue
 else:
-    Parking = _LockParking
     Mailbox = _LockMailbox
 
 
 def excepthook(exc: BaseException, thread: threading.Thread | None) -> None:
     """Hand `exc` to `threading.excepthook`, as an uncaught exception of `thread` (TP-30)."""
     threading.excepthook(threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, thread)))
+
+
+def at_threads_end(function: Callable[[], object]) -> None:
+    """Have `function` called where `threading` runs its exit functions: before it joins the threads, before atexit.
+
+    `concurrent.futures` does the same. A module that is imported later than that has its atexit function to do with.
+    """
+    register = getattr(threading, "_register_atexit", None)
+    if register is not None:
+        try:
+            register(function)
+        except RuntimeError:
+            pass
+
+
+class ExitThread(threading.Thread):
+    """A thread that the exit of the interpreter waits for."""
+
+    def __init__(self, target: Callable[[], object]) -> None:
+        super().__init__(target=target, name="threadpool9-exit", daemon=False)
+
+
+def living_threads() -> list[threading.Thread]:
+    """The threads that the exit of the interpreter waits for, but for the main thread and the calling one."""
+    besides = (threading.main_thread(), threading.current_thread())
+    return [thread for thread in threading.enumerate() if not thread.daemon and thread not in besides]
+
+
+def is_foreign_daemon() -> bool:
+    """True if the calling thread is a daemon and not one of ours. Any context."""
+    thread = threading._active.get(get_ident())  # type: ignore[attr-defined]  # current_thread() would make a dummy
+    return thread is None or (thread.daemon and not isinstance(thread, Thread))
+
+
+def is_multiprocessing_child() -> bool:
+    """True in a process that multiprocessing has started, which may end without calling atexit functions."""
+    process = sys.modules.get("multiprocessing.process")
+    return process is not None and process.parent_process() is not None
 
 
 def current_frames() -> dict[int, FrameType]:
@@ -183,186 +210,8 @@ def thread_of(ident: int) -> threading.Thread | None:
     return next((thread for thread in threading.enumerate() if thread.ident == ident), None)
 
 
-def token() -> list[None]:
-    """A free token: a test-and-set bit that any context may take and give back.
-
-    It is a list with one element while it is free. ``del token[0]`` takes it: atomic on every build, an IndexError for
-    who comes second. ``token.append(None)`` gives it back; only who has it may.
-    """
-    return [None]
-
-
-_ONCE: tuple[tuple[()], ...] = ((),)
-
-
-def collect(call: Callable[[], T], into: list[T]) -> None:
-    """Append the result of ``call()``, a function in C, to `into`: whatever is raised meanwhile, it is not lost."""
-    into.extend(itertools.starmap(call, _ONCE))
-
-
-class Waiters:
-    """Threads that wait for an event which others announce with `wake_all`, from any context.
-
-    Each waiter sleeps on a lock of its own: ``acquire`` interrupted by ``release`` on the same thread loses
-    no wake-up, which `threading.Event` does. The protocol is publish-then-look on both sides: a waiter
-    enters itself, *then* looks whether it must still wait; an announcer changes the state, *then* calls
-    `wake_all`. An announcement may come early (spurious), never too late, so waiters look again.
-    """
-
-    __slots__ = ("locks",)
-
-    def __init__(self) -> None:
-        #: Those who wait. A hot path tests this deque itself before it calls `wake_all`.
-        self.locks: deque[Any] = deque()
-
-    def wake_all(self) -> None:
-        """Release everybody who waits now. Any context."""
-        locks = self.locks
-        # As many as there are now: a waiter that looks again and re-enters is not for this round.
-        for _ in range(len(locks)):
-            try:
-                locks.popleft().release()
-            except IndexError:
-                return
-
-    def wake_one(self) -> bool:
-        """Release the one who has waited longest, if any. Any context."""
-        try:
-            self.locks.popleft().release()
-        except IndexError:
-            return False
-        return True
-
-    def wait(self, must_wait: Callable[[], object], deadline: float | None) -> bool:
-        """Enter, look, and sleep until woken once or `deadline` (monotonic seconds) has passed. Thread context.
-
-        Returns False when the deadline has passed, True otherwise; in both cases look again.
-        """
-        mine = Lock()
-        mine.acquire()
-        try:
-            self.locks.append(mine)
-            in_time = True
-            if must_wait():
-                left = 1e6 if deadline is None else min(deadline - monotonic(), 1e6)
-                in_time = left > 0 and (mine.acquire(True, left) or deadline is None)
-            discard(self.locks, mine)
-        except BaseException:
-            discard(self.locks, mine)
-            raise
-        return in_time
-
-
-def discard(items: deque[Any], item: object, taken: list[Any] | None = None) -> bool:
-    """Take `item` out of `items` if it is there; True makes the caller its owner. Any context.
-
-    `taken` is not empty any more when that has happened, whatever is raised meanwhile. On a free-threaded
-    build ``deque.remove`` gives up with an IndexError when others change the deque beside it; nothing is removed
-    then, and to try again is all there is to do.
-    """
-    if taken is None:
-        taken = []
-    while True:
-        try:
-            taken.extend(map(items.remove, (item,)))
-        except ValueError:
-            return False
-        except IndexError:
-            continue
-        return True
-
-
-def contents(items: deque[Any]) -> list[Any]:
-    """What is in `items` at some moment of this call. Any context; tries again where others change it beside us."""
-    while True:
-        try:
-            return list(items)
-        except RuntimeError:
-            continue
-
-
 def doze(seconds: float) -> None:
     """Sleep: only where nobody can tell us what we wait for. Thread context."""
     lock = Lock()
     lock.acquire()
     lock.acquire(True, seconds)
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The monotonic time `timeout` seconds from now; None for no limit. Refuses negative and NaN."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not 0 <= timeout < 1e12:
-        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
-    return monotonic() + timeout
-
-
-def wait_until(waiters: Waiters, must_wait: Callable[[], object], deadline: float | None, what: str) -> None:
-    """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline. Thread context."""
-    while must_wait():
-        if not waiters.wait(must_wait, deadline) and must_wait():
-            raise WaitTimeout(f"{what}: the time limit ran out")
-
-
-_NEVER = object()
-
-
-class Flock(Generic[T]):
-    """Objects that are known as long as they live. Any context may add and look."""
-
-    def __init__(self) -> None:
-        self._refs: dict[weakref.ref[T], None] = {}
-
-    def add(self, thing: T) -> None:
-        """Know `thing`, until it is gone."""
-        # The callback is a function of C: where it is called, an exception from nowhere would be swallowed.
-        self._refs[weakref.ref(thing, self._refs.pop)] = None
-
-    def clear(self) -> None:
-        """Know none any more."""
-        self._refs.clear()
-
-    def all(self) -> list[T]:
-        """Those that live. The table is read in one call into C: others may come and go beside us."""
-        return [thing for thing in [ref() for ref in list(self._refs)] if thing is not None]
-
-
-class Tally:
-    """An exact event counter that any context may bump and any thread may read.
-
-    An event is one atomic `deque.append`; whoever finds the deque long folds it into the base, guarded by
-    a try-lock, so that memory stays bounded and nobody waits.
-    """
-
-    __slots__ = ("_base", "_events", "_folding")
-
-    _FOLD = 1024
-
-    def __init__(self) -> None:
-        self._events: deque[None] = deque()
-        self._base = 0  # written by the holder of _folding only
-        self._folding = Lock()
-
-    def bump(self) -> None:
-        """Count one event. Any context."""
-        events = self._events
-        events.append(None)
-        if len(events) > self._FOLD and self._folding.acquire(False):
-            taken: list[object] = []
-            try:
-                # Look again: somebody may have folded between our two steps; from here on only we take.
-                if len(events) > self._FOLD:
-                    # In one call into C, then added: a reader in between sees too few for an instant, never too many.
-                    taken.extend(itertools.islice(iter(events.popleft, _NEVER), self._FOLD))
-                    self._base += self._FOLD; del taken[:]  # fmt: skip  # noqa: E702
-            except BaseException:
-                self._base += len(taken)
-                raise
-            finally:
-                self._folding.release()
-
-    def value(self) -> int:
-        """The number of events so far; exact when nobody is bumping."""
-        return self._base + len(self._events)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import attrs
 
-from . import _hooks, _seam
+from . import _atomic, _hooks, _seam
+from ._atomic import Tally
 from ._pool import Pool
 from ._registry import registry
 from ._topology import refresh
@@ -94,7 +95,7 @@ class Snapshot:
 
 
 def _queued(pool: Pool) -> tuple[str, ...]:
-    return tuple(job.name for ticket in _seam.contents(pool._jobs) for job in tuple(ticket))
+    return tuple(job.name for ticket in _atomic.contents(pool._jobs) for job in tuple(ticket))
 
 
 def snapshot() -> Snapshot:
@@ -105,6 +106,7 @@ def snapshot() -> Snapshot:
         pools = list(registry.pools)
         sets = dict(registry.percpu)
         totals = list(registry.totals)
+        totals[3] += sum(map(Tally.value, registry.retired))
     refresh()
     stalled = registry.starter.watchdog.stalled
     records, workers = [], []
@@ -137,14 +139,16 @@ def snapshot() -> Snapshot:
                     pool_pri=pool.pri,
                     pool_cpu=pool.cpu,
                     tid=worker.tid,
-                    cpu=pool.cpu if worker.bound else None,
+                    cpu=pool.cpu if worker.settled.bound else None,
                     state="idle" if job is None else "running",
                     job=None if job is None else job.name,
                     since=max(0.0, now - worker.since),
-                    scheduling=worker.scheduling,
+                    scheduling=worker.settled.scheduling,
                     stalled=worker.ident in stalled,
                 )
             )
+    queued = sum(len(record.queued) for record in records)
+    totals[0] = max(totals[0], totals[1] + totals[3] + queued)
     starter = registry.starter
     helper = starter.tid or None if starter.is_alive() else None
     return Snapshot(

@@ -21,6 +21,7 @@ _SYSFS = "/sys/devices/system/cpu"
 
 class _Allowed:
     cpus: frozenset[int] = _osthread.get_affinity(0)  # written whole, by whoever finds it changed
+    ever: frozenset[int] = cpus  # written by the starter: every CPU that was ever seen to be allowed
     witness = 0  # the starter's thread id while it lives, written by it: a thread that only outsiders bind
 
 
@@ -40,16 +41,18 @@ def refresh() -> frozenset[int]:
     return allowed.cpus
 
 
-def refresh_unwitnessed() -> frozenset[int]:
-    """The same for a starter that comes to life: what the other threads of the process may use, together.
+def ask_the_kernel() -> frozenset[int]:
+    """The same for a starter that comes to life, on its own thread: ask for all, and see what the kernel grants.
 
-    A CPU that several threads all lack was taken from the process. A lone thread may have bound itself, which is
-    no concern of our workers (TP-13), so from that one only CPUs that came back are learned.
+    What some threads of the process have chosen for themselves says nothing about the others (TP-8, TP-13). A
+    ``taskset`` on all threads looks the same: it is noticed while a starter lives, and not if it comes at another time.
     """
-    sets = _osthread.foreign_affinities()
-    if sets:
-        together = frozenset().union(*sets)
-        allowed.cpus = together if len(sets) > 1 else allowed.cpus | together
+    allowed.ever |= allowed.cpus | _osthread.get_affinity(os.getpid())  # a thread may have been given more
+    try:
+        _osthread.set_affinity(allowed.ever)
+        allowed.cpus = _osthread.get_affinity(0)
+    except OSError:
+        pass  # nothing of it is allowed any more, or the OS does not bind
     return allowed.cpus
 
 

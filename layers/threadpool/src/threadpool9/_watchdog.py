@@ -47,6 +47,8 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._seen: dict[object, tuple[int, float, bool]] = {}  # runner to run, first seen, reported
+        self._lock = _seam.RLock()  # held for a few lines, in thread context
+        self._claimed: dict[object, int] = {}  # under _lock: runner to the run that was reported last
         #: Threads whose run was reported and goes on. Written whole, read anywhere.
         self.stalled: frozenset[int] = frozenset()
         self.reports = 0
@@ -69,18 +71,26 @@ class Watchdog:
                     first, reported = now, False
                 if not reported and now - first >= sight.limit:
                     reported = True
-                    self.reports += 1
-                    self._report(sight, now - first)
+                    # Either we report this run or, at its end, its runner: whoever takes the right to.
+                    if self.claim(sight.runner, sight.run):
+                        self.reports += 1
+                        self._report(sight, now - first)
                 if reported:
                     stalled.add(sight.ident)
                 seen[sight.runner] = (sight.run, first, reported)
         self._seen = seen
+        with self._lock:
+            for runner in self._claimed.keys() - seen.keys():
+                del self._claimed[runner]
         self.stalled = frozenset(stalled)
 
-    def was_reported(self, runner: object, run: int) -> bool:
-        """True if that run was reported already. Any thread; a moment's truth."""
-        known = self._seen.get(runner)
-        return known is not None and known[0] == run and known[2]
+    def claim(self, runner: object, run: int) -> bool:
+        """Take the right to report that run: True for the first who asks, so that it is reported once. Any thread."""
+        with self._lock:
+            if self._claimed.get(runner, -1) >= run:
+                return False
+            self._claimed[runner] = run
+            return True
 
     def _report(self, sight: Sight, seconds: float) -> None:
         import traceback  # 10 ms that only a stall costs

@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, UsageError, WaitTimeout
 
+from . import _lifecycle as _lifecycle
 from ._errors import Full, WorkPending
+from ._flags import ANY, WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU
+from ._stats import QueueStats, snapshot
 from ._work import Work
-from ._workqueue import WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU, QueueStats, WorkQueue, snapshot
+from ._workqueue import WorkQueue
 
 __all__ = [
+    "ANY",
     "WQ_FPU",
     "WQ_GIANT",
     "WQ_MPSAFE",

@@ -1,4 +1,4 @@
-"""What the lanes of a work queue share: the one function, the counters, back-pressure, and who waits for a work.
+"""What the lanes of a work queue share: the one function, the counters, and who waits for a work.
 
 Rules. A: atomic, any context. E: written by one executor's thread, summed by readers. S: set at init.
 """
@@ -9,22 +9,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from task9 import QueueClosed
-from task9._lane import TAKING, Executor, Group, Lane
-from threadpool9 import WaitTimeout, _seam
+from task9.lanes import TAKING, Executor, Group, Item, Lane
+from threadpool9 import WaitTimeout
+from threadpool9.lowlevel import FREE, RLock, Sleepers, Tally, monotonic_ns, note_origin
 
-from ._errors import Full
 from ._probes import probes
+from ._slots import Slots
 
 if TYPE_CHECKING:
-    from task9._task import Task
-
     from ._work import Work
     from ._workqueue import WorkQueue
 
 BUCKETS = 64  # of the histogram of waiting times: bucket n counts waits of less than 2**n nanoseconds
 
 #: What a queue with WQ_GIANT holds while its function runs (WQ-13): all such queues exclude each other.
-giant = _seam.RLock()
+giant = RLock()
 
 
 def _excluding(func: Callable[[Any, Any], object]) -> Callable[[Any, Any], object]:
@@ -47,18 +46,10 @@ class Stats:
         self.waits = [0] * BUCKETS
 
 
-class Watch(_seam.Waiters):
-    """Those who wait for one work to be called or withdrawn."""
-
-    __slots__ = ("users",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.users = 0  # under the group's watch_lock
-
-
 class WorkGroup(Group):
     """The group of one work queue."""
+
+    __slots__ = ("arg", "called", "cancelled", "func", "on_error", "slots", "stats", "wq")
 
     def __init__(
         self,
@@ -69,19 +60,15 @@ class WorkGroup(Group):
         max_pending: int | None,
         on_error: Callable[[BaseException, Any], object] | None,
     ) -> None:
-        super().__init__(name, shared=False)
+        super().__init__(name)
         self.func = _excluding(func) if exclusive else func  # S
         self.arg = arg  # S
         self.on_error = on_error  # S
-        self.wq: Callable[[], WorkQueue | None] = lambda: None  # S: weak, for probes
+        self.wq: Callable[[], WorkQueue[Any, Any] | None] = lambda: None  # S: weak, for probes
         self.stats: dict[Executor, Stats] = {}  # A: an executor adds its own once
-        self.cancelled = _seam.Tally()  # A
-        self.max_pending = max_pending  # S
-        #: One entry for each work that may still come; taken by enqueue, put back when a work is called.
-        self.slots: _seam.deque[None] | None = None if max_pending is None else _seam.deque([None] * max_pending)  # A
-        self.space = _seam.Waiters()  # A: enqueuers that wait for a slot
-        self.watch_lock = _seam.RLock()  # held for a few lines, in thread context
-        self.watches: dict[Work, Watch] = {}  # under watch_lock, read by anyone: who waits for a work to be called
+        self.cancelled = Tally()  # A
+        self.slots = None if max_pending is None else Slots(max_pending)  # S
+        self.called = Sleepers()  # A: who waits for a work to be called or withdrawn
 
     # --- running
 
@@ -92,179 +79,133 @@ class WorkGroup(Group):
         needs is bound as defaults, since locals are what any interpreter reads fastest.
         """
         stats = self.stats.setdefault(executor, Stats())
-        last = _seam.monotonic_ns()
+        last = monotonic_ns()
 
         def call(
             work: Any,
             func: Callable[[Any, Any], object] = self.func,
             arg: Any = self.arg,
-            slots: Any = self.slots,
-            watches: Any = self.watches,
+            waiting: Any = self.called.locks,
             waits: list[int] = stats.waits,
-            now: Callable[[], int] = _seam.monotonic_ns,
+            now: Callable[[], int] = monotonic_ns,
         ) -> None:
             nonlocal last
-            slot, since = work._slot, work._since
-            work._slot = False
-            work._free.append(None)  # from here on the work is the function's: only its identity is used
-            if slot and slots is not None:
-                self.give_slot()
+            since, context = work.since, work.context
+            slot = work.slot
+            if slot:
+                work.slot = False
+            work.item_token.append(None)  # from here on the work is the function's: only its identity is used
+            if slot:
+                self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
             start = last
             waits[max(0, start - since).bit_length()] += 1
-            if watches:
-                self.left_lane(work)
+            if waiting:
+                self.called.wake(work)
             try:
-                func(work, arg)
+                if context is None:
+                    func(work, arg)
+                else:
+                    context.run(func, work, arg)
             finally:
                 last = now()
                 stats.run_ns += last - start
 
         return call
 
-    def undone(self, task: Any) -> None:
-        """Who waits for it is told."""
-        self.left_lane(task)
-
     def refuse_closed(self) -> NoReturn:
         """As in the layer below, in this layer's words."""
         raise QueueClosed(f"queue {self.name!r} is destroyed")
 
-    def withdraw(self, task: Any) -> None:
-        """As a cancel of the queue does, with all that is counted."""
-        queue = self.wq()
-        if queue is not None:
-            queue._withdraw(task)
-
-    def entering(self, lane: Lane, task: Any) -> None:
+    def entering(self, lane: Lane, item: Any) -> None:
         """As in the layer below, and this layer's own probe."""
-        super().entering(lane, task)
+        super().entering(lane, item)
         if probes.entry is not None:
-            probes.entry(self.wq(), task, self.func, self.arg)
+            probes.entry(self.wq(), item, self.func, self.arg)
 
-    def returned(self, lane: Lane, task: Any) -> None:
+    def returned(self, lane: Lane, item: Any) -> None:
         """As in the layer below, and this layer's own probe."""
-        super().returned(lane, task)
         if probes.return_ is not None:
-            probes.return_(self.wq(), task, self.func, self.arg)
+            probes.return_(self.wq(), item, self.func, self.arg)
+        super().returned(lane, item)
 
-    def left_lane(self, work: Work) -> None:
-        """`work` is not pending any more: tell who waits for that. Any context."""
-        waiters = self.watches.get(work)
-        if waiters is not None:
-            waiters.wake_all()
+    def enqueued(self, work: Work[Any], lane: Lane) -> None:
+        """Fire the probe of an enqueue. Any context."""
+        if probes.enqueue is not None:
+            probes.enqueue(self.wq(), work, lane.cpu)
 
-    def report(self, error: BaseException, task: Task) -> None:
-        """An exception left the function: `on_error`, or the error hook, told queue and work (WQ-11)."""
-        error.add_note(f"in work queue {self.name!r}, work {task!r}")
-        if self.on_error is not None:
-            self.on_error(error, task)
-        else:
-            super().report(error, task)
+    def report(self, error: BaseException, item: Item) -> None:
+        """An exception left the function: `on_error`, or the error hook, with queue and work noted on it (WQ-11)."""
+        if self.on_error is None:
+            super().report(error, item)
+            return
+        note_origin(error, f"in work queue {self.name!r}, work {item!r}")
+        self.on_error(error, item)
 
-    # --- back-pressure
+    def origin(self, item: Item) -> str:
+        """As in the layer below, in this layer's words."""
+        return f"in work queue {self.name!r}, work {item!r}"
 
-    def take_slot(self, work: Work, block: bool, timeout: float | None, slot: list[None]) -> None:
-        """Take a slot into `slot`, waiting for one if `block`; Full if there is none (in time)."""
-        slots = self.slots
-        assert slots is not None
-        deadline = _seam.deadline_after(timeout) if block else None
-        while not slot:
-            try:
-                _seam.collect(slots.pop, slot)
-                return
-            except IndexError:
-                pass
-            if not block or self.is_own_thread():  # the function would wait for itself
-                raise Full(f"queue {self.name!r} holds {self.max_pending} works; {work!r} was not enqueued")
-            try:
-                in_time = self.space.wait(lambda: not slots, deadline)
-            except BaseException:
-                self.offer_space()  # we may have been woken for a slot that we do not take: let another have it
-                raise
-            if not in_time and not slots:
-                self.offer_space()
-                raise Full(
-                    f"queue {self.name!r} held {self.max_pending} works for {timeout} s; {work!r} was not enqueued"
-                )
+    # --- leaving a lane without a run
 
-    def give_slot(self) -> None:
-        """Put a slot back and wake one enqueuer. Any context."""
+    def undone(self, item: Any) -> None:
+        """As in the layer below: whoever waits for it need not wait any longer."""
+        if self.called.locks:
+            self.called.wake(item)
+
+    def count_withdrawn(self, item: Item) -> None:
+        """As in the layer below, and this layer's counter."""
+        self.cancelled.bump()
+        super().count_withdrawn(item)
+
+    def free(self, item: Any, hand: list[None]) -> None:
+        """As in the layer below; and its slot is free."""
+        if hand:
+            self.free_slot(item)
+        super().free(item, hand)
+
+    def free_slot(self, work: Work[Any]) -> None:
+        """Give back the slot that `work` has, if any. Only for the owner of its token. Any context."""
         if self.slots is not None:
-            self.slots.append(None)
-            self.offer_space()
+            if work.slot:
+                free = self.slots.free
+                work.slot = False; free += FREE  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+            self.slots.offer()
 
-    def offer_space(self) -> None:
-        """Wake one enqueuer if there is a slot for it. Any context; once too often does no harm."""
-        if self.slots and self.space.locks:
-            self.space.wake_one()
+    # --- where a work is
 
-    def forget_threads(self) -> None:
-        """In a fork child: nothing is pending, nobody waits."""
-        if self.max_pending is not None and self.slots is not None:
-            self.slots.clear()
-            self.slots.extend([None] * self.max_pending)
-        self.space.locks.clear()
-        self.watches.clear()
-        self.watch_lock = _seam.RLock()
-
-    # --- waiting for one work
-
-    def pending_here(self, work: Work) -> bool:
-        """True if `work` waits on a lane of this queue or is armed for it. Any context."""
-        lane = work._lane
-        return lane is not None and lane.group is self and not work._free
+    def pending_here(self, work: Work[Any]) -> bool:
+        """True if `work` waits on a lane of this queue, is armed for it, or is being put here. Any context."""
+        lane = work.item_lane
+        return lane is not None and lane.group is self and not work.item_token
 
     def running(self) -> int:
         """How many works are in the function now. Any context."""
-        in_hand = [executor.current for executor in self.executors()]
-        return sum(task is not None and task is not TAKING and not task._marker for task in in_hand)
+        return sum(isinstance(executor.current, Item) for executor in self.executors())
 
-    def in_hand(self, work: Work) -> list[Executor]:
+    def in_function(self, work: Work[Any]) -> list[Executor]:
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
 
-    def _watch(self, work: Work, mine: list[Watch]) -> None:
-        """Have `left_lane` tell us of `work`; thread context."""
-        with self.watch_lock:
-            watch = self.watches.get(work)
-            if watch is None:
-                watch = self.watches[work] = Watch()
-            watch.users += 1; mine.append(watch)  # fmt: skip  # noqa: E702 see threadpool9's _seam
+    def taking(self) -> bool:
+        """True if an executor may have taken something that it does not show yet. Any context."""
+        return any(executor.current is TAKING for executor in self.executors())
 
-    def _unwatch(self, work: Work, mine: list[Watch]) -> None:
-        """Undo `_watch`. May be repeated."""
-        with self.watch_lock:
-            if mine:
-                mine[0].users -= 1; del mine[0]  # fmt: skip  # noqa: E702
-            watch = self.watches.get(work)
-            if watch is not None and not watch.users:
-                del self.watches[work]
-
-    def wait(self, work: Work, deadline: float | None) -> None:
+    def wait(self, work: Work[Any], deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
 
-        First until what is pending now (told by the number of the enqueue) has been called or withdrawn, then until
-        the runs that are under way are over. Whoever enqueues it again meanwhile is not waited for, but for a run
-        that has begun by then.
+        First until what is pending now has been called or withdrawn, then until the runs that are under way are over.
+        Whoever enqueues it again meanwhile is not waited for, but for a run that has begun by then.
         """
-        turn = work._turn
+        ticket = work.item_ticket
 
         def pending() -> bool:
-            return self.pending_here(work) and work._turn == turn
+            return work.item_ticket is ticket and self.pending_here(work)
 
         in_time = True
-        if pending():
-            mine: list[Watch] = []
-            try:
-                self._watch(work, mine)
-                while in_time and pending():
-                    in_time = mine[0].wait(pending, deadline)
-                self._unwatch(work, mine)
-            except BaseException:
-                self._unwatch(work, mine)
-                raise
+        while in_time and pending():
+            in_time = self.called.wait(work, pending, deadline)
         # An executor shows the work before it gives the token back, so none escapes this look.
-        for executor in self.in_hand(work):
+        for executor in self.in_function(work):
             in_time = in_time and executor.wait_end(work, deadline)
-        if not in_time and (pending() or self.in_hand(work)):
+        if not in_time and (pending() or self.in_function(work)):
             raise WaitTimeout(f"{work!r} is still pending or running on queue {self.name!r}")

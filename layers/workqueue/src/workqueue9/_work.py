@@ -1,85 +1,113 @@
 """The work: what is put on a work queue (WQ-3).
 
-A work is a delayed task without a function of its own: the queue has the function. It may be enqueued again as
-soon as that function has been called with it, by the function too, here or on another queue: so unlike a task
-it may be in two calls at once, and nobody looks at it between the call and the return.
+A work is an item without a function of its own: the queue has the function. It may be enqueued again as soon as that
+function has been called with it, by the function too, here or on another queue: so unlike a task it may be in two calls
+at once, and nobody looks at it between the call and the return.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from task9 import DelayedTask
-from task9._lane import Lane
-from threadpool9 import _seam
+from task9.lanes import Item, TimedItem, Timing
+from threadpool9.lowlevel import check_unit_class, monotonic_ns, short_repr
 
-from ._group import WorkGroup
-from ._probes import probes
+from ._errors import WorkPending
+
+if TYPE_CHECKING:
+    from task9.lanes import Group
 
 __all__ = ["Work"]
 
+P = TypeVar("P")
+_SLOT = (None,)
 
-def _no_function(work: Work) -> None:
-    raise AssertionError(f"{work!r} was run outside of a work queue")  # the queue calls its own function
 
-
-class Work(DelayedTask):
+class Work(TimedItem, Generic[P]):
     """One piece of work: subclass it, or give it a `payload`.
 
-    Making one is allowed in any context. Subclasses must not define ``__eq__``. Follows ``struct work``.
+    Args:
+        payload: whatever the queue's function needs.
+        context: a `contextvars.Context` to call the queue's function in; default: the worker's, which started empty.
+        name: for people; default: the name of the class.
+
+    Making one is allowed in any context. Subclasses call ``super().__init__()`` and must not define ``__eq__`` or
+    ``__hash__``. Follows ``struct work``.
     """
 
-    __slots__ = ("_cancelling", "_disabled", "_since", "_slot", "_turn", "payload")
+    __slots__ = ("_name", "barred", "context", "disabled", "payload", "since", "slot")
 
-    _exclusive = False
+    exclusive = False
 
-    def __init__(self, payload: Any = None) -> None:
-        super().__init__(_no_function)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_unit_class(cls)
+
+    def __init__(self, payload: P = None, context: Context | None = None, name: str | None = None) -> None:  # type: ignore[assignment]  # no payload
+        if context is not None and not isinstance(context, Context):
+            raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"the name of a work is a str, not {name!r}")
         self.payload = payload
-        self._disabled = 0  # under the disable lock, read by anyone: disable() calls not undone
-        self._cancelling = 0  # under the disable lock, read by anyone: cancel() calls under way
-        self._since = 0  # written by who has the token: when it came onto its lane, in nanoseconds
-        self._turn = 0  # written by who has the token: how often it was enqueued
-        self._slot = False  # written by who has the token: takes one of max_pending
+        self.context = context  # S
+        self._name = name  # S
+        self.disabled = 0  # under the disable lock, read by anyone: disable() calls not undone
+        self.barred = 0  # under the disable lock, read by anyone: the same, and cancel() calls under way
+        self.since = 0  # when it came onto its lane, in nanoseconds
+        self.slot = False  # B: takes one of max_pending
+        self.item_timing: Timing | None = None
+        self.item_token = [None]
+        self.item_ticket = self.item_lane = self.item_executor = None
 
     @property
     def task_name(self) -> str:
-        """The name of its class: the function is the queue's."""
-        return type(self).__name__
+        """Its name, or that of its class: the function is the queue's."""
+        return getattr(self, "_name", None) or type(self).__name__
+
+    @property
+    def pending(self) -> bool:
+        """True if it waits on a queue, or in the timer. Any context; a moment's truth."""
+        return not self.item_token
+
+    @property
+    def running(self) -> bool:
+        """True while it is in the function of the queue that has called it last. Any context; a moment's truth."""
+        return self.item_running
 
     def __repr__(self) -> str:
         payload = getattr(self, "payload", None)
-        what = type(self).__name__ if payload is None else f"{type(self).__name__} {payload!r:.40}"
+        what = self.task_name if payload is None else f"{self.task_name} {short_repr(payload)}"
         return f"<{what} at {id(self):#x}>"
 
-    def _not_for_works(self, *args: object, **kwargs: object) -> Any:
-        """Not for works: always TypeError."""
-        raise TypeError(f"{self!r} belongs to a work queue: use its enqueue, enqueue_delayed, modify, cancel and wait")
+    def run(self) -> NoReturn:
+        """Not outside of a work queue."""
+        raise TypeError(f"{self!r} belongs to a work queue, which has the function")
 
-    # What a task can do and a work can't: it is the queue that has the function, counts and is waited for.
-    schedule = reschedule = cancel = cancel_async = done = destroy = _not_for_works
-
-    def disarm(self) -> bool:
-        """Cancel if it is still in the timer; True then: as `WorkQueue.cancel` does. Any context."""
-        lane = self._lane
-        if not super().disarm():
+    def coalesce(self, group: Group | None) -> bool:
+        """An enqueue found it pending: False if it is disabled or being cancelled, else WorkPending."""
+        if self.barred:
             return False
-        if lane is not None and isinstance(lane.group, WorkGroup):
-            lane.group.cancelled.bump()
-            lane.group.left_lane(self)
-        return True
+        self.refuse_pending()
+
+    def refuse_pending(self) -> NoReturn:
+        """Raise WorkPending."""
+        lane = self.item_lane
+        where = "another queue" if lane is None else f"queue {lane.group.name!r}"
+        raise WorkPending(f"{self!r} is pending on {where}; it may be enqueued again once its function was called")
+
+    def expire(self, ticket: list[Item]) -> None:
+        """As for any timed item; what it waits on the queue is measured from now on."""
+        self.since = monotonic_ns()
+        super().expire(ticket)
+
+    def fire_scheduled(self, lane: Any) -> None:
+        """As for any item: this layer's own probe."""
+        lane.group.enqueued(self, lane)
 
     def forget_threads(self) -> None:
-        """In a fork child: as for any task; and nobody is cancelling it."""
-        self._cancelling = 0
-        self._slot = False
+        """In a fork child: as for any item; and nobody is cancelling it."""
+        self.barred = self.disabled
+        self.slot = False
+        self.item_timing = None
         super().forget_threads()
-
-    def _tell_scheduled(self, lane: Lane) -> None:
-        group = lane.group
-        if (probe := probes.enqueue) is not None and isinstance(group, WorkGroup):
-            probe(group.wq(), self, lane.cpu)
-
-    def _expire(self) -> None:
-        self._since = _seam.monotonic_ns()
-        super()._expire()

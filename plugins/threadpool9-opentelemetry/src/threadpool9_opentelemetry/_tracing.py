@@ -16,9 +16,11 @@ its run before it looks whether we are stopping, `stop` says so before it looks 
 from __future__ import annotations
 
 import contextvars
+import functools
 import os
 import sys
 import threading
+import types
 import weakref
 from collections.abc import Callable
 from threading import get_ident
@@ -127,9 +129,7 @@ class Tracing:
 
     # --- runs; the worker's thread
 
-    def enter(
-        self, item: object, name: str, attributes: dict[str, Any], own: contextvars.Context | None = None
-    ) -> None:
+    def enter(self, item: Any, name: str, attributes: dict[str, Any], own: contextvars.Context | None = None) -> None:
         """The function of `item` is about to be called, in the `contextvars.Context` `own` if it has one (TK-15)."""
         record = self.schedules.take(item)
         ident = get_ident()
@@ -155,12 +155,26 @@ class Tracing:
             run.span = self._tracer.start_span(
                 name,
                 set_span_in_context(INVALID_SPAN, context),  # a root that keeps baggage for processors and samplers
-                attributes={**attributes, "thread.id": threading.get_native_id(), "thread.name": thread.name},
+                # The conventions' thread.id is Python's number of the thread; the OS's has no name there.
+                attributes={
+                    **attributes,
+                    "thread.id": ident,
+                    "thread.name": thread.name,
+                    "threadpool9.thread.native_id": threading.get_native_id(),
+                },
                 links=links,
             )
             if run.waited is not None:
                 run.span.set_attribute("threadpool9.wait_time", run.waited)
+            if attributes.get("threadpool9.kind") in ("job", "task"):  # every work's function is the same; see `called`
+                run.span.set_attribute("code.function.name", function_name(item.fn))
             run.within(attach, set_span_in_context(run.span, context))
+
+    def called(self, item: object, function: object) -> None:
+        """`function` is called for `item`, which has been entered."""
+        runs = self._open.get(get_ident())
+        if runs and runs[-1].item == id(item) and (span := runs[-1].span) is not None:
+            span.set_attribute("code.function.name", function_name(function))
 
     def failed(self, item: object, error: BaseException) -> None:
         """The function of `item` raised."""
@@ -279,6 +293,11 @@ class Beginnings:
         name = f"work {lane.name}" if kind == "work" else f"task {name_of(task)}"
         self._tracing.enter(task, name, attributes, task.context)
 
+    @_optional
+    def workqueue9_entry(self, wk: Any, func: Any) -> None:
+        """The worker's thread, after `task9_entry`."""
+        self._tracing.called(wk, func)
+
 
 class Endings:
     """Listens for errors and returns."""
@@ -311,6 +330,17 @@ def _here(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
 
+def function_name(function: Any) -> str:
+    """The fully qualified name; of a callable that is no function its type's, as its attributes may be anything."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = getattr(function, "__wrapped__", function) if isinstance(function, types.FunctionType) else function
+    if not isinstance(function, (types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
+        function = type(function)
+    module, name = function.__module__, function.__qualname__
+    return f"{module}.{name}" if module else name
+
+
 def kind_of(task: object) -> str:
     """``"work"`` or ``"task"``."""
     workqueue9 = sys.modules.get("workqueue9")
@@ -319,7 +349,10 @@ def kind_of(task: object) -> str:
 
 def name_of(task: Any) -> str:
     """What to call a task: its function, or its class where the function is a method of its own."""
-    fn = getattr(task.fn, "__wrapped__", task.fn)
+    function = getattr(task, "fn", None)
+    if function is None:  # of a work the queue has the function
+        return type(task).__qualname__
+    fn = getattr(function, "__wrapped__", function)
     if getattr(fn, "__self__", None) is task:
         return type(task).__qualname__
     return getattr(fn, "__qualname__", type(fn).__qualname__)

@@ -1,15 +1,19 @@
 """From records to trace events of the Chrome JSON format, which the Perfetto viewer reads.
 
-What comes out. Every thread has one track, which lies in a group (a "process" to the format):
+What comes out. One group, the process, because the viewer opens a single group unfolded; in it a row for each thread:
 
-    CPU n          the workers bound to CPU n, a group for each CPU
-    the program    every other thread: unbound workers, whoever schedules, the starter
+    main thread
+    CPU n: ...     the workers bound to CPU n, in the order of the CPUs, each called by what it did most
+    ...            every other thread: unbound workers, whoever schedules, the starter
+
+The viewer orders rows by the format's thread number and by nothing else, so that is the row's place, 1, 2, 3; the OS's
+number of the thread stands in the row's name, and of a job also in the argument ``thread``.
 
 A job's slice holds the slices of the tasks and works that it ran, and those hold a short slice for each schedule
-made in them; an arrow leads from a schedule to the run that it caused. A slice lies in a CPU's group only if the
+made in them; an arrow leads from a schedule to the run that it caused. A slice lies in a CPU's row only if the
 worker was on that CPU when the job began, by its own word to `threadpool9.current_cpu`; the argument ``cpu`` of a
-job's slice is that measurement, so the trace can be checked against itself. A bound worker that lost its CPU, or the
-thread that runs left-over jobs at exit, has its slices in the program's group.
+job's slice is that measurement, so the trace can be checked against itself. A bound worker that lost its CPU has its
+slices in a second row, which names no CPU; the thread that runs left-over jobs at exit has them in its own.
 
 Gaps. The ring may have dropped the start of what the records tell. A run without a start is left out and counted
 (`cut`); one without an end is drawn to the end of the trace and marked ``unfinished``. Counters are running sums,
@@ -18,6 +22,7 @@ so dropped records shift them: they are put right by what is known of their end,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from operator import itemgetter
 from typing import Any
@@ -27,8 +32,10 @@ from ._record import WORK
 
 Event = dict[str, Any]
 
-#: A CPU's group needs a process number that no process has: on Linux they end at four million.
-CPU_PID = 9_000_000
+#: A row while the records are read: the CPU that it is for, None if for none, and the thread's number.
+Row = tuple[int | None, int]
+MOST_NAMES = 2  # of what a thread did, in its name
+
 SCHEDULE_NS = 1000  # how wide a schedule is drawn, at most: arrows need a slice to start from
 
 JOB, TASK = "job", "task"
@@ -41,11 +48,11 @@ COUNTERS = (THREADS, JOBS_QUEUED, JOBS_RUNNING, TASKS_QUEUED, TASKS_RUNNING)
 class Track:
     """One thread while the records are read."""
 
-    __slots__ = ("last", "mark", "pid", "stack", "tid", "waits")
+    __slots__ = ("last", "mark", "row", "stack", "tid", "waits")
 
-    def __init__(self, pid: int, tid: int) -> None:
-        self.pid = pid
+    def __init__(self, tid: int) -> None:
         self.tid = tid
+        self.row: Row = (None, tid)
         self.stack: list[tuple[str, int, Event]] = []  # open slices: kind, ident, event
         self.last: tuple[str, int, Event] | None = None  # the slice that was closed last
         self.mark: Event | None = None  # a schedule that ends at the next record at the latest
@@ -87,8 +94,7 @@ class Converter:
         self._names = dict(thread_names)
         self._worker_names: dict[int, str] = {}
         self._tracks: dict[int, Track] = {}
-        self._used: set[tuple[int, int]] = set()
-        self._cpus: set[int] = set()
+        self._did: dict[Row, Counter[str]] = {}  # by row that is used: which jobs it ran, how often
         self._open_arrows: dict[tuple[str, int], Event] = {}
         self._queued: set[tuple[str, int]] = set()
         self._functions: dict[str, str] = {}
@@ -104,7 +110,7 @@ class Converter:
     def _take(self, ts: int, kind: int, tid: int, ident: int, name: Any, a: Any, b: Any) -> None:
         track = self._tracks.get(tid)
         if track is None:
-            track = self._tracks[tid] = Track(self.pid, tid)
+            track = self._tracks[tid] = Track(tid)
         mark, track.mark = track.mark, None
         if mark is not None:
             self._close(mark, ts)
@@ -113,7 +119,8 @@ class Converter:
             self._schedule(track, ts, JOB, ident, text(name), {"pool": a})
         elif kind == r.JOB_START:
             self._place(track, a, *b)
-            self._start(track, ts, JOB, ident, text(name), {"pool": a, "cpu": b[1]})
+            self._start(track, ts, JOB, ident, text(name), {"pool": a, "cpu": b[1], "thread": tid})
+            self._did[track.row][text(name)] += 1
         elif kind == r.JOB_END:
             self._end(track, ts, JOB, ident)
         elif kind in (r.JOB_COALESCED, r.TASK_COALESCED):
@@ -169,24 +176,22 @@ class Converter:
         return (ns - self.began) / 1000
 
     def _place(self, track: Track, name: str, bound: int | None, measured: int) -> None:
-        """From here on the thread's track is the one of its CPU's group, or of the program's."""
+        """From here on the thread's slices lie in its CPU's row, or in one that is for no CPU."""
         here = bound is not None and bound == measured and track.tid != self.main_tid
-        track.pid = CPU_PID + measured if here else self.pid
+        track.row = (measured if here else None, track.tid)
         if track.tid != self.main_tid:
             self._worker_names[track.tid] = name
-        if here:
-            self._cpus.add(measured)
 
     def _slice(self, track: Track, ts: int, name: str, cat: str, args: Event) -> Event:
-        self._used.add((track.pid, track.tid))
+        self._did.setdefault(track.row, Counter())
         event = {
             "ph": "X",
             "name": name,
             "cat": cat,
             "ts": self._us(ts),
             "dur": 0.0,
-            "pid": track.pid,
-            "tid": track.tid,
+            "pid": self.pid,
+            "tid": track.row,  # its place is known when all rows are
         }
         if args:
             event["args"] = args
@@ -198,8 +203,8 @@ class Converter:
         event["dur"] = max(0.0, round(self._us(ts) - event["ts"], 3))
 
     def _instant(self, track: Track, ts: int, name: str, args: Event | None = None) -> None:
-        self._used.add((track.pid, track.tid))
-        event = {"ph": "i", "s": "t", "name": name, "ts": self._us(ts), "pid": track.pid, "tid": track.tid}
+        self._did.setdefault(track.row, Counter())
+        event = {"ph": "i", "s": "t", "name": name, "ts": self._us(ts), "pid": self.pid, "tid": track.row}
         self.events.append(event | ({"args": args} if args else {}))
 
     # --- runs
@@ -238,7 +243,7 @@ class Converter:
             arrow = {"name": "scheduled", "cat": "schedule", "id": self.arrows}
             self.events.append({"ph": "s", **arrow, **{key: cause[key] for key in ("ts", "pid", "tid")}})
             # bp "e": to the slice that is open there, not to the next one.
-            self.events.append({"ph": "f", "bp": "e", **arrow, "ts": event["ts"], "pid": track.pid, "tid": track.tid})
+            self.events.append({"ph": "f", "bp": "e", **arrow, "ts": event["ts"], "pid": self.pid, "tid": track.row})
 
     def _end(self, track: Track, ts: int, layer: str, ident: int) -> None:
         stack = track.stack
@@ -290,16 +295,36 @@ class Converter:
                 self.events.append({"ph": "C", "name": name, "ts": self._us(ts), "pid": self.pid, "args": {arg: value}})
 
     def _name_tracks(self, program: str) -> None:
-        groups = {self.pid: (program, 0)} | {CPU_PID + cpu: (f"CPU {cpu}", 1 + cpu) for cpu in self._cpus}
-        for pid, (name, order) in groups.items():
-            self._meta("process_name", pid, {"name": name})
-            self._meta("process_sort_index", pid, {"sort_index": order})
-        for pid, tid in sorted(self._used):
-            name = self._worker_names.get(tid) or self._names.get(tid) or "thread"
-            self._meta("thread_name", pid, {"name": name}, tid)
+        """Give each row its place and its name."""
+        self._meta("process_name", {"name": program}, self.pid)
+        main = (None, self.main_tid)
+        bound = sorted(row for row in self._did if row[0] is not None)
+        others = sorted(row for row in self._did if row[0] is None and row != main)
+        # The number that is the process's own is the main thread's, to the viewer too; in a container it may be 1.
+        first = 1 if len(bound) + len(others) < self.pid else self.pid + 1
+        places = {row: place for place, row in enumerate([*bound, *others], first)} | {main: self.pid}
+        for order, row in enumerate([main, *bound, *others]):
+            if row in self._did:
+                self._meta("thread_name", {"name": self._row_name(row)}, places[row])
+                self._meta("thread_sort_index", {"sort_index": order}, places[row])  # for chrome://tracing
+        for event in self.events:
+            if isinstance(event.get("tid"), tuple):
+                event["tid"] = places[event["tid"]]
 
-    def _meta(self, what: str, pid: int, args: Event, tid: int = 0) -> None:
-        self.events.append({"ph": "M", "name": what, "pid": pid, "tid": tid or pid, "args": args})
+    def _row_name(self, row: Row) -> str:
+        """Which CPU it is for, what the thread does, and who it is."""
+        cpu, tid = row
+        thread = self._worker_names.get(tid) or self._names.get(tid) or "thread"
+        if tid == self.main_tid:
+            return thread
+        names = [name for name, _ in self._did[row].most_common(MOST_NAMES)]
+        more = ", ..." if len(self._did[row]) > MOST_NAMES else ""
+        does = ", ".join(names) + more or thread
+        where = f"CPU {cpu}: " if cpu is not None else ""
+        return f"{where}{does} ({thread} {tid})" if does != thread else f"{where}{thread} ({tid})"
+
+    def _meta(self, what: str, args: Event, tid: int) -> None:
+        self.events.append({"ph": "M", "name": what, "pid": self.pid, "tid": tid, "args": args})
 
 
 def text(name: Any) -> str:

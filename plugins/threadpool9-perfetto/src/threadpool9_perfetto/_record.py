@@ -51,8 +51,8 @@ WAIT_START = 20
 WAIT_END = 21
 QUEUE_MADE = 22  # name of the queue's function
 
-#: What the function of every work is called; the queue has the real one.
-WORK = "_no_function"
+#: What stands for the function of a work; the queue has it.
+WORK = "(work)"
 
 upper = hookimpl(optionalhook=True)  # the upper layers need not be installed
 
@@ -68,6 +68,8 @@ class _Thread(threading.local):
 
 def _label(fn: Any) -> str:
     """A name for a function; of other callables the type's, since their attributes may run anybody's code."""
+    if fn is None:
+        return WORK
     kind = type(fn)
     name: str = fn.__qualname__ if kind in _NAMED else kind.__name__
     return name
@@ -183,25 +185,57 @@ def listeners(ring: Ring) -> tuple[object, ...]:
 
         @upper
         def task9_schedule(self, lane: Any, task: Any) -> None:
-            append((now(), TASK_SCHEDULE, thread.tid, id(task), _label(task.fn), lane.name, type(task).__name__))
+            append(
+                (
+                    now(),
+                    TASK_SCHEDULE,
+                    thread.tid,
+                    id(task),
+                    _label(getattr(task, "fn", None)),
+                    lane.name,
+                    type(task).__name__,
+                )
+            )
             if len(records) > limit:
                 make_room()
 
         @upper
         def task9_coalesced(self, lane: Any, task: Any) -> None:
-            append((now(), TASK_COALESCED, thread.tid, id(task), _label(task.fn), lane.name, type(task).__name__))
+            append(
+                (
+                    now(),
+                    TASK_COALESCED,
+                    thread.tid,
+                    id(task),
+                    _label(getattr(task, "fn", None)),
+                    lane.name,
+                    type(task).__name__,
+                )
+            )
             if len(records) > limit:
                 make_room()
 
         @upper
         def task9_cancel(self, task: Any) -> None:
-            append((now(), TASK_CANCEL, thread.tid, id(task), _label(task.fn), None, type(task).__name__))
+            append(
+                (now(), TASK_CANCEL, thread.tid, id(task), _label(getattr(task, "fn", None)), None, type(task).__name__)
+            )
             if len(records) > limit:
                 make_room()
 
         @upper
         def task9_entry(self, lane: Any, task: Any) -> None:
-            append((now(), TASK_START, thread.tid, id(task), _label(task.fn), lane.name, type(task).__name__))
+            append(
+                (
+                    now(),
+                    TASK_START,
+                    thread.tid,
+                    id(task),
+                    _label(getattr(task, "fn", None)),
+                    lane.name,
+                    type(task).__name__,
+                )
+            )
             if len(records) > limit:
                 make_room()
 
@@ -219,13 +253,17 @@ def listeners(ring: Ring) -> tuple[object, ...]:
 
         @upper
         def task9_timer__arm(self, task: Any, due: float) -> None:
-            append((now(), TIMER_ARM, thread.tid, id(task), _label(task.fn), due, type(task).__name__))
+            append(
+                (now(), TIMER_ARM, thread.tid, id(task), _label(getattr(task, "fn", None)), due, type(task).__name__)
+            )
             if len(records) > limit:
                 make_room()
 
         @upper
         def task9_timer__fire(self, task: Any, late: float) -> None:
-            append((now(), TIMER_FIRE, thread.tid, id(task), _label(task.fn), late, type(task).__name__))
+            append(
+                (now(), TIMER_FIRE, thread.tid, id(task), _label(getattr(task, "fn", None)), late, type(task).__name__)
+            )
             if len(records) > limit:
                 make_room()
 

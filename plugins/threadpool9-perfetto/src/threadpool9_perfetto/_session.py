@@ -1,8 +1,8 @@
 """From start to stop: who listens when, where the trace goes, and what fork and exit do to it.
 
 One trace at a time in a process. It is written by `stop`; failing that at exit, after the layers have drained what was
-scheduled (`threadpool9._lifecycle` calls us last). An unhandled exception is such an exit. A process that a signal's
-default action ends, SIGTERM say, or that calls `os._exit` writes nothing: no Python code runs any more.
+scheduled (`threadpool9.hooks.after_exit` is called last). An unhandled exception is such an exit. A process that a
+signal's default action ends, SIGTERM say, or that calls `os._exit` writes nothing: no Python code runs any more.
 
 Fork: the child begins without what the parent recorded. If the path has ``{pid}`` in it the child goes on tracing,
 to a file of its own; else its tracing is off, and it may start its own.
@@ -13,7 +13,6 @@ to a file of its own; else its tracing is off, and it may start its own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import threading
@@ -24,11 +23,11 @@ from time import perf_counter_ns
 import attrs
 
 import threadpool9
-from threadpool9 import _lifecycle
+from threadpool9.hooks import after_exit, after_fork
 
 from ._convert import JOBS_QUEUED, JOBS_RUNNING, THREADS, Converter
 from ._record import Ring, listeners
-from ._write import write
+from ._write import check_target, write
 
 __all__ = ["Summary", "start", "stop", "tracing"]
 
@@ -135,7 +134,7 @@ def start(path: str | os.PathLike[str] = "trace.json", *, capacity: int = CAPACI
         if _state.trace is not None:
             raise RuntimeError(f"a trace is being recorded already, to {_state.trace.path}; stop() it first")
         trace = _Trace(os.fspath(path), capacity, quiet)
-        _check_writable(trace.path)  # now rather than after the run
+        check_target(trace.path)  # now rather than after the run
         trace.listen()
         _state.trace = trace
 
@@ -189,22 +188,8 @@ def _in_child() -> None:
         start(trace.pattern, capacity=trace.ring.capacity, quiet=trace.quiet)
 
 
-_lifecycle.after_exit.append(_at_exit)
-_lifecycle.after_fork.append(_in_child)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise the OSError that writing to `path` would raise, as far as one can know; touches nothing."""
-    directory = path.parent
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    for wrong, code in (
-        (not directory.exists(), errno.ENOENT),
-        (directory.exists() and not directory.is_dir(), errno.ENOTDIR),
-        (directory.is_dir() and not os.access(directory, os.W_OK), errno.EACCES),
-    ):
-        if wrong:
-            raise OSError(code, os.strerror(code), str(directory))
+after_exit.append(_at_exit)
+after_fork.append(_in_child)
 
 
 # --- what is known of the process

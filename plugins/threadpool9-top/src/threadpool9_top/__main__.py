@@ -16,7 +16,8 @@ from rich.console import Console
 from . import _address
 from ._client import Connection, Unreachable
 from ._drawing import draw
-from ._render import name, observe, render
+from ._render import observe, render
+from ._wire import Query, name
 
 _STALL = 5.0
 _USAGE = """\
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return commands[command](options)
     except Unreachable as error:
-        print(f"threadpool9_top: {error}", file=sys.stderr)
+        print(f"threadpool9_top: {name(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output has enough; what Python would flush at exit goes nowhere.
@@ -99,55 +100,56 @@ def _chosen(pid: int | None) -> int:
     raise Unreachable(f"say which process: {', '.join(map(str, found))}")
 
 
-def _limit(options: argparse.Namespace, state: Mapping[str, Any]) -> float:
+def _limit(options: argparse.Namespace, page: Mapping[str, Any]) -> float:
     if options.stall is not None:
         return float(options.stall)
-    return state["stall_ms"] / 1000 or _STALL
+    return float(page["head"]["stall_ms"] / 1000 or _STALL)
 
 
 def _top(options: argparse.Namespace) -> int:
     pid = _chosen(options.pid)
     # Ask once before the screen is taken over, so that errors stand where the user typed.
     with Connection(pid) as connection:
-        limit = _limit(options, connection.ask("state"))
+        limit = _limit(options, connection.page(Query(limit=1)))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Unreachable("the live view needs a terminal; `dump` needs none")
     from ._live import View
 
     reason = View(pid, max(options.interval, 0.1), limit).run()
     if reason is not None:
-        print(f"threadpool9_top: {reason}", file=sys.stderr)
+        print(f"threadpool9_top: {name(reason)}", file=sys.stderr)
         return 1
     return 0
 
 
 def _dump(options: argparse.Namespace) -> int:
-    before = None
     with Connection(_chosen(options.pid)) as connection:
-        if not options.json and options.interval:
-            before = observe(connection.ask("state"))
+        if options.json:
+            json.dump(connection.state(), sys.stdout, indent=2)  # escapes whatever a terminal would act on
+            print()
+            return 0
+        stall = _limit(options, connection.page(Query(limit=1)))
+        queries = [Query(tab, stall=stall) for tab in ("pools", "workers", "tasks", "works")]
+        before = None
+        if options.interval:
+            before, *_ = [observe(connection.page(query)) for query in queries]
             time.sleep(options.interval)
-        now = observe(connection.ask("state"))
-    state = now.state
-    if options.json:
-        json.dump(state, sys.stdout, indent=2)
-        print()
-        return 0
+        pages = [observe(connection.page(query)) for query in queries]
     console = _console()
-    console.print(render(now, before, _limit(options, state)))
+    console.print(render(pages, before, stall, console.width))
     if options.stacks:
-        for worker in state["threadpool9"].get("workers", ()):
+        for worker in pages[1].page["rows"]:
             if worker["stack"]:
-                console.print(f"\n{worker['tid']} runs {name(worker['job'])}", markup=False, style="bold")
+                console.print(f"\n{worker['tid']} runs {worker['job']}", markup=False, style="bold")
                 for place in worker["stack"]:
-                    console.print(f"  {name(place)}", markup=False, highlight=False, soft_wrap=True)
+                    console.print(f"  {place}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
 def _topology(options: argparse.Namespace) -> int:
     if options.pid is not None:
         with Connection(options.pid) as connection:
-            answer = connection.ask("cpus")
+            answer = connection.cpus()
     else:
         from ._state import describe_cpus
 

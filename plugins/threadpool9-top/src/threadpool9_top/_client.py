@@ -12,8 +12,10 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from . import _address
-from ._state import PROTOCOL
+import attrs
+
+from . import _address, _proc, _wire
+from ._wire import PROTOCOL, Malformed, Query
 
 __all__ = ["Connection", "Ended", "Unreachable"]
 
@@ -56,8 +58,30 @@ class Connection:
         if other[1] != uid or other[0] not in (self.pid, 0):
             raise Unreachable(f"{path} is served by process {other[0]} of user {other[1]}, not by process {self.pid}")
 
-    def ask(self, request: str) -> dict[str, Any]:
-        """Send `request`, one word, and return the answer."""
+    def page(self, query: Query) -> dict[str, Any]:
+        """The page that `query` describes, checked and with every text made harmless."""
+        answer = self._ask(f"page {json.dumps(attrs.asdict(query))}", _wire.PAGE)
+        shape = _wire.ROWS.get(answer["tab"])
+        if answer["tab"] != query.tab or shape is None:
+            raise self._malformed(f"a page of {answer['tab']!r} instead of {query.tab!r}")
+        try:
+            answer["rows"] = _wire.check(answer["rows"], [shape], "its rows")
+        except Malformed as error:
+            raise self._malformed(str(error)) from None
+        return answer
+
+    def cpus(self) -> dict[str, Any]:
+        """The machine as the process sees it, checked."""
+        return self._ask("cpus", _wire.CPUS)
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as it came: for programs, not for a terminal."""
+        return self._ask("state", None)
+
+    def _malformed(self, text: str) -> Unreachable:
+        return Unreachable(f"process {self.pid} gave an answer that makes no sense: {text}")
+
+    def _ask(self, request: str, shape: dict[str, Any] | None) -> dict[str, Any]:
         try:
             try:
                 self._socket.sendall(request.encode() + b"\n")
@@ -69,24 +93,42 @@ class Connection:
                 f"process {self.pid} took the question but gave no answer in {_PATIENCE:.0f} s: "
                 "it is stopped, or some thread keeps the GIL"
             ) from error
-        except OSError:
+        except (OSError, ValueError):  # closed by us, on another thread
             line = b""
+        if len(line) == _LONGEST_ANSWER and not line.endswith(b"\n"):
+            raise self._malformed(f"it is longer than {_LONGEST_ANSWER >> 20} MiB")
         if not line.endswith(b"\n"):
             raise Ended(f"process {self.pid} has ended or stopped serving")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Unreachable(f"process {self.pid} refuses: {answer['error']}")
-        if answer.get("protocol") != PROTOCOL:
-            raise Unreachable(
-                f"process {self.pid} speaks protocol {answer.get('protocol')}, this viewer {PROTOCOL}: "
-                "use the same version of threadpool9-top for both"
-            )
-        return dict(answer)
+        try:
+            answer = _wire.check(_wire.parse(line), dict, "it")
+            if "error" in answer:
+                raise Unreachable(f"process {self.pid} refuses: {_wire.check(answer['error'], str, 'its error')}")
+            if (protocol := answer.get("protocol")) != PROTOCOL:
+                raise Unreachable(
+                    f"process {self.pid} speaks protocol {_wire.name(protocol)[:40]}, this viewer {PROTOCOL}: "
+                    "use the same version of threadpool9-top for both"
+                )
+            checked: dict[str, Any] = answer if shape is None else _wire.check(answer, shape, "it")
+        except Malformed as error:
+            raise self._malformed(str(error)) from None
+        return checked
+
+    def interrupt(self) -> None:
+        """Wake whoever waits for an answer: it will not come. Any thread."""
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """End the conversation."""
         self._lines.close()
         self._socket.close()
+
+    def __del__(self) -> None:
+        """A viewer that leaves may be given a connection that it does not want any more."""
+        if hasattr(self, "_lines"):
+            self.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -108,6 +150,9 @@ def _find(pid: int) -> tuple[Path, int]:
         raise Unreachable(
             f"process {pid} belongs to {_user(uid)} and can be looked at only by the same user; you are {_user(me)}"
         )
+    whole = _proc.look_whole(pid)
+    if whole is not None and whole.state in "Tt":
+        raise Unreachable(f"process {pid} is stopped and can't answer; `kill -CONT {pid}` lets it go on")
     for directory in _address.places_to_look(uid):
         path = directory / f"{pid}.sock"
         if path.exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["Process", "Usage", "look", "since_boot"]
+__all__ = ["Process", "Usage", "look", "look_whole", "since_boot"]
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -55,6 +55,14 @@ def look(pid: int) -> Process:
         except (OSError, ValueError, IndexError):
             continue  # it left meanwhile
     return Process(whole, started, threads)
+
+
+def look_whole(pid: int) -> Usage | None:
+    """The process without its threads; None where that can't be known."""
+    try:
+        return _parse(Path(f"/proc/{pid}/stat").read_text(errors="replace"))[0]
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def since_boot() -> float:

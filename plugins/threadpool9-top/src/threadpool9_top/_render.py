@@ -1,13 +1,13 @@
-"""From two observations to what stands on the screen: rich renderables, used by `dump` and the live view alike.
+"""From a page to what stands on the screen: rich renderables, used by `dump` and the live view alike.
 
-Everything fits 80 columns: numbers are short, names are cut with an ellipsis. What is wrong is red and carries a
-"!", so that it is seen without colours too.
+Everything fits 80 columns: numbers are short, names are cut with an ellipsis; a wider screen has more columns. What is
+wrong is red, or reversed where there are no colours (NO_COLOR), and carries a "!".
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,30 +16,37 @@ from rich.table import Table
 from rich.text import Text
 
 from . import _proc
+from ._wire import name
 
-__all__ = ["Observation", "observe", "render"]
+__all__ = ["COLUMNS", "TITLES", "Column", "Observation", "head", "is_stalled", "name", "observe", "ranges", "table"]
 
-_RED = "bold red"
+#: Red on a dark screen becomes dark grey where colours are taken away.
+WRONG = "bold reverse" if os.environ.get("NO_COLOR") else "bold red"
+#: From how many columns on a screen is a wide one.
+WIDE, WIDER = 110, 140
+BARS = " ▁▂▃▄▅▆▇█"
+
+Row = Mapping[str, Any]
+TITLES = {
+    "workers": "workers",
+    "pools": "pools",
+    "tasks": "task queues, and those that work queues are made of",
+    "works": "work queues",
+}
 
 
 @attrs.frozen
 class Observation:
     """What the process said, and what the kernel says about it, at about the same moment."""
 
-    state: Mapping[str, Any]
+    page: Mapping[str, Any]
     process: _proc.Process
     boot_age: float
 
 
-def observe(state: Mapping[str, Any]) -> Observation:
+def observe(page: Mapping[str, Any]) -> Observation:
     """Add the kernel's view to an answer of the process."""
-    return Observation(state, _proc.look(state["pid"]), _proc.since_boot())
-
-
-def name(text: object) -> str:
-    """A name from the program as one line; what a terminal would take for a command becomes a "?"."""
-    line = " ".join(str(text).split())
-    return "".join(character if character.isprintable() else "?" for character in line)
+    return Observation(page, _proc.look(page["head"]["pid"]), _proc.since_boot())
 
 
 def number(value: float) -> str:
@@ -55,6 +62,8 @@ def number(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time in at most seven characters."""
+    if seconds < 0.0009995:
+        return f"{seconds * 1e6:.0f}us" if seconds else "0ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 60:
@@ -66,241 +75,6 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02}m" if hours < 100 else f"{hours // 24}d{hours % 24:02}h"
 
 
-def priority(pri: int, cpu: int | None) -> str:
-    """A pool's name, as its threads carry it after "poolthread"."""
-    return ("" if cpu is None else f"/{cpu}") + ("" if pri < 0 else f"@{pri}") or "any"
-
-
-def _table(title: str, *columns: tuple[str, str]) -> Table:
-    """A table without lines; a column is ("name", "<" | ">" | "*"): left, right, or left and taking what is left."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, expand=True)
-    for name, kind in columns:
-        if kind == "*":
-            table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
-        else:
-            table.add_column(name, justify="right" if kind == ">" else "left", no_wrap=True)
-    return table
-
-
-class _Rates:
-    """Events per second between two observations."""
-
-    def __init__(self, now: Mapping[str, Any], before: Mapping[str, Any] | None) -> None:
-        self.seconds = now["now"] - before["now"] if before is not None else 0.0
-
-    def __call__(self, now: float, before: float | None) -> str:
-        if self.seconds <= 0 or before is None:
-            return "-"
-        return number(max(0.0, now - before) / self.seconds)
-
-
-def render(now: Observation, before: Observation | None, stall: float, idle: bool = True) -> RenderableType:
-    """The whole screen. A worker that runs one job for longer than `stall` seconds (0: never) is red."""
-    state = now.state
-    past = before.state if before is not None else None
-    rates = _Rates(state, past)
-    parts: list[RenderableType] = [*_header(now, before, rates)]
-    own = state["threadpool9"]
-    if "error" in own:
-        parts.append(Text(f"! threadpool9 has no snapshot: {own['error']}", style=_RED))
-    else:
-        parts += ["", _pools(own, past, rates), "", _workers(now, before, stall, idle, rates)]
-    for layer, show in (("task9", _task_queues), ("workqueue9", _work_queues)):
-        if layer not in state:
-            continue
-        if "error" in state[layer]:
-            parts.append(Text(f"! {layer} has no snapshot: {state[layer]['error']}", style=_RED))
-        elif state[layer]["queues"]:
-            parts += ["", show(state[layer], (past or {}).get(layer), rates)]
-    return Group(*parts)
-
-
-def _header(now: Observation, before: Observation | None, rates: _Rates) -> Iterable[RenderableType]:
-    state, process = now.state, now.process
-    command = " ".join(os.path.basename(word) if n == 0 else word for n, word in enumerate(state["program"]))
-    yield Text.assemble((str(state["pid"]), "bold"), f" {name(command)}", no_wrap=True, overflow="ellipsis")
-    facts = [f"Python {state['python']}", f"{len(process.threads)} threads"]
-    if process.whole is not None:
-        facts.append(f"up {duration(max(0.0, now.boot_age - process.started))}")
-        if before is not None and before.process.whole is not None and rates.seconds > 0:
-            spent = process.whole.cpu_seconds - before.process.whole.cpu_seconds
-            facts.append(f"CPU {100 * spent / rates.seconds:.0f}%")
-        else:
-            facts.append(f"CPU {duration(process.whole.cpu_seconds)}")
-    facts.append(f"may use CPU {ranges(state['allowed'])}")
-    yield Text(" · ".join(facts), overflow="ellipsis", no_wrap=True)
-    counters = state["threadpool9"].get("counters")
-    if counters is None:
-        return
-    past = before.state["threadpool9"].get("counters") if before is not None else None
-    words = [
-        f"jobs: {number(counters['scheduled'])} scheduled",
-        f"{number(counters['started'] - counters['completed'])} in flight",
-        f"{number(counters['completed'])} completed"
-        + (f" ({rates(counters['completed'], past['completed'])}/s)" if past else ""),
-        f"{number(counters['cancelled'])} cancelled",
-    ]
-    text = Text(", ".join(words), overflow="ellipsis", no_wrap=True)
-    if counters["errors"]:
-        text.append(f", ! {number(counters['errors'])} errors", style=_RED)
-    yield text
-    text = Text(
-        f"threads: {number(counters['threads_started'])} started, {number(counters['threads_left'])} left",
-        overflow="ellipsis",
-        no_wrap=True,
-    )
-    if counters["start_failures"]:
-        text.append(f", ! {number(counters['start_failures'])} refused by the system", style=_RED)
-    yield text
-    if failures := state["threadpool9"].get("probe_errors"):
-        yield Text(f"! {number(failures)} errors in plugins", style=_RED)
-
-
-def _pools(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: _Rates) -> Table:
-    table = _table(
-        "pools", ("POOL", "<"), ("REFS", ">"), ("WORK", ">"), ("IDLE", ">"), ("WAIT", ">"),
-        ("DONE", ">"), ("/s", ">"), ("ERR", ">"), ("PRIORITY", "*"),
-    )  # fmt: skip
-    earlier = {}
-    if past is not None:
-        earlier = {(pool["pri"], pool["cpu"]): pool["counters"] for pool in past["threadpool9"].get("pools", ())}
-    for pool in sorted(own["pools"], key=lambda pool: (pool["pri"], -1 if pool["cpu"] is None else pool["cpu"])):
-        done = pool["counters"]["completed"]
-        before = earlier.get((pool["pri"], pool["cpu"]))
-        trouble = ["its CPU is gone"] if pool["cpu_lost"] else []
-        if pool["refused"]:
-            trouble.append(pool["refused"])
-        table.add_row(
-            priority(pool["pri"], pool["cpu"]),
-            str(pool["references"]),
-            number(pool["workers"] - pool["idle"]),
-            number(pool["idle"]),
-            number(len(pool["queued"])),
-            number(done),
-            rates(done, before["completed"] if before else None),
-            _errors(pool["counters"]["errors"]),
-            Text("! " + name("; ".join(trouble)), style=_RED) if trouble else Text(pool["policy"]),
-        )
-    if not own["pools"]:
-        table.add_row(Text("none", style="dim"))
-    return table
-
-
-def _errors(count: int) -> Text:
-    return Text(number(count), style=_RED if count else "")
-
-
-def _workers(now: Observation, before: Observation | None, stall: float, idle: bool, rates: _Rates) -> Table:
-    table = _table(
-        "workers", ("TID", ">"), ("POOL", "<"), ("CPU", ">"), ("OS", "<"), ("CPU%", ">"), ("STATE", "<"),
-        ("SINCE", ">"), ("JOB", "*"),
-    )  # fmt: skip
-    workers = now.state["threadpool9"]["workers"]
-    alive = _alive(now.state, before.state if before is not None else {})
-    shown = [worker for worker in workers if idle or worker["state"] != "idle"]
-    # Longest running first: what hangs is what one looks for.
-    for worker in sorted(shown, key=lambda worker: (worker["state"] == "idle", -worker["since"], worker["tid"])):
-        tid = worker["tid"]
-        usage = now.process.threads.get(tid)
-        earlier = before.process.threads.get(tid) if before is not None else None
-        percent = "-"
-        if usage is not None and earlier is not None and rates.seconds > 0:
-            percent = f"{100 * (usage.cpu_seconds - earlier.cpu_seconds) / rates.seconds:.0f}"
-        long = worker["since"] > stall and worker["job"] not in alive
-        # The process's own watchdog, where it is on, also sees tasks that are stuck in a queue that is one long job.
-        stalled = bool(stall) and worker["state"] != "idle" and (long or worker.get("stalled", False))
-        # "=3" is bound to CPU 3, "3" was there last.
-        where = f"={worker['cpu']}" if worker["cpu"] is not None else "-" if usage is None else str(usage.cpu)
-        table.add_row(
-            str(tid),
-            priority(worker["pool_pri"], worker["pool_cpu"]),
-            where,
-            "-" if usage is None else usage.state,
-            percent,
-            "! stalled" if stalled else worker["state"],
-            duration(worker["since"]),
-            Text(name(worker["job"] or "")),
-            style=_RED if stalled else "dim" if worker["state"] == "idle" else "",
-        )
-        if stalled:
-            table.add_row("", "", "", "", "", "", "at", Text(_short(name(worker["at"]))), style=_RED)
-    if not shown:
-        hidden = f" ({len(workers)} idle)" if workers else ""
-        table.add_row(Text("none", style="dim"), hidden)
-    return table
-
-
-def _alive(state: Mapping[str, Any], past: Mapping[str, Any]) -> set[str]:
-    """Names of jobs that run for long and do no harm: the timer, and queues that get on from task to task."""
-    earlier = {_lane_key(*pair): pair[1]["started"] for pair in _lanes(past.get("task9"))}
-    alive = {"task9 timer"}
-    for queue, lane in _lanes(state.get("task9")):
-        if lane["started"] > earlier.get(_lane_key(queue, lane), lane["started"]):
-            alive.add(queue["name"])
-    return alive
-
-
-def _short(place: str) -> str:
-    """ "file:line function" with the file's last part only."""
-    path, _, rest = place.rpartition(":")
-    return f"{os.path.basename(path)}:{rest}"
-
-
-def _task_queues(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: _Rates) -> Table:
-    armed = own.get("armed", 0)
-    table = _table(
-        "task queues, and those that work queues are made of" + (f" ({number(armed)} delayed)" if armed else ""),
-        ("QUEUE", "*"), ("CPU", ">"), ("WAIT", ">"), ("RUNS", ">"), ("/s", ">"), ("ERR", ">"), ("RUNNING", "*"),
-    )  # fmt: skip
-    earlier = {_lane_key(*pair): pair[1] for pair in _lanes(past)}
-    for queue, lane in _lanes(own):
-        before = earlier.get(_lane_key(queue, lane))
-        table.add_row(
-            Text(name(queue["name"]) + (" (frozen)" if queue["frozen"] else "")),
-            "any" if lane["cpu"] is None else str(lane["cpu"]),
-            number(lane["pending"]),
-            number(lane["started"]),
-            rates(lane["started"], before["started"] if before else None),
-            _errors(lane["errors"]),
-            Text(name(", ".join(lane["running"]))),
-            style="" if lane["running"] or lane["pending"] else "dim",
-        )
-    return table
-
-
-def _lanes(own: Mapping[str, Any] | None) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    return [(queue, lane) for queue in (own or {}).get("queues", ()) for lane in queue["lanes"]]
-
-
-def _lane_key(queue: Mapping[str, Any], lane: Mapping[str, Any]) -> tuple[object, ...]:
-    return queue["name"], queue["shared"], lane["cpu"]
-
-
-def _work_queues(own: Mapping[str, Any], past: Mapping[str, Any] | None, rates: _Rates) -> Table:
-    table = _table(
-        "work queues", ("QUEUE", "*"), ("WAIT", ">"), ("RUN", ">"), ("IN", ">"), ("/s", ">"), ("DONE", ">"),
-        ("/s", ">"), ("CANC", ">"), ("ERR", ">"), ("MEAN", ">"),
-    )  # fmt: skip
-    earlier = {queue["name"]: queue for queue in (past or {}).get("queues", ())}
-    for queue in sorted(own["queues"], key=lambda queue: str(queue["name"])):
-        before = earlier.get(queue["name"], {})
-        done = queue["completed"]
-        table.add_row(
-            Text(name(queue["name"])),
-            number(queue["pending"]),
-            number(queue["running"]),
-            number(queue["enqueued"]),
-            rates(queue["enqueued"], before.get("enqueued")),
-            number(done),
-            rates(done, before.get("completed")),
-            number(queue["cancelled"]),
-            _errors(queue["errors"]),
-            duration(queue["run_seconds"] / done) if done else "-",
-            style="" if queue["running"] or queue["pending"] else "dim",
-        )
-    return table
-
-
 def ranges(numbers: Iterable[int]) -> str:
     """CPU numbers the way the kernel lists them: "0-3,8"."""
     pieces: list[list[int]] = []
@@ -310,3 +84,263 @@ def ranges(numbers: Iterable[int]) -> str:
         else:
             pieces.append([n, n])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pieces) or "none"
+
+
+def priority(pri: int, cpu: int | None) -> str:
+    """A pool's name, as its threads carry it after "poolthread"."""
+    return ("" if cpu is None else f"/{cpu}") + ("" if pri < 0 else f"@{pri}") or "any"
+
+
+def short(place: str) -> str:
+    """ "file:line function" with the file's last part only."""
+    path, _, rest = place.rpartition(":")
+    return f"{os.path.basename(path)}:{rest}" if path else place
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """The waiting times of a work queue in few characters: from a microsecond on, two powers of two in each."""
+    pairs = [sum(counts[n : n + 2]) for n in range(10, 36, 2)] if counts else []
+    most = max(pairs, default=0)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // most)] if most else " " for count in pairs)
+
+
+# --- the lines above the tables
+
+
+def _seconds(now: Observation, before: Observation | None) -> float:
+    return max(0.0, now.page["head"]["now"] - before.page["head"]["now"]) if before is not None else 0.0
+
+
+def head(now: Observation, before: Observation | None) -> Iterator[Text]:
+    """Who is looked at, and what it did altogether."""
+    told, process = now.page["head"], now.process
+    command = " ".join(os.path.basename(word) if n == 0 else word for n, word in enumerate(told["program"]))
+    yield Text.assemble((str(told["pid"]), "bold"), f" {name(command)}", no_wrap=True, overflow="ellipsis")
+    facts = [f"Python {told['python']}", f"{len(process.threads)} threads"]
+    if process.whole is not None:
+        facts.append(f"up {duration(max(0.0, now.boot_age - process.started))}")
+        if before is not None and before.process.whole is not None and (seconds := _seconds(now, before)):
+            facts.append(f"CPU {100 * (process.whole.cpu_seconds - before.process.whole.cpu_seconds) / seconds:.0f}%")
+        else:
+            facts.append(f"CPU {duration(process.whole.cpu_seconds)}")
+    facts.append(f"may use CPU {ranges(told['allowed'])}")
+    yield Text(" · ".join(facts), overflow="ellipsis", no_wrap=True)
+    if told["trouble"] is not None:
+        yield Text(f"! threadpool9 has no snapshot: {told['trouble']}", style=WRONG)
+        return
+    counters = told["counters"]
+    rate = f" ({number(told['rate'])}/s)" if told["rate"] is not None else ""
+    text = Text(
+        f"jobs: {number(counters['scheduled'])} scheduled, "
+        f"{number(counters['started'] - counters['completed'])} in flight, "
+        f"{number(counters['completed'])} completed{rate}, {number(counters['cancelled'])} cancelled",
+        overflow="ellipsis",
+        no_wrap=True,
+    )
+    if counters["errors"]:
+        text.append(f", ! {number(counters['errors'])} errors", style=WRONG)
+    yield text
+    text = Text(
+        f"threads: {number(counters['threads_started'])} started, {number(counters['threads_left'])} left",
+        overflow="ellipsis",
+        no_wrap=True,
+    )
+    if counters["start_failures"]:
+        text.append(f", ! {number(counters['start_failures'])} refused by the system", style=WRONG)
+    yield text
+    if told["hook_errors"]:
+        yield Text(f"! {number(told['hook_errors'])} errors in plugins", style=WRONG)
+
+
+# --- the tables
+
+
+@attrs.frozen
+class Context:
+    """What a cell may need besides its row."""
+
+    now: Observation
+    before: Observation | None
+    stall: float
+
+
+@attrs.frozen
+class Column:
+    """A column: its heading, the field that it is sorted by, ``<``, ``>`` or ``*`` (takes what is left), and a cell."""
+
+    heading: str
+    field: str
+    kind: str
+    cell: Callable[[Row, Context], Text | str]
+    #: Shown on screens of that width only.
+    width: int = 0
+
+
+def _count(field: str) -> Callable[[Row, Context], str]:
+    return lambda row, _: number(row[field])
+
+
+def _rate(field: str = "rate") -> Callable[[Row, Context], str]:
+    return lambda row, _: "-" if row[field] is None else number(row[field])
+
+
+def _time(field: str) -> Callable[[Row, Context], str]:
+    return lambda row, _: "-" if row[field] is None else duration(row[field])
+
+
+def _errors(row: Row, _: Context) -> Text:
+    return Text(number(row["errors"]), style=WRONG if row["errors"] else "")
+
+
+def _policy(row: Row, _: Context) -> Text:
+    return Text("! " + "; ".join(row["trouble"]), style=WRONG) if row["trouble"] else Text(row["policy"])
+
+
+def is_stalled(row: Row, stall: float) -> bool:
+    """Whether a worker runs one job for longer than `stall` seconds (0: never), or its process says it is stuck."""
+    if not stall or row["state"] == "idle":
+        return False
+    # The process's own watchdog, where it is on, also sees tasks that are stuck in a queue that is one long job.
+    return bool(row["reported"]) or (row["since"] > stall and not row["alive"])
+
+
+def _state(row: Row, context: Context) -> str:
+    return "! stalled" if is_stalled(row, context.stall) else str(row["state"])
+
+
+def _where(row: Row, context: Context) -> str:
+    if row["cpu"] is not None:
+        return f"={row['cpu']}"  # bound to it; else where it was last
+    usage = context.now.process.threads.get(row["tid"])
+    return "-" if usage is None else str(usage.cpu)
+
+
+def _os(row: Row, context: Context) -> str:
+    usage = context.now.process.threads.get(row["tid"])
+    return "-" if usage is None else usage.state
+
+
+def _percent(row: Row, context: Context) -> str:
+    usage = context.now.process.threads.get(row["tid"])
+    earlier = context.before.process.threads.get(row["tid"]) if context.before is not None else None
+    seconds = _seconds(context.now, context.before)
+    if usage is None or earlier is None or not seconds:
+        return "-"
+    return f"{100 * (usage.cpu_seconds - earlier.cpu_seconds) / seconds:.0f}"
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "workers": (
+        Column("TID", "tid", ">", lambda row, _: str(row["tid"])),
+        Column("POOL", "pri", "<", lambda row, _: priority(row["pri"], row["pool_cpu"])),
+        Column("CPU", "cpu", ">", _where),
+        Column("OS", "", "<", _os),
+        Column("CPU%", "", ">", _percent),
+        Column("STATE", "state", "<", _state),
+        Column("SINCE", "since", ">", _time("since")),
+        Column("SCHED", "scheduling", "<", lambda row, _: row["scheduling"], WIDER),
+        Column("JOB", "job", "*", lambda row, _: row["job"]),
+        Column("AT", "", "*", lambda row, _: short(row["at"]), WIDE),
+    ),
+    "pools": (
+        Column("POOL", "pri", "<", lambda row, _: priority(row["pri"], row["cpu"])),
+        Column("REFS", "references", ">", _count("references")),
+        Column("WORK", "working", ">", _count("working")),
+        Column("IDLE", "idle", ">", _count("idle")),
+        Column("WAIT", "waiting", ">", _count("waiting")),
+        Column("DONE", "completed", ">", _count("completed")),
+        Column("/s", "rate", ">", _rate()),
+        Column("ERR", "errors", ">", _errors),
+        Column("PRIORITY", "policy", "*", _policy),
+        Column("NEXT", "", "*", lambda row, _: ", ".join(row["next"]), WIDE),
+    ),
+    "tasks": (
+        Column("QUEUE", "queue", "*", lambda row, _: row["queue"] + (" (frozen)" if row["frozen"] else "")),
+        Column("CPU", "cpu", ">", lambda row, _: "any" if row["cpu"] is None else str(row["cpu"])),
+        Column("WAIT", "waiting", ">", _count("waiting")),
+        Column("RUNS", "runs", ">", _count("runs")),
+        Column("/s", "rate", ">", _rate()),
+        Column("ERR", "errors", ">", _errors),
+        Column("RUNNING", "running", "*", lambda row, _: ", ".join(row["running"])),
+    ),
+    "works": (
+        Column("QUEUE", "queue", "*", lambda row, _: row["queue"]),
+        Column("WAIT", "waiting", ">", _count("waiting")),
+        Column("RUN", "running", ">", _count("running")),
+        Column("IN", "enqueued", ">", _count("enqueued")),
+        Column("/s", "enqueued_rate", ">", _rate("enqueued_rate")),
+        Column("DONE", "completed", ">", _count("completed")),
+        Column("/s", "rate", ">", _rate()),
+        Column("CANC", "cancelled", ">", _count("cancelled")),
+        Column("ERR", "errors", ">", _errors),
+        Column("MEAN", "mean", ">", _time("mean")),
+        Column("WAIT50", "p50", ">", _time("p50"), WIDE),
+        Column("WAIT95", "p95", ">", _time("p95"), WIDE),
+        Column("1us WAITED 1min", "", "<", lambda row, _: sparkline(row["waits"]), WIDER),
+    ),
+}
+
+
+def columns(tab: str, width: int) -> list[Column]:
+    """The columns of a tab that a screen of that width has."""
+    return [column for column in COLUMNS[tab] if width >= column.width]
+
+
+def _quiet(tab: str, row: Row) -> bool:
+    match tab:
+        case "workers":
+            return bool(row["state"] == "idle")
+        case "pools":
+            return not (row["working"] or row["waiting"])
+    return not (row["running"] or row["waiting"])
+
+
+def table(
+    now: Observation, before: Observation | None, stall: float, width: int, title: str = "", selected: int = -1
+) -> RenderableType:
+    """The rows of a page. A worker that runs one job for longer than `stall` seconds (0: never) stands out."""
+    page, context = now.page, Context(now, before, stall)
+    tab = page["tab"]
+    if page["trouble"] is not None:
+        return Text(f"! {LAYER[tab]} has no snapshot: {page['trouble']}", style=WRONG)
+    chosen = columns(tab, width)
+    made = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, expand=True,
+        header_style="bold",
+    )  # fmt: skip
+    for column in chosen:
+        if column.kind == "*":
+            made.add_column(column.heading, ratio=1, no_wrap=True, overflow="ellipsis")
+        else:
+            made.add_column(column.heading, justify="right" if column.kind == ">" else "left", no_wrap=True)
+    for index, row in enumerate(page["rows"]):
+        stalled = tab == "workers" and is_stalled(row, stall)
+        style = WRONG if stalled else "dim" if _quiet(tab, row) else ""
+        if index == selected:
+            style = f"{style} reverse".replace("dim ", "") if "reverse" not in style else f"{style} underline"
+        cells = [column.cell(row, context) for column in chosen]
+        made.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells), style=style)
+        if stalled and width < WIDE and selected < 0:
+            place = Text(short(row["at"]), style=WRONG)
+            made.add_row(*([""] * (len(chosen) - 2)), Text("at", style=WRONG), place)
+    if not page["rows"]:
+        made.add_row(Text("none", style="dim"))
+    return made
+
+
+LAYER = {"workers": "threadpool9", "pools": "threadpool9", "tasks": "task9", "works": "workqueue9"}
+
+
+def render(pages: Iterable[Observation], before: Observation | None, stall: float, width: int) -> RenderableType:
+    """All tabs, one below the other, as `dump` shows them."""
+    parts: list[RenderableType] = []
+    for now in pages:
+        page = now.page
+        if not parts:
+            parts += head(now, before)
+        if page["head"]["trouble"] is not None and LAYER[page["tab"]] == "threadpool9":
+            continue
+        if page["rows"] or page["trouble"] is not None or LAYER[page["tab"]] == "threadpool9":
+            delayed = f" ({number(page['armed'])} delayed)" if page["armed"] else ""
+            parts += ["", table(now, before, stall, width, TITLES[page["tab"]] + delayed)]
+    return Group(*parts)

@@ -24,12 +24,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from . import _address, _state
+from . import _address, _pages, _state, _wire
 
 __all__ = ["ServeError", "serve", "serving", "stop"]
 
 _MOST_VIEWERS = 8
-_LONGEST_REQUEST = 200
+_LONGEST_REQUEST = 4000
 #: Seconds that a viewer may be silent, and may take to receive an answer.
 _SILENCE, _SEND = 60.0, 5.0
 
@@ -134,6 +134,7 @@ class _Server:
             raise
 
     def _talk(self, connection: socket.socket) -> None:
+        pager = _pages.Pager()
         try:
             with connection, connection.makefile("rb") as lines:
                 while True:
@@ -142,7 +143,7 @@ class _Server:
                     if not line.endswith(b"\n"):
                         return
                     connection.settimeout(_SEND)
-                    _send(connection, _answer(line))
+                    _send(connection, _answer(line, pager))
         except OSError:
             pass  # the viewer left, or was too slow
         finally:
@@ -150,13 +151,19 @@ class _Server:
                 self.connections.discard(connection)
 
 
-def _answer(line: bytes) -> dict[str, Any]:
-    match line.split():
-        case [b"state"]:
-            return _state.gather()
-        case [b"cpus"]:
-            return _state.describe_cpus()
-    return {"error": f"request {line!r} is not known here; is the viewer newer than this process?"}
+def _answer(line: bytes, pager: _pages.Pager) -> dict[str, Any]:
+    word, _, rest = line.strip().partition(b" ")
+    try:
+        match word:
+            case b"state":
+                return _state.gather()
+            case b"cpus":
+                return _state.describe_cpus()
+            case b"page":
+                return pager.page(_wire.query(rest))
+    except _wire.Malformed as error:
+        return {"error": str(error)}
+    return {"error": f"request {line[:40]!r} is not known here; is the viewer newer than this process?"}
 
 
 def _send(connection: socket.socket, answer: dict[str, Any]) -> None:

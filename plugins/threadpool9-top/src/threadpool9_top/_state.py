@@ -19,10 +19,13 @@ import attrs
 
 import threadpool9
 
-__all__ = ["PROTOCOL", "gather"]
+from ._wire import PROTOCOL
 
-PROTOCOL = 1
+__all__ = ["COUNTERS", "at", "describe_cpus", "gather", "python", "stacks"]
+
 _LOADED = threadpool9.snapshot  # it is loaded on demand; when a viewer asks there may be no descriptor left for that
+#: The fields of a `threadpool9.Counters`.
+COUNTERS = tuple(field.name for field in attrs.fields(threadpool9.Counters))
 _LAYERS = ("threadpool9", "task9", "workqueue9")
 #: Frames below the job's own function: of no interest to anybody.
 _OURS = (threading.__file__, os.path.dirname(threadpool9.__file__) + os.sep)
@@ -35,9 +38,9 @@ def gather() -> dict[str, Any]:
         "protocol": PROTOCOL,
         "pid": os.getpid(),
         "program": sys.orig_argv,
-        "python": _python(),
+        "python": python(),
         "now": time.monotonic(),
-        "allowed": threadpool9.allowed_cpus(),
+        "allowed": list(threadpool9.allowed_cpus()),
         "stall_ms": threadpool9.tunables.stall_ms,
     }
     for layer in _LAYERS:
@@ -50,10 +53,10 @@ def gather() -> dict[str, Any]:
             # One layer's fault must not hide the others: a viewer is wanted most when something is wrong.
             state[layer] = {"error": repr(error)}
     workers = state["threadpool9"].get("workers", ())
-    stacks = _stacks({worker["tid"] for worker in workers if worker["state"] != "idle"})
+    found = stacks({worker["tid"] for worker in workers if worker["state"] != "idle"})
     for worker in workers:
-        worker["stack"] = stack = stacks.get(worker["tid"], [])
-        worker["at"] = _at(stack)
+        worker["stack"] = stack = found.get(worker["tid"], [])
+        worker["at"] = at(stack)
     return state
 
 
@@ -70,21 +73,22 @@ def describe_cpus() -> dict[str, Any]:
         "protocol": PROTOCOL,
         "pid": os.getpid(),
         "topology": [attrs.asdict(cpu) for cpu in threadpool9.topology()],
-        "allowed": threadpool9.allowed_cpus(),
+        "allowed": list(threadpool9.allowed_cpus()),
     }
 
 
-def _python() -> str:
+def python() -> str:
+    """The interpreter, as a viewer shows it."""
     version = ".".join(map(str, sys.version_info[:3]))
     return version if getattr(sys, "_is_gil_enabled", lambda: True)() else f"{version} without GIL"
 
 
-def _stacks(tids: set[int]) -> dict[int, list[str]]:
+def stacks(tids: set[int]) -> dict[int, list[str]]:
     """The stack of each of `tids`, innermost last, as "file:line function"; without what called the job."""
     if not tids:
         return {}
     idents = {thread.ident: thread.native_id for thread in threading.enumerate()}
-    stacks: dict[int, list[str]] = {}
+    found: dict[int, list[str]] = {}
     for ident, top in sys._current_frames().items():
         tid = idents.get(ident)
         if tid not in tids or tid is None:
@@ -97,11 +101,11 @@ def _stacks(tids: set[int]) -> dict[int, list[str]]:
             frame = frame.f_back
         while len(rows) > 1 and rows[-1][0].startswith(_OURS):
             rows.pop()
-        stacks[tid] = [text for _, text in reversed(rows)]
-    return stacks
+        found[tid] = [text for _, text in reversed(rows)]
+    return found
 
 
-def _at(stack: list[str]) -> str:
+def at(stack: list[str]) -> str:
     """The place to show where there is room for one: where the program's own code is, not what it waits in."""
     for place in reversed(stack):
         if not place.startswith(_STDLIB) or "site-packages" in place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,18 @@ class Implementation:
         self.layer = layer
         self.spec = spec
         self.directory = directory
+        before = len(sys._current_frames())
         self.factory: Any = _find(spec, directory)
+        #: Threads that importing the adapter has started and that run Python (TP-3): libraries may start others.
+        self.started_by_import = len(sys._current_frames()) - before
+        others = _tids()
         try:
             adapter = self.factory()
             self.claims = frozenset(adapter.capabilities)
         except Exception as error:
             raise pytest.UsageError(f"adapter {spec} can't be made without arguments: {error!r}") from error
+        #: Threads that making the first adapter has started (TP-3).
+        self.started_by_adapter = len(_tids() - others)
         #: For people: what the adapter calls the implementation, else how the adapter is called.
         self.name = str(getattr(adapter, "implementation", spec))
         #: For test ids.
@@ -59,6 +66,14 @@ class Implementation:
     def make(self) -> Any:
         """A fresh adapter."""
         return self.factory()
+
+
+def _tids() -> set[str]:
+    """The threads of the process, where the OS tells."""
+    try:
+        return set(os.listdir("/proc/self/task"))
+    except OSError:
+        return set(map(str, sys._current_frames()))
 
 
 def _find(spec: str, directory: Path) -> Any:

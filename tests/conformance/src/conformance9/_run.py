@@ -6,9 +6,12 @@ from the worker to the controller, so the controller's `Run` sees all results an
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import os
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -17,13 +20,17 @@ from typing import Any
 import pytest
 
 from ._adapters import Implementation, NotClaimed
+from ._catalogue import find
 from ._report import Report, Result
+from ._watchdog import Watchdog
 from .clauses import CLAUSES
 from .plugin import LAYERS, SUITE
+from .suite.tools import timing
 
 PROPERTY = "conformance9"
-SUITE_WORD = "conformance9/suite/"
 _EXIT_LIMIT = 15.0
+#: How many of the suite's own time limits one test may take before the watchdog ends it; and one that storms for long.
+_LIMITS, _LIMITS_THOROUGH = 6, 60
 
 
 class Run:
@@ -33,10 +40,16 @@ class Run:
         options = config.option
         self.config = config
         self.thorough = bool(options.conformance_thorough)
+        given: dict[str, Any] = getattr(config, "workerinput", {})
+        worker: dict[str, Any] = given.get(PROPERTY, {})
         seed = options.conformance_seed
         if seed is None:  # an xdist worker is told the controller's, see below
-            seed = getattr(config, "workerinput", {}).get(PROPERTY, time.time_ns() % 2**32)
+            seed = worker.get("seed", time.time_ns() % 2**32)
         self.seed = int(seed)
+        #: Where processes that the watchdog ends leave their stacks; made by the controller.
+        self.stacks = Path(worker.get("stacks") or tempfile.mkdtemp(prefix="conformance9-"))
+        self.is_worker = bool(worker)
+        self.watchdog = Watchdog(self.stacks / given["workerid"] if self.is_worker else None)
         self.only = {name.strip() for text in options.conformance_clause or () for name in text.split(",")}
         if unknown := self.only - CLAUSES.keys():
             raise pytest.UsageError(f"no such clause: {', '.join(sorted(unknown))}")
@@ -55,8 +68,15 @@ class Run:
             tested: [getattr(pytest.mark, name) for name in names]
             for tested, (_, _, names) in zip(self.implementations, lines, strict=True)
         }
-        self.report = Report(self.implementations, self.seed, self.thorough, complete=not self.only)
+        self.report = Report(self.implementations, self.seed, self.thorough)
         self.failed = False
+        if not self.is_worker:
+            for path in self._files():  # what an earlier run has left says nothing about this one
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        options = self.config.option
+        return [Path(name) for name in (options.conformance_report_json, options.conformance_report_html) if name]
 
     def adapters_for(self, file_name: str) -> list[Implementation]:
         """The implementations that the tests of a file of the suite are for."""
@@ -66,7 +86,7 @@ class Run:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist's: every worker draws from the same seed."""
-        node.workerinput[PROPERTY] = self.seed
+        node.workerinput[PROPERTY] = {"seed": self.seed, "stacks": str(self.stacks)}
 
     # --- which tests
 
@@ -106,6 +126,15 @@ class Run:
 
     # --- what became of them
 
+    @pytest.hookimpl(wrapper=True, trylast=True)  # inside pytest's own timer: there is but one in a process
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let no test go on for ever."""
+        if not _of_the_suite(item) or self.config.option.usepdb:
+            return (yield)
+        long = self.thorough or item.get_closest_marker("thorough") is not None
+        with self.watchdog.over(timing.limit * (_LIMITS_THOROUGH if long else _LIMITS)):
+            return (yield)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -119,6 +148,7 @@ class Run:
         broke = getattr(error, "clauses", None) or clauses_of(item)
         result = {
             "implementation": self.implementations.index(tested),
+            "file": item.path.stem,
             "test": item.name,
             "clauses": clauses_of(item),
             "outcome": report.outcome,
@@ -126,7 +156,7 @@ class Run:
             "missing": error.names if isinstance(error, NotClaimed) else [],
             "detail": str(error) if error is not None else "",
             "seconds": call.duration,
-            "replay": self.replay(item, tested),
+            "replay": self.replay(item.path.stem, item.name, tested),
         }
         if report.failed:
             item.conformance9_failed = True  # type: ignore[attr-defined]  # for the fixture `stage`
@@ -142,14 +172,13 @@ class Run:
             return callspec.params["adapter"]  # type: ignore[no-any-return]  # we put it there
         return self.adapters_for(item.path.name)[0]
 
-    def replay(self, item: pytest.Item, tested: Implementation) -> str:
+    def replay(self, file: str, name: str, tested: Implementation) -> str:
         """The command that runs this test again."""
-        name = item.name
         if not self.single:  # the implementation's part of the id is not there in a run of one
             name = name.replace(f"[{tested.id}]", "").replace(f"[{tested.id}-", "[").replace(f"-{tested.id}]", "]")
         words = [
             "python -m pytest --pyargs",
-            f"'conformance9.suite.{item.path.stem}::{name}'",
+            f"'conformance9.suite.{file}::{name}'",
             f"--conformance-adapter={tested.spec}",
             f"--conformance-layer={tested.layer}",
             f"--conformance-seed={self.seed}",
@@ -164,16 +193,52 @@ class Run:
             return "not claimed", "-", "NOT CLAIMED"
         return None
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect; under xdist the controller sees the reports of all workers."""
-        if report.failed and PROPERTY not in dict(report.user_properties) and SUITE_WORD in report.nodeid:
-            self.failed = True
-            self.report.crashes.append(report.nodeid.rpartition("::")[2])  # a worker of xdist died of it
+        if hasattr(report, "node") and report.when not in ("setup", "call", "teardown"):
+            self._crashed(report)
         for name, value in report.user_properties:
             if name == PROPERTY:
                 self.failed |= report.failed
                 if report.when == "call" or not report.passed:
                     self.report.add(Result(**value))  # type: ignore[arg-type]  # what makereport put there
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object | None) -> None:
+        """xdist's: a process has died, of a test or otherwise; if of a test, that is reported next."""
+        if error and error != "keyboard-interrupt":
+            self.failed = True
+            self.report.crashes.append(_nowhere(node))
+
+    def _crashed(self, report: Any) -> None:
+        """A process died in the middle of a test: its clauses do not hold."""
+        entry = find(report.nodeid)
+        if entry is None:
+            return
+        self.failed = True
+        name = report.nodeid.rpartition("::")[2]
+        crashes = self.report.crashes
+        crashes[:] = [each for each in crashes if each != _nowhere(report.node)] + [name]
+        found = self.adapters_for(f"{entry.file}.py")
+        tested = next((each for each in found if f"[{each.id}" in name or f"-{each.id}]" in name), found[0])
+        stacks = self.stacks / report.node.gateway.id
+        text = stacks.read_text(errors="replace") if stacks.exists() else ""
+        detail = f"it did not end, and was ended with its process; the stacks:\n{text}" if text else "the process died"
+        result = Result(
+            implementation=self.implementations.index(tested),
+            file=entry.file,
+            test=name,
+            clauses=sorted(entry.clauses),
+            outcome="crashed",
+            broke=sorted(entry.clauses),
+            missing=[],
+            detail=detail,
+            seconds=0.0,
+            replay=self.replay(entry.file, name, tested),
+        )
+        self.report.add(result)
+        report.longrepr = f"{report.longrepr}\n{_explain(dataclasses.asdict(result), self.seed)}"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print the table, or a line for each implementation where there are several; write the files."""
@@ -189,9 +254,16 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """After failures, threads that will never end must not keep the process from ending."""
+        if not self.is_worker:
+            shutil.rmtree(self.stacks, ignore_errors=True)
         if self.failed:
             sys.stdout.flush()
             faulthandler.dump_traceback_later(_EXIT_LIMIT, exit=True, file=_stderr())
+
+
+def _nowhere(node: Any) -> str:
+    """What is said of a process that died and was in no test."""
+    return f"{node.gateway.id}, between two tests"
 
 
 def _stderr() -> int:

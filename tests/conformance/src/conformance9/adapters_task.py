@@ -12,11 +12,14 @@ from typing import Any, Protocol
 __all__ = ["TASK_CAPABILITIES", "DelayedLike", "PeriodicLike", "QueueLike", "SharedLike", "TaskAdapter", "TaskLike"]
 
 #: Capabilities that an adapter may claim; a test that needs one is skipped, and says so, where it is not claimed.
+#: Methods and errors that are there for a capability may be left out with it. Arguments with a default are to be taken
+#: in any case, and may be ignored without their capability: tests pass time limits to whatever has one.
 TASK_CAPABILITIES: dict[str, str] = {
     "any context": "schedule and arm may interrupt themselves between any two bytecodes (TK-1, TK-11)",
     "shared": "shared per-CPU queues and the system queue, bound to their CPUs (TK-4)",
     "percpu": "private per-CPU queues (TK-7)",
     "concurrency": "private queues that run several tasks at once (TK-5)",
+    "call": "call() of private queues (TK-17)",
     "limit": "long tasks of shared queues are reported (TK-4)",
     "delayed": "delayed tasks (TK-11, TK-12)",
     "jitter": "jitter coalesces wake-ups (TK-11)",
@@ -25,6 +28,7 @@ TASK_CAPABILITIES: dict[str, str] = {
     "fork": "usable in a fork child, where everything is unscheduled (TK-14)",
     "exit": "what is scheduled runs at exit, armed timers do not fire (TK-14)",
     "drop": "a queue dropped without close finishes its tasks with a ResourceWarning (TK-16)",
+    "timeouts": "time limits of cancel(), drain() and close() (TK-6, TK-7, TK-16)",
 }
 
 
@@ -93,6 +97,9 @@ class QueueLike(Protocol):
     def schedule_delayed(self, task: Any, seconds: float, jitter: float = 0.0) -> bool:
         """Arm a delayed task for this queue (TK-11)."""
 
+    def call(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+        """Call ``fn(*args, **kwargs)``, in the queue's order (TK-17); needed for "call"."""
+
     def drain(self, timeout: float | None = None) -> None:
         """Wait for all that was scheduled before (TK-7)."""
 
@@ -130,7 +137,7 @@ class TaskAdapter(Protocol):
 
     @property
     def timeout_error(self) -> type[Exception]:
-        """Raised when a time limit ran out."""
+        """Raised when a time limit ran out ("timeouts")."""
 
     def task(self, fn: Callable[..., object], context: Any = None) -> PlainLike:
         """A task for ``fn(task)``."""

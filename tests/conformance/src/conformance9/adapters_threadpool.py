@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 #: Capabilities that an adapter may claim; a test that needs one is skipped, and says so, where it is not claimed.
+#: Methods and errors that are there for a capability may be left out with it. Arguments with a default are to be taken
+#: in any case, and may be ignored without their capability: tests pass time limits to whatever has one.
 THREADPOOL_CAPABILITIES: dict[str, str] = {
     "shared": "get() gives THE pool of a priority, counted; wrong priorities and puts are refused (TP-1, TP-2, TP-9)",
     "lazy": "a pool has no thread before its first job (TP-3)",
@@ -48,11 +50,13 @@ THREADPOOL_CAPABILITIES: dict[str, str] = {
     "cancel": "cancel_async() (TP-25)",
     "cancel waits": "cancel() (TP-26)",
     "timeouts": "time limits of cancel() and put() (TP-9, TP-26)",
+    "waits": "wait() of a job, drain() of a pool: they wait and withdraw nothing (TP-9, TP-26, TP-27)",
     "post": "post() (TP-28)",
     "any context": "schedule, post and cancel_async may interrupt themselves between any two bytecodes (TP-20, TP-28)",
     "order": "jobs that wait start in the order scheduled (TP-29)",
     "fork": "usable in a fork child (TP-31)",
     "exit": "what is scheduled runs at exit, also from atexit functions and late threads (TP-32)",
+    "exit ends": "what schedules itself for ever, and daemon threads, are refused at exit (TP-32)",
     "exit policies": "set_exit_policy() (TP-32)",
     "free threading": "never switches the GIL on (TP-33)",
     "snapshot": "snapshot() (TP-34)",
@@ -73,6 +77,9 @@ class JobLike(Protocol):
     def destroy(self) -> None:
         """Poison the idle job (TP-27); needed for "errors"."""
 
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the run that is queued or under way is over (TP-26); needed for "waits"."""
+
 
 class PoolLike(Protocol):
     """A pool, and one reference to it."""
@@ -88,6 +95,9 @@ class PoolLike(Protocol):
 
     def cancel(self, job: Any, timeout: float | None = None) -> bool:
         """Withdraw it, or wait for done(); True if it had not begun; interlock held (TP-26)."""
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until what was scheduled before has run; others go on (TP-9); needed for "waits"."""
 
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back (TP-9)."""

@@ -8,16 +8,21 @@ from typing import Any, Protocol
 __all__ = ["WORKQUEUE_CAPABILITIES", "StatsLike", "WorkLike", "WorkQueueAdapter", "WorkQueueLike"]
 
 #: Capabilities that an adapter may claim; a test that needs one is skipped, and says so, where it is not claimed.
+#: Methods and errors that are there for a capability may be left out with it. Arguments with a default are to be taken
+#: in any case, and may be ignored without their capability: tests pass time limits to whatever has one.
 WORKQUEUE_CAPABILITIES: dict[str, str] = {
     "any context": "enqueue may interrupt itself between any two bytecodes (WQ-3)",
     "percpu": "queues with one ordered queue for each CPU (WQ-2)",
     "max_active": "several works at once (WQ-1)",
+    "close": "close(): a drain and a destroy in one (WQ-6)",
     "delayed": "enqueue_delayed and modify (WQ-7)",
+    "jitter": "enqueue_delayed takes a jitter (WQ-7)",
     "max_pending": "back-pressure (WQ-9)",
     "freeze": "freeze, thaw, disable, enable (WQ-10)",
     "on_error": "an error handler for each queue (WQ-11)",
     "stats": "counters (WQ-12)",
     "giant": "queues whose functions exclude each other (WQ-13)",
+    "timeouts": "time limits of enqueue(), wait(), cancel(), flush() and drain() (WQ-4, WQ-5, WQ-6, WQ-9)",
 }
 
 
@@ -100,6 +105,9 @@ class WorkQueueLike(Protocol):
     def destroy(self) -> tuple[Any, ...]:
         """The end; which delayed works were cancelled (WQ-6, WQ-7)."""
 
+    def close(self, timeout: float | None = None) -> tuple[Any, ...]:
+        """Complete what is pending, end the queue, say what was cancelled (WQ-6); needed for "close"."""
+
     def freeze(self) -> None:
         """Hold (WQ-10)."""
 
@@ -137,7 +145,7 @@ class WorkQueueAdapter(Protocol):
 
     @property
     def timeout_error(self) -> type[Exception]:
-        """Raised when a time limit ran out."""
+        """Raised when a time limit ran out ("timeouts")."""
 
     @property
     def cpu_error(self) -> type[Exception]:

@@ -7,6 +7,7 @@ ordinary test run, by the ini option ``conformance_adapters``: lines of the form
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ import pytest
 LAYERS = ("threadpool", "task", "workqueue")
 SUITE = Path(__file__).parent / "suite"
 RUN = "conformance9-run"
+
+#: More than a layer has tests, so that each may end its process; and not without end, in case none can be collected.
+_RESTARTS = 400
 
 MARKERS = (
     "clause(name, ...): the clauses of the design that the test checks",
@@ -55,6 +59,19 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "conformance9 needs an implementation: --conformance-adapter=MODULE:CLASS --conformance-layer=LAYER"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Run the tests in a process of xdist's, so that the run survives an implementation that ends or blocks it."""
+    options = config.option
+    distributes = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
+    if options.conformance_adapter and distributes and not options.usepdb:
+        if options.numprocesses is None and not options.tx:
+            options.numprocesses = 1
+        if options.maxworkerrestart is None:
+            options.maxworkerrestart = str(_RESTARTS)
+    return (yield)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -303,7 +303,7 @@ class ReferenceTasks:
     """The adapter."""
 
     implementation = "reference model"
-    capabilities = frozenset({"concurrency", "delayed", "periodic", "context"})
+    capabilities = frozenset({"concurrency", "delayed", "periodic", "context", "timeouts"})
     usage_error, closed_error, timeout_error = Misuse, Closed, GaveUp
     task, delayed, periodic = Task, DelayedTask, PeriodicTask
 

@@ -275,7 +275,9 @@ class ReferenceWorkQueues:
     """The adapter."""
 
     implementation = "reference model"
-    capabilities = frozenset({"max_active", "delayed", "max_pending", "freeze", "on_error", "stats", "giant"})
+    capabilities = frozenset(
+        {"max_active", "delayed", "max_pending", "freeze", "on_error", "stats", "giant", "timeouts"}
+    )
     usage_error, pending_error, full_error, timeout_error = Misuse, Pending, Full, GaveUp
     work = Work
     softnet = None

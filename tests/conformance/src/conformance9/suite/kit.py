@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conformance9.suite.tools import STEP, Stage, Started, holds, os_threads, timing, want_steps
+from conformance9.suite.tools import STEP, Stage, Started, holds, os_threads, timing, wait_until, want_steps
 
 __all__ = [
     "Ending",
@@ -145,12 +145,8 @@ def together(stage: Stage, *bodies: Callable[..., object]) -> list[Any]:
 
 def await_state(clause: str, what: str, state: Callable[..., object]) -> None:
     """Watch until `state()` is true; AssertionError naming `what` after the limit."""
-    tick = threading.Event()
-    for _ in range(int(timing.limit / 0.002)):
-        if state():
-            return
-        tick.wait(0.002)
-    raise AssertionError(f"{clause}: {what}: not within {timing.limit:g} s")
+    if not wait_until(state):
+        raise AssertionError(f"{clause}: {what}: not within {timing.limit:g} s")
 
 
 def idle_threads(adapter: Any) -> int:

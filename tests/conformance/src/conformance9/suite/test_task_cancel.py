@@ -141,6 +141,7 @@ def test_the_interlock_is_free_while_cancel_waits_and_held_again_after(adapter: 
         holds("TK-6", known.locked(), "the interlock is not held after cancel")
 
 
+@pytest.mark.capability("timeouts")
 def test_cancel_may_give_up_waiting(adapter: TaskAdapter, stage: Stage) -> None:
     """With a timeout: the error says so, the interlock is held, the run goes on, and a later cancel works."""
     queue, gate, lock = a_queue(adapter, stage), stage.gate(), Interlock()

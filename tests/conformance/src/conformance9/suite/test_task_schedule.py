@@ -434,7 +434,7 @@ def test_a_schedule_at_any_step_of_a_queue_that_goes_idle_is_a_run(
 
             queue.schedule(adapter.task(last))
             holds("TK-1", began.wait(timing.limit), "a scheduled task did not run")
-            if not steps.met.wait(timing.moment):
+            if not steps.was_met():
                 steps.disarm()
                 break  # it sleeps, after fewer bytecodes
             ran = log.reached(number + 1)
@@ -477,7 +477,7 @@ def test_a_run_that_ends_at_any_step_of_taking_the_next_one_is_followed_by_it(
             holds("TK-5", hold.entered(), "one task that blocks held up a queue for two at once")
             queue.schedule(task)
             hold.go.set()
-            met = steps.met.wait(timing.moment)
+            met = steps.was_met()
             steps.disarm()
             gate.go.set()
             holds("TK-2", runs.reached(2), f"a run ended at step {number} of taking the next one, which was lost")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import sys
 import threading
 import time
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import Crew, finish
-from conformance9.suite.tools import Log, holds, jitter, refuses, stepped, timing, wait_until, within
+from conformance9.suite.tools import Log, holds, jitter, refuses, stepped, timing, wait_asleep, wait_until, within
 
 
 class Counted:
@@ -148,6 +149,47 @@ def test_true_means_never_and_false_means_entered(crew: Crew, worker: str, thoro
     total = runs
     wait_until(lambda: runs > total, timing.moment)
     holds("TP-25", runs == total, "a job whose cancel said True ran later")
+
+
+@pytest.mark.clause("TP-25")
+@pytest.mark.capability("cancel")
+@pytest.mark.parametrize("worker", ["warm", "cold"])
+def test_a_job_that_is_only_assigned_can_be_withdrawn(crew: Crew, worker: str) -> None:
+    """TP-25: right after schedule() the worker, woken or new, has not entered the function: True, and it never runs.
+
+    Between a worker's claim and the function's first line lie a few steps, in which False is right. A worker that is
+    only on its way makes False the rule, since it takes far longer than the two calls, most of all with the GIL kept.
+    """
+    pool = crew.pool()
+    runs = early = 0
+
+    def fn(job: Any) -> None:
+        nonlocal runs
+        runs += 1
+        finish(job)
+
+    job = crew.adapter.job(fn)
+    rounds = 20 if worker == "cold" else 100
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1.0)
+    try:
+        for _ in range(rounds):
+            if worker == "cold":
+                crew.adapter.settle()
+            else:
+                wait_asleep([crew.run("TP-25", pool, threading.get_native_id)], 0.2)
+            with job.interlock:
+                before = runs
+                pool.schedule(job)
+                early += pool.cancel_async(job) is False and runs == before
+            holds("TP-25", wait_until(lambda: cancel_async(pool, job) is True), "the job never ends")
+    finally:
+        sys.setswitchinterval(interval)
+    holds(
+        "TP-25",
+        early <= rounds / 4,
+        f"in {early} of {rounds} rounds cancel_async() right after schedule() said False, but the job was not entered",
+    )
 
 
 @pytest.mark.clause("TP-25")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conformance9.suite.crew import PRI, Crew, finish
+from conformance9.suite.kit import verdict
 from conformance9.suite.tools import Log, holds, jitter, refuses, reported, timing, wait_asleep, wait_until, within
 
 #: Kinds of interlock that can tell whether they are held.
@@ -550,13 +551,14 @@ def test_destroy_of_a_job_that_is_scheduled_or_running_is_refused(crew: Crew) ->
 @pytest.mark.clause("TP-27")
 @pytest.mark.capability("errors")
 def test_a_destroyed_job_is_refused(crew: Crew) -> None:
-    """TP-27: schedule and a second destroy are errors, and it never runs."""
+    """TP-27: schedule is an error, and it never runs; a second destroy may be an error or do nothing."""
     pool = crew.pool()
     log = Log()
     job = crew.job(log.add)
     job.destroy()
     refuses("TP-27", "schedule() after destroy()", crew.adapter.usage_error, lambda: crew.schedule(pool, job))
-    refuses("TP-27", "destroy() twice", crew.adapter.usage_error, job.destroy)
+    said = verdict(job.destroy, crew.adapter.usage_error)
+    holds("TP-27", said in ("refused", "accepted"), f"a second destroy() raised {said}")
     holds("TP-27", not log.reached(1, timing.moment), "a destroyed job ran")
     if "post" in crew.adapter.capabilities:
         refuses("TP-27", "post() after destroy()", crew.adapter.usage_error, lambda: pool.post(job))

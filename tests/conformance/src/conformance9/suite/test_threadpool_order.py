@@ -75,6 +75,56 @@ def test_a_new_job_does_not_overtake_those_that_wait(crew: Crew) -> None:
         )
 
 
+@pytest.mark.capability("order", "cancel")
+def test_withdrawn_and_scheduled_again_a_job_is_the_last(crew: Crew, thorough: bool) -> None:
+    """TP-29: each schedule has its own place: A, B, cancel A, schedule A again: no worker takes A before B.
+
+    First with as many workers blocked as the pool has, up to 64; then in bursts, for pools without a limit.
+    """
+    pool = crew.pool()
+    gates: list[Any] = []
+    while len(gates) < 64:
+        gates.append(crew.stage.gate())
+        crew.schedule(pool, crew.job(gates[-1]))
+        if not gates[-1].began.wait(4 * timing.moment):
+            break  # it waits, and so will the next ones
+    for number in range(100 if thorough else 30):
+        taken: list[tuple[int, int]] = []
+        over = threading.Semaphore(0)
+        places = list(range(40))
+
+        def body(
+            index: int,
+            places: list[int] = places,
+            taken: list[tuple[int, int]] = taken,
+            over: threading.Semaphore = over,
+        ) -> None:
+            taken.append((threading.get_ident(), places[index]))
+            over.release()
+
+        jobs = [crew.job(lambda job, index=index, body=body: body(index)) for index in range(40)]
+        for job in jobs:
+            crew.schedule(pool, job)
+        again = 0
+        for index in range(0, 40, 3):
+            with jobs[index].interlock:
+                if pool.cancel_async(jobs[index]) is True and places[index] not in [place for _, place in list(taken)]:
+                    places[index] = 40 + index
+                    again += bool(pool.schedule(jobs[index]))
+        if number == 0:
+            for gate in (gates[0], gates[-1]):
+                gate.go.set()
+        for _ in jobs:
+            holds(
+                "TP-29",
+                over.acquire(timeout=timing.limit),
+                f"of 40 jobs, {again} of them scheduled again, one never ran",
+            )
+        for worker in {ident for ident, _ in taken}:
+            mine = [place for ident, place in taken if ident == worker]
+            holds("TP-29", mine == sorted(mine), f"a job that was scheduled again ran in its old place: {mine}")
+
+
 @pytest.mark.capability("order", "refusals")
 @limits_memory
 def test_one_worker_runs_them_exactly_in_order(crew: Crew, implementation: Implementation) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from conformance9._adapters import Implementation
 from conformance9.suite.crew import PRI, Crew
+from conformance9.suite.threadpool_programs import outcome
 from conformance9.suite.tools import (
     Log,
     holds,
@@ -111,6 +113,17 @@ def test_a_fresh_pool_has_no_worker(crew: Crew, kind: str) -> None:
     getter_of(crew.adapter, kind)
     (crew.percpu if kind == "percpu" else crew.pool)()
     holds("TP-3", wait_until(lambda: not crew.fresh(), timing.moment), f"get() started {len(crew.fresh())} threads")
+
+
+@pytest.mark.clause("TP-3")
+@pytest.mark.capability("lazy")
+def test_no_thread_before_the_first_job_of_the_process(adapter: Any, implementation: Implementation) -> None:
+    """TP-3: nor does import, or what is made beside the pool, start any; seen in a process that has run no job yet."""
+    by_import, by_adapter = implementation.started_by_import, implementation.started_by_adapter
+    holds("TP-3", by_import <= 0, f"importing the adapter started {by_import} threads")
+    holds("TP-3", by_adapter == 0, f"making the adapter started {by_adapter} threads")
+    lines = outcome("TP-3", implementation, "first_pools")
+    holds("TP-3", lines == ["threads 0"], f"before the first job, in a fresh process: {lines}")
 
 
 @pytest.mark.clause("TP-3")

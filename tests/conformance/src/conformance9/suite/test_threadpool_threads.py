@@ -71,6 +71,40 @@ def test_a_job_that_meets_the_end_of_the_idle_time_is_not_lost(
         body()
 
 
+@pytest.mark.clause("TP-3")
+@pytest.mark.parametrize("steps_aside", [False, True], ids=["storm", "jitter"])
+def test_a_job_that_meets_a_worker_on_its_way_out_is_not_lost(
+    crew: Crew, seed: int, thorough: bool, steps_aside: bool
+) -> None:
+    """TP-3: schedules around the time when an idle worker leaves, whenever that is: seen first, then aimed at."""
+    wait = 40.0 if thorough else 2.0
+    if "idle out" in crew.adapter.capabilities:
+        crew.adapter.set_idle(SHORT)
+    pool = crew.pool()
+    draw = random.Random(seed).random
+
+    def leaves() -> float | None:
+        tid = crew.run("TP-3", pool, threading.get_native_id)
+        began = time.monotonic()
+        return time.monotonic() - began if wait_until(lambda: tid not in crew.fresh(), wait) else None
+
+    with jitter(seed, 0.3) if steps_aside else contextlib.nullcontext():
+        times = [leaves() for _ in range(3)]
+        if None in times:
+            pytest.skip(f"an idle worker stays for longer than {wait:g} s: it can't be met as it leaves")
+        usual = sorted(time for time in times if time is not None)[1]
+        ran = threading.Semaphore(0)
+        job = crew.job(lambda job: ran.release())
+        deadline = time.monotonic() + max(30 * usual, 1.5)
+        rounds = 0
+        while time.monotonic() < deadline or rounds < 30:
+            rounds += 1
+            crew.again(pool, job)
+            in_time = ran.acquire(timeout=timing.limit)
+            holds("TP-3", in_time, f"schedule {rounds}, {usual:.3g} s after the one before, was lost")
+            time.sleep(usual * (0.7 + 0.4 * draw()))
+
+
 @pytest.mark.clause("TP-4")
 @pytest.mark.capability("any context", "idle out")
 def test_a_job_scheduled_at_any_step_of_a_worker_that_leaves_is_not_lost(crew: Crew) -> None:
@@ -88,7 +122,7 @@ def test_a_job_scheduled_at_any_step_of_a_worker_that_leaves_is_not_lost(crew: C
 
             crew.schedule(pool, crew.job(last))
             holds("TP-4", began.wait(timing.limit), "a scheduled job was not run")
-            if not steps.met.wait(timing.moment):
+            if not steps.was_met():
                 steps.disarm()
                 break  # it has left, after fewer bytecodes
             holds("TP-4", log.reached(number + 1), f"scheduled at step {number} of a worker that leaves, it was lost")

@@ -68,6 +68,7 @@ def test_cancel_waits_for_the_call(adapter: WorkQueueAdapter, stage: Stage, kind
 
 
 @pytest.mark.clause("WQ-5")
+@pytest.mark.capability("timeouts")
 def test_cancel_may_give_up(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """With a timeout: the error says so, the call goes on, and the work can be enqueued afterwards."""
     queue, _, gate = a_blocked_queue(adapter, stage)

@@ -121,6 +121,7 @@ def _refused(adapter: WorkQueueAdapter, queue: Any) -> bool:
 
 
 @pytest.mark.clause("WQ-6")
+@pytest.mark.capability("timeouts")
 def test_a_drain_that_gives_up_lets_nobody_into_another_one(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """Two drains under way, one runs out of time: from outside enqueue is still an error, until the other one ends."""
     queue, _, gate = a_blocked_queue(adapter, stage)
@@ -169,6 +170,7 @@ def test_drain_lets_nobody_in_from_outside(adapter: WorkQueueAdapter, stage: Sta
 
 @pytest.mark.clause("WQ-6")
 @pytest.mark.parametrize("how", ["flush", "drain"])
+@pytest.mark.capability("timeouts")
 def test_flush_and_drain_may_give_up(adapter: WorkQueueAdapter, stage: Stage, how: str) -> None:
     """With a timeout: the error says so, the queue takes works again, and nothing is lost."""
     queue, payloads, gate = a_blocked_queue(adapter, stage)
@@ -221,7 +223,7 @@ def test_destroy_is_refused_with_works_pending(adapter: WorkQueueAdapter, stage:
 @pytest.mark.clause("WQ-6")
 @pytest.mark.parametrize("kind", KINDS)
 def test_destroy_waits_for_the_call_and_is_the_end(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
-    """With one work in the function: it returns after that; then enqueue and a second destroy are errors."""
+    """With a work in the function: it returns after that; then enqueue is an error, another destroy one or nothing."""
     options: dict[str, Any] = {}
     if kind != "ordered":
         need(adapter, kind)
@@ -235,7 +237,8 @@ def test_destroy_waits_for_the_call_and_is_the_end(adapter: WorkQueueAdapter, st
     work = adapter.work()
     refuses("WQ-6", "enqueue after destroy", adapter.usage_error, lambda: queue.enqueue(work))
     holds("WQ-6", not work.pending, "a refused enqueue left the work pending")
-    refuses("WQ-6", "a second destroy", adapter.usage_error, queue.destroy)
+    said = verdict(queue.destroy, adapter.usage_error)
+    holds("WQ-6", said in ("refused", "accepted"), f"a second destroy raised {said}")
     tally = Tally()
     other = a_queue(adapter, stage, tally, "other")
     holds("WQ-6", other.enqueue(work) is True, "a work that a destroyed queue refused can't go to another")

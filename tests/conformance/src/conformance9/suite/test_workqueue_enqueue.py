@@ -59,6 +59,20 @@ def test_order_is_kept_for_what_comes_while_the_function_runs(adapter: WorkQueue
         holds("WQ-1", order == list(range(250)), f"what one thread enqueued in order ran as {order[:20]} ...")
 
 
+@pytest.mark.clause("WQ-1", "WQ-5")
+def test_withdrawn_and_enqueued_again_a_work_is_the_last(adapter: WorkQueueAdapter, stage: Stage) -> None:
+    """A, B, cancel A, enqueue A again: the function is called with B before A, and once with each."""
+    queue, payloads, gate = a_blocked_queue(adapter, stage)
+    first, second = adapter.work("A"), adapter.work("B")
+    queue.enqueue(first)
+    queue.enqueue(second)
+    holds("WQ-5", queue.cancel(first) is True, "cancel of a work that waits must say True")
+    holds("WQ-3", queue.enqueue(first) is True, "enqueue of a work that was withdrawn must say True")
+    gate.go.set()
+    queue.flush(timing.limit)
+    holds("WQ-1", payloads.plain() == ["B", "A"], f"A, B, cancel A, A again were called as {payloads.plain()}")
+
+
 @pytest.mark.clause("WQ-1")
 def test_by_default_one_at_a_time(adapter: WorkQueueAdapter, stage: Stage) -> None:
     """Works whose function lingers: never two in the function."""
@@ -386,7 +400,7 @@ def test_an_enqueue_at_any_step_of_a_queue_that_goes_idle_is_a_call(
 
             queue.enqueue(adapter.work(last), cpu=cpu)
             holds("WQ-3", began.wait(timing.limit), "an enqueued work did not run")
-            if not steps.met.wait(timing.moment):
+            if not steps.was_met():
                 steps.disarm()
                 break  # it sleeps, after fewer bytecodes
             called = payloads.reached(2 * (number + 1))

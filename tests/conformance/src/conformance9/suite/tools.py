@@ -475,6 +475,10 @@ class Steps:
         self._left, self._ident = number, ident
         self._armed.append(interrupts)
 
+    def was_met(self) -> bool:
+        """Wait for a moment until the last function has returned; if it has been called, as long as it takes."""
+        return self.met.wait(timing.moment) or (not self._armed and self.met.wait(timing.limit))
+
     def disarm(self) -> None:
         """From now on nothing is called."""
         self._armed.clear()

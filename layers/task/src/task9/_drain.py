@@ -1,0 +1,165 @@
+"""Waiting for what a set of lanes holds, and ending it (TK-7, TK-16). Thread context; `deadline` is monotonic seconds.
+
+A drain puts a marker on each lane that is not quiet. When an executor meets the marker, everything before it has been
+taken; what other executors of the lane have in hand at that moment is waited for after that.
+"""
+
+from __future__ import annotations
+
+from threadpool9 import WaitTimeout
+from threadpool9.lowlevel import Waiters, discard, doze, monotonic, wait_until
+
+from ._errors import QueueClosed
+from ._item import Item
+from ._lane import CLOSED, TAKING, Executor, Group, Lane
+
+__all__ = ["drain_once", "drain_until_quiet", "end", "pause"]
+
+_TRANSIENT = 1e-4  # how long to doze while somebody is between two steps
+
+
+class Marker(Item):
+    """What a drain puts on a lane."""
+
+    __slots__ = ("_others", "_reached", "_waiters")
+    marker = True
+
+    def __init__(self) -> None:
+        self.item_token = [None]
+        self.item_ticket = self.item_lane = self.item_executor = None
+        self._reached = False  # written by the executor that got here
+        self._waiters = Waiters()
+        #: What other executors of the lane had in hand at that moment: (executor, item, run).
+        self._others: list[tuple[Executor, object, int]] = []
+
+    def reached(self, me: Executor) -> None:
+        """By the executor that meets us, under the lane's guard: nobody takes anything in between."""
+        # One that is TAKING has nothing in hand: it waits for the guard.
+        self._others = [
+            (e, e.current, e.runs) for e in me.lane.executors if e is not me and e.current not in (None, TAKING)
+        ]
+        self._reached = True
+        self._waiters.wake_all()
+
+    def wait(self, deadline: float | None, what: str) -> None:
+        """Until we were met and what the others had in hand is over."""
+        wait_until(self._waiters, lambda: not self._reached, deadline, what)
+        for executor, item, run in self._others:
+
+            def busy(executor: Executor = executor, item: object = item, run: int = run) -> bool:
+                return executor.runs == run and executor.current is not None and executor.current is item
+
+            executor.lane.group.sleepers.wait_until_not(executor, busy, deadline, what)
+
+    def __repr__(self) -> str:
+        return "<drain marker>"
+
+
+def pause(deadline: float | None, what: str) -> None:
+    """Give somebody who is between two steps the time for them; WaitTimeout after `deadline`."""
+    if deadline is not None and monotonic() > deadline:
+        raise WaitTimeout(f"{what}: the time limit ran out")
+    doze(_TRANSIENT)
+
+
+def _holds_nothing(lane: Lane, deadline: float | None, what: str) -> bool:
+    """True if the lane is halted and nothing waits there."""
+    while lane.group.halted() and not lane.pending():
+        runs, swept = lane.runs(), lane.swept
+        if (
+            not any(executor.current is TAKING for executor in lane.executors)
+            and not lane.pending()
+            and runs == lane.runs()
+            and not swept % 2
+            and swept == lane.swept
+        ):
+            return True
+        # Somebody is taking right now, and puts back what is not to be taken: a few bytecodes.
+        pause(deadline, what)
+    return False
+
+
+def _wait_for_runs(executors: tuple[Executor, ...] | list[Executor], deadline: float | None, what: str) -> None:
+    for executor in executors:
+        current = executor.current
+        if current is not None and current is not TAKING and not executor.wait_end(current, deadline):
+            raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+def drain_once(group: Group, deadline: float | None, what: str) -> None:
+    """Until all that was put on the lanes of `group` before this call is over."""
+    _pass(group, deadline, what)
+    if not group.set_aside:
+        return
+    # A task that was running elsewhere when its turn came was set aside. Once the run that was in its way is over,
+    # the executor takes it in hand and puts it back at the front of its lane: so wait for those runs, then for
+    # what executors have in hand, then for what they have put back.
+    _wait_for_runs([executor for executor in group.executors() if executor.deferred], deadline, what)
+    _pass(group, deadline, what)
+    _pass(group, deadline, what)
+
+
+def _pass(group: Group, deadline: float | None, what: str) -> None:
+    markers: list[tuple[Lane, Marker]] = []
+    try:
+        for lane in list(group.lanes):
+            while not lane.quiet():
+                if _holds_nothing(lane, deadline, what):
+                    # A halted lane takes no marker either; nothing waits there, so its runs are all there is.
+                    _wait_for_runs(lane.executors, deadline, what)
+                    break
+                marker = Marker()
+                markers.append((lane, marker))
+                try:
+                    lane.put(marker)
+                    break
+                except QueueClosed:  # a close is looking whether it is through: look, too
+                    markers.pop()
+                    pause(deadline, what)
+        for _, marker in markers:
+            marker.wait(deadline, what)
+    except BaseException:
+        for lane, marker in markers:
+            if marker.item_ticket is not None:
+                discard(lane.items, marker.item_ticket)
+        raise
+
+
+def drain_until_quiet(group: Group, deadline: float | None, what: str) -> None:
+    """Until nothing is left, what is put on meanwhile included."""
+    while not group.quiet():
+        _pass(group, deadline, what)
+        if not group.quiet():
+            pause(deadline, what)  # two who drain would otherwise wait for each other's markers, in turns
+
+
+def end(group: Group, cancelled: list[Item], deadline: float | None) -> None:
+    """Cancel what is armed and drain, until no executor takes anything any more, and nothing is there to take.
+
+    What was cancelled is appended to `cancelled`. The group is halted for good when this returns.
+    """
+    what = f"closing queue {group.name!r}"
+    ended = object()
+    try:
+        while True:
+            disarm_all(group, cancelled)
+            drain_until_quiet(group, deadline, what)
+            # Publish, then look: see the head of `_lane`.
+            group.halts[ended] = None
+            disarm_all(group, cancelled)  # a period that was beginning has armed its next one
+            if not any(item.armed for item in list(group.armed.values())) and group.quiet():
+                group.halts[CLOSED] = None
+                group.halts.pop(ended, None)
+                return
+            group.let_go(ended)
+            pause(deadline, what)
+    except BaseException:
+        group.let_go(ended)
+        raise
+
+
+def disarm_all(group: Group, cancelled: list[Item]) -> None:
+    """Cancel what is armed for `group`; what is on its lane already runs instead. Any context."""
+    for item in list(group.armed.values()):
+        if item.disarm():
+            cancelled.append(item)

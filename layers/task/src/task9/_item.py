@@ -1,0 +1,130 @@
+"""The item: what waits on a lane. A task, a work, a call and a drain's marker are items.
+
+    idle       item_token holds its token, and no executor has the item in hand
+    pending    item_ticket holds the item; the ticket is on a lane, set aside by an executor, or armed in the timer
+    running    it is an executor's `current`; the token was given back before the call, so it may be pending too
+    dead       the token is taken for ever
+
+The ticket is all there is to know of a schedule (tokens and tickets: see threadpool9's `_atomic`). Whoever takes the
+item out of its ticket owns it, and its token with it: an executor, to run it, or whoever withdraws it, wherever the
+ticket is at that moment. So withdrawing does not search, and nothing can be between two places.
+
+Whoever keeps a token for longer than a line (a cancel that waits, a reschedule) enters the item in `in_hands`, so that
+a fork child finds it.
+
+Rules. A: atomic, any context. B: written by the owner of the token.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from threadpool9.lowlevel import FREE
+
+from ._watch import probes
+
+if TYPE_CHECKING:
+    from ._lane import Executor, Group, Lane
+
+__all__ = ["Item", "in_hands"]
+
+
+#: A: items whose token somebody has in hand. Written on one line with the token.
+in_hands: dict[Item, None] = {}
+
+
+class Item:
+    """What waits on a lane; see the module's text. The attributes are for layers, not for users of tasks."""
+
+    __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_timing", "item_token")
+
+    item_token: list[None]
+    """A: taken while pending."""
+    item_ticket: list[Any] | None
+    """B: of the schedule made last; full while the item is pending."""
+    item_lane: Lane | None
+    """B: where it was scheduled last."""
+    item_executor: Executor | None
+    """Written by the executor that has taken the item: who ran it last."""
+
+    #: A drain's marker, which nobody cancels or counts.
+    marker = False
+    #: Never runs beside itself (TK-3). A work may, if its function used it again.
+    exclusive = True
+    #: Not 0 while it is to be put nowhere; looked at when it can be seen that a put has begun.
+    barred = 0
+
+    def run(self) -> object:
+        """Call the function. The worker's thread."""
+        raise NotImplementedError
+
+    # --- what a lane asks
+
+    def coalesce(self, group: Group) -> bool:
+        """A put found that the item is not idle: False, or raise the reason why not. Any context."""
+        return False
+
+    def check_move(self, lane: Lane) -> None:
+        """Raise if the item, which was on another lane, can't be put on `lane` now. Any context."""
+
+    def fire_scheduled(self, lane: Lane) -> None:
+        """Fire the probe of a schedule; only while somebody listens. Any context."""
+
+    def fire_cancelled(self) -> None:
+        """Fire the probe of a cancel. Any context."""
+        if (probe := probes.cancel) is not None:
+            probe(self)
+
+    # --- where it is
+
+    @property
+    def item_running(self) -> bool:
+        """True while its function runs. Any context; a moment's truth."""
+        executor = self.item_executor
+        return executor is not None and executor.current is self
+
+    def take_token(self, hand: list[None]) -> bool:
+        """Take the token of an idle item into `hand`; False if it is not there. Any context."""
+        token = self.item_token
+        try:
+            del token[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        except IndexError:
+            return False
+        return True
+
+    def take_back(self, hand: list[None]) -> bool:
+        """Withdraw it from wherever it is pending; True puts its token into `hand`. Any context, O(1)."""
+        ticket = self.item_ticket
+        if not ticket:
+            return False
+        try:
+            del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+        except IndexError:
+            return False  # an executor, or somebody else who withdraws it, was faster
+        if (lane := self.item_lane) is not None:
+            lane.withdrawn(ticket)
+        return True
+
+    def give_back(self, hand: list[None]) -> None:
+        """Put the token that is in `hand`, if any, back in its place: the item is idle. Any context."""
+        if hand:
+            token = self.item_token
+            del in_hands[self]; token += hand; del hand[:]  # fmt: skip  # noqa: E702
+
+    def in_hand(self) -> bool:
+        """True if an executor runs it, or may be about to show that it does. Any context."""
+        from ._lane import TAKING
+
+        lane, last = self.item_lane, self.item_executor
+        executors = () if lane is None else lane.executors
+        # One look at each: between two, without a GIL, the run may end and the next item be about to be taken.
+        return any(
+            (now := executor.current) is TAKING or now is self
+            for executor in (executors if last is None or last in executors else (*executors, last))
+        )
+
+    def forget_threads(self) -> None:
+        """In a fork child: whoever scheduled or ran it is not there; it is idle (TP-31)."""
+        self.item_ticket = None
+        if not self.item_token:
+            self.item_token.append(None)

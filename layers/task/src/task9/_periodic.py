@@ -1,0 +1,152 @@
+"""Periodic tasks (TK-13): a delayed task that arms its next period itself, and keeps its phase.
+
+Whoever takes the token next after the timer has fired arms the period after it. That is the run itself, before it calls
+the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between. Whoever
+cancels with the token in hand drops the timing: then the period has ended.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from threadpool9.lowlevel import monotonic
+
+from ._delayed import DelayedTask
+from ._errors import QueueClosed
+from ._item import Item
+from ._queue import TaskQueue
+from ._shared import system_queue
+from ._timed import check_seconds
+from ._timer import Timing, coalesce, timer
+
+__all__ = ["PeriodicTask"]
+
+
+class PeriodicTask(DelayedTask):
+    """A task that runs every `period` seconds and keeps its phase (TK-13).
+
+    Args:
+        fn: called with the task; `missed` tells how many periods were skipped before this run.
+        period: seconds, at least 1e-9. The n-th run is due at start + n periods, however long the runs take.
+        context: as for `Task`.
+        name: as for `Task`.
+
+    A run that comes too late for one or more periods is not made up for: they are skipped and counted.
+    """
+
+    __slots__ = ("_due", "_home", "_jitter", "_periodic", "_skipped", "missed", "period")
+
+    def __init__(
+        self, fn: Callable[[Any], object], period: float, context: Context | None = None, name: str | None = None
+    ) -> None:
+        check_seconds("a period", period, positive=True)
+        super().__init__(fn, context, name)
+        self._periodic = self.fn  # S
+        self.fn = self._tick
+        self.period = period  # S
+        self.missed = 0  # written by the executor
+        self._skipped = 0  # written by whoever arms the next period, read by the run of this one
+        self._due = 0.0  # B: of the period that was armed last
+        self._jitter = 0.0  # B
+        self._home: TaskQueue | None = None  # B: where each next period is armed
+
+    @property
+    def task_name(self) -> str:
+        """Its name, or the function's."""
+        if getattr(self, "_name", None) is not None:
+            return super().task_name
+        fn = getattr(self, "_periodic", None)
+        return getattr(fn, "__qualname__", None) or super().task_name
+
+    def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
+        """Begin: the first run in `first` seconds (default: one period). False if it is started already.
+
+        Any context. `cancel` stops it, from inside its own function too, and so does a `cancel_async` that returns
+        True. If that returns False a run has begun, and may arm the next period after it, as with a task that
+        schedules itself. Raises as `DelayedTask.schedule`.
+        """
+        first = check_seconds("first", self.period if first is None else first)
+        check_seconds("jitter", jitter)
+        queue = queue if queue is not None else system_queue()
+        queue.check_open()
+        lane = queue.lane_here()
+        hand: list[None] = []
+        try:
+            if not self.take_token(hand):
+                return self.coalesce(lane.group)
+            if self._arm_next(hand):  # a run is on its way, and finds the token taken
+                return False
+            self._jitter, self._home, self._due = jitter, queue, monotonic() + first
+            self.arm_at(lane, coalesce(self._due, jitter), hand)
+        except BaseException:
+            self.give_back(hand)
+            raise
+        return True
+
+    def schedule(self, *args: object, **kwargs: object) -> Any:
+        """Not for periodic tasks: always TypeError."""
+        raise TypeError(f"{self!r} has a period: start() it, cancel() it")
+
+    reschedule = schedule
+
+    def expire(self, ticket: list[Item]) -> None:
+        """As for any delayed task. If there is no thread for this run the period does not end for that."""
+        timing = self.item_timing
+        try:
+            super().expire(ticket)
+        except BaseException:
+            self._go_on(timing)
+            raise
+
+    def _arm_next(self, hand: list[None]) -> bool:
+        """Arm the period after the one that has fired: True; False if there is none. The token is in `hand`."""
+        timing, lane, queue = self.item_timing, self.item_lane, self._home
+        if timing is None or lane is None or queue is None or queue.closed or timer.stopped:
+            return False
+        self._skipped = max(0, math.floor((monotonic() - self._due) / self.period))
+        self._due += (self._skipped + 1) * self.period
+        self.arm_at(lane, coalesce(self._due, self._jitter), hand)
+        return True
+
+    def _go_on(self, timing: Timing | None = None) -> None:
+        """Arm the next period, unless somebody has the token, who sees to it: see above."""
+        hand: list[None] = []
+        try:
+            if self.take_token(hand):
+                if timing is not None and self.item_timing is None:
+                    self.item_timing = timing
+                if not self._arm_next(hand):
+                    self.item_timing = None
+            self.give_back(hand)
+        except QueueClosed:  # meanwhile: this run was the last
+            self.give_back(hand)
+        except BaseException:
+            self.give_back(hand)
+            raise
+
+    def _tick(self, task: PeriodicTask) -> None:
+        self._go_on()
+        self.missed, self._skipped = self._skipped, 0
+        self._periodic(self)
+
+    def take_back(self, hand: list[None]) -> bool:
+        """As for any delayed task; and the period ends."""
+        if not super().take_back(hand):
+            return False
+        self.item_timing = None
+        return True
+
+    def _cancel(self, hand: list[None], interlock: Any, deadline: float | None) -> bool:
+        try:
+            return super()._cancel(hand, interlock, deadline)
+        finally:
+            if hand:
+                self.item_timing = None
+
+    def forget_threads(self) -> None:
+        """As for any task; and its period has ended."""
+        self.item_timing = None
+        super().forget_threads()

@@ -1,0 +1,45 @@
+"""A run that somebody looks at: probes around it, and a time limit for tasks of shared queues (TK-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from threadpool9 import Stalled
+from threadpool9.lowlevel import claim_stall, monotonic, report_error
+
+from ._watch import probes, tunables
+
+if TYPE_CHECKING:
+    from ._lane import Executor
+
+__all__ = ["run_watched"]
+
+
+def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | None) -> None:
+    """Run `item`, which `executor` has taken; the long way round. The worker's thread."""
+    lane = executor.lane
+    # Fired first: once the token is given back the next run may be scheduled, and its probe fired.
+    lane.group.entering(lane, item)
+    if call is None:
+        item.item_token.append(None)
+    run, start = executor.runs, monotonic()
+    try:
+        if call is None:
+            item.run()
+        else:
+            call(item)
+    except BaseException as error:
+        if (probe := probes.error) is not None:
+            probe(lane, item, error)
+        raise
+    finally:
+        took = (monotonic() - start) * 1000
+        lane.group.returned(lane, item)
+        limit = tunables.limit_ms
+        if limit and took > limit and lane.group.shared and claim_stall(executor, run):
+            late = Stalled(
+                f"{item!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
+                f"shorter than {limit:g} ms; give it a TaskQueue of its own"
+            )
+            report_error(late, origin=item)

@@ -1,0 +1,135 @@
+"""Items that can wait in the timer: arming, expiring, moving, disarming (TK-11).
+
+An armed item waits with the very ticket that it will wait with on its lane, so whoever withdraws it need not know where
+it is. The token is taken all the while: everything said of pending items holds.
+"""
+
+from __future__ import annotations
+
+from threadpool9 import Error
+from threadpool9.lowlevel import FREE, monotonic
+
+from ._item import Item, in_hands
+from ._lane import Lane
+from ._timer import Timing, coalesce, timer
+from ._watch import probes, scheduling
+
+__all__ = ["TimedItem", "check_seconds"]
+
+_SHORTEST = 1e-9  # seconds: less than the clock tells
+
+
+def check_seconds(what: str, value: float, positive: bool = False) -> float:
+    """`value` if it is a delay; TypeError or ValueError naming `what`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{what} is a number of seconds >= 0, not {value!r}")
+    if not 0 <= value < 1e12 or (positive and value < _SHORTEST):
+        least = f"{_SHORTEST:g}" if positive else "0"
+        raise ValueError(f"{what} is a number of seconds from {least} to 1e12, not {value!r}")
+    return value
+
+
+class TimedItem(Item):
+    """What delayed tasks and works are: items that can wait in the timer."""
+
+    __slots__ = ()
+
+    item_timing: Timing | None
+    """B: of the arming made last, if it was not withdrawn."""
+
+    @property
+    def timed_out(self) -> bool:
+        """True if the timer has fired since it was last armed. Any context.
+
+        It is on its lane, or its run has begun, before this says True: a drain that is called then waits for that run.
+        """
+        timing = self.item_timing
+        return timing is not None and timing.fired
+
+    @property
+    def armed(self) -> bool:
+        """True while it waits for its time. Any context; a moment's truth."""
+        timing = self.item_timing
+        return timing is not None and bool(timing.ticket)
+
+    def arm(self, lane: Lane, seconds: float, jitter: float, hand: list[None]) -> None:
+        """Have it put on `lane` in `seconds`. Its token is in `hand`, and still is if this raises. Any context."""
+        self.arm_at(lane, coalesce(monotonic() + seconds, jitter), hand)
+
+    def arm_at(self, lane: Lane, due: float, hand: list[None]) -> None:
+        """As `arm`, at `due` (monotonic seconds)."""
+        if self.item_lane is not lane and self.item_lane is not None:
+            self.check_move(lane)
+        if (probe := probes.timer__arm) is not None:
+            probe(self, due)
+        ticket = [self]
+        timing = Timing(due, ticket)
+        armed = lane.group.armed
+        try:
+            # A fork child finds it in `armed` from here on. The ticket comes last: with that others may withdraw it.
+            self.item_lane, self.item_timing = lane, timing
+            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip  # noqa: E702
+            timer.arm(due, ticket)
+            if lane.group.halts:
+                lane.group.look_closed()
+        except BaseException as error:
+            undone = bool(hand)
+            try:
+                if not hand:
+                    del ticket[0]; undone = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+            except IndexError:
+                pass  # it has fired, or was withdrawn: it has happened
+            if undone:
+                self.item_timing = None
+                armed.pop(timing, None)
+            if undone or not isinstance(error, Error):
+                raise
+
+    def expire(self, ticket: list[Item]) -> None:
+        """The timer's job: the time has come. Raises what `Lane.put_ticket` raises; then it is idle."""
+        lane, timing = self.item_lane, self.item_timing
+        assert lane is not None
+        if not scheduling.plain:
+            self.fire_scheduled(lane)
+        try:
+            lane.put_ticket(ticket)
+        except BaseException:
+            hand: list[None] = []
+            try:
+                del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+            except IndexError:
+                return  # an executor has it all the same, or it was withdrawn
+            self.item_timing = None
+            self.give_back(hand)
+            lane.group.undone(self)
+            raise
+        finally:
+            if timing is not None and timing.ticket is ticket:
+                timing.ticket = None
+                lane.group.armed.pop(timing, None)
+
+    def take_back(self, hand: list[None]) -> bool:
+        """As for any item; and it does not wait in the timer any more."""
+        try:
+            taken = super().take_back(hand)
+            if taken:
+                self._leave_the_timer()
+        except BaseException:
+            if hand:
+                self._leave_the_timer()  # once more does no harm
+            raise
+        return taken
+
+    def _leave_the_timer(self) -> None:
+        """It was withdrawn: its token is ours, and with it its timing."""
+        timing, lane = self.item_timing, self.item_lane
+        if timing is not None and timing.ticket is not None:
+            if lane is not None:
+                lane.group.armed.pop(timing, None)
+            timer.cancelled(timing.due)  # else a thread would sleep for nothing until then
+            self.item_timing = None
+
+    def disarm(self) -> bool:
+        """Withdraw it if it still waits in the timer; True then. Any context; a run that was queued goes on."""
+        lane = self.item_lane
+        return lane is not None and self.armed and lane.group.withdraw(self)

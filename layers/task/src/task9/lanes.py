@@ -1,0 +1,32 @@
+"""What one builds further queues of (TP-37): items, lanes, groups, and what layers share with the queues of this one.
+
+Users of tasks need nothing of this. How a lane works is said in the module it comes from; workqueue9 is built on it.
+"""
+
+from __future__ import annotations
+
+from ._call import Call
+from ._drain import drain_until_quiet, pause
+from ._item import Item, in_hands
+from ._lane import FREEZE, TAKING, Executor, Group, Lane
+from ._timed import TimedItem, check_seconds
+from ._timer import Timing
+from ._watch import running, scheduling
+
+__all__ = [
+    "FREEZE",
+    "TAKING",
+    "Call",
+    "Executor",
+    "Group",
+    "Item",
+    "Lane",
+    "TimedItem",
+    "Timing",
+    "check_seconds",
+    "drain_until_quiet",
+    "in_hands",
+    "pause",
+    "running",
+    "scheduling",
+]

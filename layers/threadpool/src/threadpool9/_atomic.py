@@ -1,0 +1,262 @@
+"""What the layers make of the primitives: tokens, tickets, waiting, counting. Everything here is for any context,
+unless it says otherwise.
+
+Two ideas carry the whole stack.
+
+    token     a list with one element while it is free. ``del token[0]`` takes it: IndexError if it is taken already.
+              ``token += FREE`` gives it back; only who has taken it may.
+    ticket    a list that holds a unit, made for one schedule of it; it waits in a queue. ``del ticket[0]`` takes the
+              unit: IndexError if a worker, or whoever withdraws it, was first. A ticket that was withdrawn stays where
+              it is, empty, and is thrown away when somebody meets it.
+
+Asynchronous exceptions. In the main thread a signal handler may raise (KeyboardInterrupt does) between any two lines
+and, within a line, where the interpreter looks for signals: after a call, and when a loop goes round. With a GIL these
+are also the places where threads take turns. Statements without a call that stand on one line are therefore done
+together or not at all, a call into C at their end included:
+
+    del token[0]; unit._ticket = ticket; queue.append(ticket)
+
+and a loop keeps what the call into C has returned before anything can happen:
+
+    for worker in iter(idle.pop, None): worker.wake(); break
+
+Undoing makes no call, since an exception may have come because no call is possible any more (RecursionError): empty
+the ticket, give the token back by ``+=``. Whether there is something to undo is told by the state itself (the unit's
+ticket is ours, and not empty), not by flags beside it.
+
+Promises. Whoever asks somebody else to act leaves a list with one element *after* the request was made; whoever
+fulfils it empties the list. Others who see it full rely on it; if the request failed, there is nothing to see.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from . import _seam
+from ._errors import WaitTimeout
+
+__all__ = [
+    "FREE",
+    "Flock",
+    "Sleepers",
+    "Tally",
+    "Waiters",
+    "collect",
+    "contents",
+    "deadline_after",
+    "discard",
+    "token",
+    "wait_until",
+]
+
+T = TypeVar("T")
+
+#: What gives a token back: ``token += FREE``, which is neither a call nor needs a frame.
+FREE = (None,)
+
+
+def token() -> list[None]:
+    """A free token: a test-and-set bit, see the module's text."""
+    return [None]
+
+
+class Waiters:
+    """Threads that wait for one event, which others announce with `wake_all` or `wake_one`.
+
+    Each waiter sleeps on a lock of its own: ``acquire`` interrupted by ``release`` on the same thread loses
+    no wake-up, which `threading.Event` does. The protocol is publish-then-look on both sides: a waiter
+    enters itself, *then* looks whether it must still wait; an announcer changes the state, *then* calls
+    `wake_all`. An announcement may come early (spurious), never too late, so waiters look again.
+    """
+
+    __slots__ = ("locks",)
+
+    def __init__(self) -> None:
+        #: Those who wait. A hot path tests this deque itself before it calls `wake_all`.
+        self.locks: _seam.deque[Any] = _seam.deque()
+
+    def wake_all(self) -> None:
+        """Release everybody who waits now."""
+        locks = self.locks
+        # As many as there are now: a waiter that looks again and re-enters is not for this round.
+        for _ in range(len(locks)):
+            if not self.wake_one():
+                return
+
+    def wake_one(self) -> bool:
+        """Release the one who has waited longest, if any."""
+        try:
+            for lock in iter(self.locks.popleft, None): lock.release(); break  # fmt: skip  # noqa: E701, E702 see above
+        except IndexError:
+            return False
+        return True
+
+    def wait(self, must_wait: Callable[[], object], deadline: float | None) -> bool:
+        """Enter, look, and sleep until woken once or `deadline` (monotonic seconds) has passed. Thread context.
+
+        Returns False when the deadline has passed, True otherwise; in both cases look again.
+        """
+        mine = _seam.Lock()
+        mine.acquire()
+        try:
+            self.locks.append(mine)
+            in_time = _sleep(mine, must_wait, deadline)
+            discard(self.locks, mine)
+        except BaseException:
+            discard(self.locks, mine)
+            raise
+        return in_time
+
+
+class Sleepers:
+    """Threads that each wait for something to happen to one of many objects: one table for all of them.
+
+    `Waiters` for objects of which there may be a million, of which hardly any is ever waited for.
+    """
+
+    __slots__ = ("locks",)
+
+    def __init__(self) -> None:
+        #: The lock on which a thread sleeps, and the object it waits for. A hot path tests this before it calls `wake`.
+        self.locks: dict[Any, object] = {}
+
+    def wake(self, thing: object) -> None:
+        """Release everybody who waits for `thing`."""
+        for lock in list(self.locks):
+            # Whoever takes it out of the table is the one who releases it.
+            if self.locks.get(lock) is thing and self.locks.pop(lock, None) is not None:
+                lock.release()
+
+    def wait(self, thing: object, must_wait: Callable[[], object], deadline: float | None) -> bool:
+        """As `Waiters.wait`, for what happens to `thing`. Thread context."""
+        mine = _seam.Lock()
+        mine.acquire()
+        try:
+            self.locks[mine] = thing
+            in_time = _sleep(mine, must_wait, deadline)
+            self.locks.pop(mine, None)
+        except BaseException:
+            self.locks.pop(mine, None)
+            raise
+        return in_time
+
+    def wait_until_not(self, thing: object, must_wait: Callable[[], object], deadline: float | None, what: str) -> None:
+        """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline. Thread context."""
+        while must_wait():
+            if not self.wait(thing, must_wait, deadline) and must_wait():
+                raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+def _sleep(mine: Any, must_wait: Callable[[], object], deadline: float | None) -> bool:
+    if not must_wait():
+        return True
+    left = 1e6 if deadline is None else min(deadline - _seam.monotonic(), 1e6)
+    return left > 0 and (mine.acquire(True, left) or deadline is None)
+
+
+def wait_until(waiters: Waiters, must_wait: Callable[[], object], deadline: float | None, what: str) -> None:
+    """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline. Thread context."""
+    while must_wait():
+        if not waiters.wait(must_wait, deadline) and must_wait():
+            raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+_ONCE: tuple[tuple[()], ...] = ((),)
+
+
+def collect(call: Callable[[], T], into: list[T]) -> None:
+    """Append the result of ``call()``, a function in C, to `into`: whatever is raised meanwhile, it is not lost."""
+    into.extend(itertools.starmap(call, _ONCE))
+
+
+def discard(items: Any, item: object) -> bool:
+    """Take `item` out of `items` if it is there; True makes the caller its owner.
+
+    On a free-threaded build ``deque.remove`` gives up with an IndexError when others change the deque beside it;
+    nothing is removed then, and to try again is all there is to do.
+    """
+    while True:
+        try:
+            items.remove(item)
+        except ValueError:
+            return False
+        except IndexError:
+            continue
+        return True
+
+
+def contents(items: _seam.deque[Any]) -> list[Any]:
+    """What is in `items` at some moment of this call; tries again where others change it beside us."""
+    while True:
+        try:
+            return list(items)
+        except RuntimeError:
+            continue
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The monotonic time `timeout` seconds from now; None for no limit. Refuses negative and NaN."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not 0 <= timeout < 1e12:
+        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
+    return _seam.monotonic() + timeout
+
+
+class Flock(Generic[T]):
+    """Objects that are known as long as they live."""
+
+    def __init__(self) -> None:
+        self._refs: dict[weakref.ref[T], None] = {}
+
+    def add(self, thing: T) -> None:
+        """Know `thing`, until it is gone."""
+        # The callback is a function of C: where it is called, an asynchronous exception would be swallowed.
+        self._refs[weakref.ref(thing, self._refs.pop)] = None
+
+    def clear(self) -> None:
+        """Know none any more."""
+        self._refs.clear()
+
+    def all(self) -> list[T]:
+        """Those that live. The table is read in one call into C: others may come and go beside us."""
+        return [thing for thing in [ref() for ref in list(self._refs)] if thing is not None]
+
+
+class Tally:
+    """An exact event counter.
+
+    An event is one atomic `list.append`; whoever finds the list long folds it into the base, guarded by
+    a try-lock, so that memory stays bounded and nobody waits.
+    """
+
+    __slots__ = ("_base", "_events", "_folding")
+
+    _FOLD = 1024
+
+    def __init__(self) -> None:
+        self._events: list[None] = []
+        self._base = 0  # written by the holder of _folding only
+        self._folding = _seam.Lock()
+
+    def bump(self) -> None:
+        """Count one event."""
+        events = self._events
+        events.append(None)
+        if len(events) > self._FOLD and self._folding.acquire(False):
+            try:
+                # Look again: somebody may have folded between our two steps; from here on only we take. A reader in
+                # between sees too few for an instant, never too many.
+                if len(events) > self._FOLD:
+                    del events[: self._FOLD]; self._base += self._FOLD  # fmt: skip  # noqa: E702 see above
+            finally:
+                self._folding.release()
+
+    def value(self) -> int:
+        """The number of events so far; exact when nobody is counting."""
+        return self._base + len(self._events)

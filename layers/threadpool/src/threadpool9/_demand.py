@@ -1,0 +1,117 @@
+"""How many workers a pool needs: Linux's rule for its workqueues (TP-3, TP-6).
+
+Start the next worker while a job waits, none is idle, and fewer workers than CPUs are *runnable*. Workers that are
+blocked don't count, so blocked jobs never keep the next one from running, and a burst of jobs, however short, keeps
+every CPU busy without a thread for each. There is no cap.
+
+Who is blocked? A worker that has begun another job since the last look is not. Of the others the kernel knows: state
+``R`` or ``S`` in ``/proc/self/task/TID/stat``. With a GIL a thread that waits for it sleeps too; but then the starter
+has waited for the GIL as well, so if it came late it takes more time before it looks again.
+
+Where the OS does not tell, NetBSD's own rule: one worker after the other for as long as the job at the head of the
+queue waits and none is idle.
+
+All of this belongs to the starter's thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import _osthread, _seam
+from ._topology import allowed
+
+if TYPE_CHECKING:
+    from ._job import Job
+    from ._pool import Pool
+    from ._worker import Worker
+
+_GRACE = 1e-4  # between two looks at a pool where jobs wait
+_GRACE_SERVED = 2e-3  # the same for a pool that keeps all CPUs busy
+_GRACE_LATE = 5e-2  # the same when the GIL is hard to get
+_LATE = 1e-3  # who comes so much later than planned has waited for the GIL, or for a CPU
+_BELIEVED = 2e-3  # how long a worker that was seen blocked is taken to be so, unless it begins another job
+_BATCH = 16
+
+
+class Demand:
+    """What the starter knows of one pool where a job may wait for a worker."""
+
+    #: How many seconds later than planned the starter came to look; the same for all pools.
+    lateness = 0.0
+
+    __slots__ = ("_batch", "_last_head", "_pool", "_seen", "back_off", "grace", "when")
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._last_head: object = None  # what was at the head of the queue at the last look
+        self._seen: dict[Worker, tuple[int, float]] = {}  # jobs begun at the last look, until when believed blocked
+        self._batch = 1  # how many to start at once: grows while all that were started are blocked
+        self.when = 0.0  # not to look again before
+        self.back_off = 0.0
+        self.grace = _GRACE
+
+    def head(self) -> list[Job] | None:
+        """The ticket that has waited longest, None if nothing waits."""
+        jobs = self._pool._jobs
+        while True:
+            try:
+                ticket = jobs[0]
+            except IndexError:
+                return None
+            if ticket or self._pool._workers:
+                return ticket  # one that was withdrawn is thrown away by a worker
+            try:
+                jobs.remove([])  # where there is none, by us
+            except (ValueError, IndexError):
+                pass
+
+    def workers_wanted(self, head: list[Job]) -> int:
+        """How many workers to start now; sets `grace`, the time until the next look."""
+        pool = self._pool
+        if not pool._workers:
+            self._batch, self.grace = 1, _GRACE
+            return 1
+        # Those that were started and have not begun a job take one each.
+        waiting = len(pool._jobs) - sum(not (worker.started or worker.rested) for worker in list(pool._workers))
+        if waiting <= 0:
+            self.grace = min(self.grace * 2, _GRACE_SERVED)
+            return 0
+        if _osthread.LINUX:
+            cpus = 1 if pool.cpu is not None else len(allowed.cpus)
+            runnable, progress = self._count_runnable(cpus)
+            wanted = runnable < cpus
+        else:
+            cpus, progress = 1, head is not self._last_head
+            runnable, wanted = int(progress), not progress
+        self._last_head = head
+        if self.lateness > _LATE:
+            # Workers that only wait for the GIL look blocked: each further one has to be waited for longer.
+            self._batch, self.grace = 1, min(self.grace * 2, _GRACE_LATE)
+        elif not wanted:
+            self._batch, self.grace = 1, min(self.grace * 2, _GRACE_SERVED)
+        else:
+            self._batch = 1 if runnable or progress else min(self._batch * 2, _BATCH)
+            self.grace = _GRACE
+        return min(self._batch, waiting) if wanted else 0
+
+    def _count_runnable(self, enough: int) -> tuple[int, bool]:
+        """How many workers of the pool could use a CPU now, counted up to `enough`; and if any has begun a job."""
+        now = _seam.monotonic()
+        runnable, progress = 0, False
+        seen: dict[Worker, tuple[int, float]] = {}
+        for worker in list(self._pool._workers):
+            started, blocked_until = self._seen.get(worker, (-1, 0.0))
+            if worker.started != started or not worker.tid:
+                progress = progress or worker.started > 0
+                blocked_until = 0.0
+                runnable += 1
+            elif now >= blocked_until and runnable < enough:
+                if _osthread.is_blocked(worker.tid):
+                    blocked_until = now + _BELIEVED
+                else:
+                    blocked_until = 0.0
+                    runnable += 1
+            seen[worker] = worker.started, blocked_until
+        self._seen = seen
+        return runnable, progress

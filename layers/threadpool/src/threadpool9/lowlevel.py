@@ -1,0 +1,94 @@
+"""What one builds further layers of (TP-37): primitives for any context, interlocks, reports, and the `Layer` itself.
+
+Users of pools and jobs need nothing of this. Names here are kept as those of `threadpool9` itself are. task9 and
+workqueue9 are built on them.
+
+Primitives are looked up here by name when objects are made: a test may put its own in their place.
+"""
+
+from __future__ import annotations
+
+from ._atomic import (
+    FREE,
+    Flock,
+    Sleepers,
+    Tally,
+    Waiters,
+    collect,
+    contents,
+    deadline_after,
+    discard,
+    token,
+    wait_until,
+)
+from ._exit import exiting
+from ._hooks import report_error
+from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check
+from ._layer import Layer
+from ._priority import check_priority
+from ._probes import Probes, Watch
+from ._registry import Reference, claim_stall, private_pool
+from ._seam import (
+    FREE_THREADED,
+    Empty,
+    Lock,
+    Mailbox,
+    RLock,
+    SimpleQueue,
+    Thread,
+    deque,
+    doze,
+    get_ident,
+    monotonic,
+    monotonic_ns,
+)
+from ._texts import note_origin, short_repr
+from ._tunables import TunableSet, boolean, changed, number
+from ._watchdog import Sight
+
+__all__ = [
+    "FREE",
+    "FREE_THREADED",
+    "Empty",
+    "Flock",
+    "Layer",
+    "Lock",
+    "Mailbox",
+    "Plumbing",
+    "Probes",
+    "RLock",
+    "Reference",
+    "Sight",
+    "SimpleQueue",
+    "Sleepers",
+    "Tally",
+    "Thread",
+    "TunableSet",
+    "Waiters",
+    "Watch",
+    "boolean",
+    "changed",
+    "check_function",
+    "check_priority",
+    "check_unit_class",
+    "claim_stall",
+    "collect",
+    "contents",
+    "deadline_after",
+    "deque",
+    "discard",
+    "doze",
+    "exiting",
+    "get_ident",
+    "interlock_released",
+    "monotonic",
+    "monotonic_ns",
+    "note_origin",
+    "number",
+    "owner_check",
+    "private_pool",
+    "report_error",
+    "short_repr",
+    "token",
+    "wait_until",
+]

@@ -1,0 +1,79 @@
+"""Back-pressure (WQ-9): a bounded number of slots, one for each work that may still come.
+
+A slot is taken by an enqueue and given back when the work is called or withdrawn. Slots are made in growing portions
+when they are first needed, so a bound costs what is used of it.
+
+Rules. A: atomic, any context. S: set at init.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain, repeat
+
+from threadpool9.lowlevel import Waiters, collect, deadline_after
+
+__all__ = ["Slots"]
+
+_FIRST_PORTION = 64
+_LAST = (-1,)
+
+
+class Slots:
+    """The slots of one queue."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound  # S
+        self.free: list[None] = []  # A: those that are not taken
+        self._portions = []  # A: those that were not made yet, the smallest last
+        size = _FIRST_PORTION
+        while bound > 0:
+            self._portions.append(repeat(None, min(size, bound)))
+            bound -= size
+            size *= 2
+        self._portions.reverse()
+        self.space = Waiters()  # A: enqueuers that wait for a slot
+
+    def _try(self, hand: list[None]) -> bool:
+        while True:
+            try:
+                collect(self.free.pop, hand)
+                return True
+            except IndexError:
+                if not self._portions:
+                    return False
+            try:
+                # One call into C: a portion is on one side or the other.
+                self.free.extend(chain.from_iterable(map(self._portions.pop, _LAST)))
+            except IndexError:
+                pass  # somebody else was faster
+
+    def take(self, hand: list[None], block: bool, timeout: float | None, full: Callable[[], Exception]) -> None:
+        """Take a slot into `hand`; wait for one if `block`, which is for thread context; else raise ``full()``."""
+        deadline = deadline_after(timeout) if block else None
+        while not self._try(hand):
+            if not block:
+                raise full()
+            try:
+                in_time = self.space.wait(lambda: not self.free, deadline)
+            except BaseException:
+                self.offer()  # we may have been woken for a slot that we do not take: let another have it
+                raise
+            if not in_time and not self.free:
+                self.offer()
+                raise full()
+
+    def give(self, hand: list[None]) -> None:
+        """Put back the slot that is in `hand`, if any, and wake one enqueuer. Any context."""
+        free = self.free
+        free += hand; del hand[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        self.offer()
+
+    def offer(self) -> None:
+        """Wake one enqueuer if there is a slot for it. Any context; once too often does no harm."""
+        if self.free and self.space.locks:
+            self.space.wake_one()
+
+    def forget_threads(self) -> None:
+        """In a fork child: nothing is pending, nobody waits."""
+        self.__init__(self.bound)  # type: ignore[misc]  # everything anew is the point

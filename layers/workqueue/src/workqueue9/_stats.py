@@ -1,0 +1,68 @@
+"""The counters of work queues, as immutable records (WQ-12)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from task9.lanes import Item
+from threadpool9.lowlevel import Flock
+
+from ._group import BUCKETS
+
+if TYPE_CHECKING:
+    from ._workqueue import WorkQueue
+
+__all__ = ["QueueStats", "queues", "snapshot", "take"]
+
+
+@attrs.frozen
+class QueueStats:
+    """Counters of one queue (WQ-12); `started` - `completed` is what is in flight."""
+
+    enqueued: int
+    started: int
+    completed: int
+    cancelled: int
+    errors: int
+    run_seconds: float
+    """Time spent in the function, summed over all works."""
+    wait_histogram: tuple[int, ...]
+    """Bucket n counts works that waited less than 2**n nanoseconds (and at least half of that)."""
+    pending: int
+    running: int
+
+
+queues: Flock[WorkQueue[Any, Any]] = Flock()
+
+
+def take(queue: WorkQueue[Any, Any]) -> QueueStats:
+    """The counters of `queue` now. Any context."""
+    group = queue.group
+    executors = group.executors()
+    measured = list(group.stats.values())
+    running = group.running()
+    started = sum(executor.started for executor in executors)
+    cancelled = group.cancelled.value()
+    waiting = sum(isinstance(item, Item) for lane in list(group.lanes) for item in lane.pending())
+    armed = len(group.armed)
+    # What an executor has just taken is in none of them for a moment: a counter must not go back.
+    queue.reported = max(queue.reported, started + cancelled + waiting + armed)
+    queue.reported_completed = max(queue.reported_completed, started - running)
+    return QueueStats(
+        enqueued=queue.reported,
+        started=started,
+        completed=queue.reported_completed,
+        cancelled=cancelled,
+        errors=sum(executor.errors for executor in executors),
+        run_seconds=sum(stats.run_ns for stats in measured) / 1e9,
+        wait_histogram=tuple(sum(stats.waits[n] for stats in measured) for n in range(BUCKETS)),
+        pending=waiting + armed,
+        running=running,
+    )
+
+
+def snapshot() -> dict[str, QueueStats]:
+    """The counters of every queue of the process by name; of queues with the same name the newest. Thread context."""
+    return {queue.name: queue.stats() for queue in queues.all()}
