@@ -26,7 +26,6 @@ def _in_child() -> None:
     me = get_ident()
     stranded: list[Any] = [*timer.forget_all(), *in_hands]
     in_hands.clear()
-    kept: set[int] = set()  # what this very thread runs
     for group in groups.all():
         stranded += group.armed.values()
         group.armed.clear()
@@ -46,9 +45,7 @@ def _in_child() -> None:
                 tickets += [executor.ticket, *executor.deferred]
                 executor.deferred.clear()
                 executor.ticket = []
-                if executor.ident == me:
-                    kept.add(id(executor.current))
-                else:
+                if executor.ident != me:  # what this very thread runs goes on
                     stranded.append(executor.current)
                     executor.current, executor.ident = None, 0
             lane.idle[:] = [executor for executor in lane.executors if not executor.ident]
