@@ -34,7 +34,12 @@ in_hands: dict[Item, None] = {}
 
 
 class Item:
-    """What waits on a lane; see the module's text. The attributes are for layers, not for users of tasks."""
+    """What waits on a lane; see the module's text. The attributes are for layers, not for users of tasks.
+
+    A subclass defines `run` and, for people, ``__repr__``. There is no ``__init__`` to call: its own one sets
+    ``item_token`` to a new `threadpool9.lowlevel.token`, and ``item_ticket``, ``item_lane`` and ``item_executor`` to
+    None. An item that may be barred has a slot ``barred``, which is 0 at first.
+    """
 
     __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_timing", "item_token")
 

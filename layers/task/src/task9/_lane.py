@@ -75,7 +75,16 @@ _SHORT = 64  # a withdrawn ticket is taken out of a lane that is not longer
 
 
 class Group:
-    """What the lanes of one queue share. Lanes know the group, never the queue: a queue can be dropped."""
+    """What the lanes of one queue share. Lanes know the group, never the queue: a queue can be dropped.
+
+    A layer overrides what its queues do otherwise, and hands the group to `task9.TaskQueue`.
+
+    Attributes:
+        name: for people.
+        lanes: the lanes; appended to when a CPU comes.
+        halts: not empty while executors must not take anything, or a put has to ask `look_closed`.
+        sleepers: who waits for the end of a run, by executor.
+    """
 
     __slots__ = ("__weakref__", "armed", "halts", "lanes", "name", "set_aside", "shared", "sleepers")
 
@@ -186,7 +195,13 @@ groups: Flock[Group] = Flock()  # for snapshots, the watchdog, fork and exit
 
 
 class Lane:
-    """A FIFO with its executors; see the module's text."""
+    """A FIFO with its executors; see the module's text.
+
+    Attributes:
+        group: the group it belongs to.
+        pool: the pool that its executors' jobs run on.
+        executors: one for each run that there may be at once, as far as they were needed.
+    """
 
     __slots__ = (
         "executors",
@@ -436,7 +451,16 @@ class Lane:
 
 
 class Executor:
-    """One job of one lane; runs items until there are none."""
+    """One job of one lane; runs items until there are none.
+
+    Attributes:
+        lane: the lane it serves.
+        current: the item in hand (a tuple for a call), `TAKING` while it takes one, else None. Any context; a moment's
+            truth, and a run's if `runs` is the same before and after.
+        ident: the thread that it runs on, 0 for none.
+        runs: goes up whenever something is taken or put down elsewhere.
+        errors: how many runs have raised.
+    """
 
     __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "moves", "runs", "ticket")
 
