@@ -2,8 +2,8 @@
 
 Layering: a layer imports itself, the layers below and nothing above.
 
-Doors: no name that begins with an underscore is imported from another distribution; layers, plugins and examples use
-what is public (`threadpool9.lowlevel`, `threadpool9.hooks`, `task9.lanes`).
+Doors: no name that begins with an underscore is imported from another distribution, or taken from a module of it;
+layers, plugins and examples use what is public (`threadpool9.lowlevel`, `threadpool9.hooks`, `task9.lanes`).
 
 One seam: only ``threadpool9/_seam.py`` imports `threading`, `_thread` or `queue`, or takes the clock from
 `time`. A test that replaces the primitives there must be sure that there are no others.
@@ -46,18 +46,35 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str, str | None]]:
                 yield node.lineno, module, None
 
 
+def taken(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """Yield line, module and name for each ``module.name`` where that is a module of a layer, by whatever name."""
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                modules |= {alias.asname or alias.name.partition(".")[0]: alias.name for alias in names}
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                modules |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in names}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name) | ast.Attribute(value=ast.Name(id=name)), attr=attribute):
+                if modules.get(name, "").partition(".")[0] in LAYERS:
+                    yield node.lineno, modules[name], attribute
+
+
 def private(package: str, module: str, name: str | None) -> bool:
     """True if an import by `package` reaches behind the doors of a layer."""
     top, *rest = module.split(".")
     names = [*rest, name or ""]
-    return top in LAYERS and top != package and any(part.startswith("_") and part != "__version__" for part in names)
+    return top in LAYERS and top != package and any(part.startswith("_") and not part.endswith("__") for part in names)
 
 
 def check_doors(package: str, source: str) -> Iterator[tuple[int, str]]:
-    """Yield line and sentence for each import of a private name of a layer by `package`, which is not one."""
-    for line, module, name in imported(ast.parse(source)):
+    """Yield line and sentence for each use of a private name of a layer by `package`, which is not one."""
+    tree = ast.parse(source)
+    for line, module, name in [*imported(tree), *taken(tree)]:
         if private(package, module, name):
-            yield line, f"{package} must not import {name or module} of {module}, which is private"
+            yield line, f"{package} must not use {name or module} of {module}, which is private"
 
 
 def clock_readings(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -78,6 +95,9 @@ def check(package: str, filename: str, source: str) -> Iterator[tuple[int, str]]
     order = list(LAYERS)
     above = set(order[order.index(package) + 1 :])
     is_seam = (package, filename) == SEAM
+    for line, module, attribute in taken(tree):
+        if private(package, module, attribute):
+            yield line, f"{package} must not use {attribute} of {module}, which is private"
     for line, module, name in imported(tree):
         top = module.partition(".")[0]
         if top in above:

@@ -77,6 +77,10 @@ def test_only_the_bottom_layers_seam_is_the_seam(checker: ModuleType) -> None:
         "from threadpool9._pool import Pool",
         "import threadpool9._pool",
         "def late():\n    from threadpool9._registry import registry",
+        "import threadpool9\nregistry = threadpool9._registry",
+        "import threadpool9 as pools\npools.lowlevel._something()",
+        "from threadpool9 import lowlevel as low\nlow._something()",
+        "from threadpool9 import Pool\nPool._dismiss_idle",
     ],
 )
 def test_no_private_name_crosses_the_border_of_a_distribution(checker: ModuleType, source: str) -> None:
