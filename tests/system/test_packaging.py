@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,6 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 #: From the bottom up: package, and its directory under layers/.
 LAYERS = {"threadpool9": "threadpool", "task9": "task", "workqueue9": "workqueue"}
 FROM_THE_INDEX = {"attrs", "pluggy"}
+#: A layer by somebody who has what we publish, and nothing else of this repository.
+STRANGER = ROOT / "examples" / "softint"
+#: What its tests need besides.
+FOR_PYTEST = {"pytest", "iniconfig", "packaging", "pygments"}
 
 pytestmark = [
     pytest.mark.once,
@@ -57,11 +62,11 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def new_environment(path: Path) -> Path:
+def new_environment(path: Path, names: set[str] = FROM_THE_INDEX) -> Path:
     """The Python of an environment that has what the index would provide, and no pip."""
     venv.create(path, symlinks=True)
     (site_packages,) = path.glob("lib/python*/site-packages")
-    for name in FROM_THE_INDEX:
+    for name in names:
         distribution = importlib.metadata.distribution(name)
         for file in distribution.files or ():
             if ".." not in file.parts and "__pycache__" not in file.parts:
@@ -93,11 +98,36 @@ def test_a_wheel_brings_exactly_the_layers_below(layer: str, wheels: Path, tmp_p
     assert run_isolated(python, example) == output
 
 
+def test_a_strangers_layer_is_built_tested_and_run_on_the_wheels_alone(wheels: Path, tmp_path: Path) -> None:
+    """TP-37: the doors are enough. A fourth layer's wheel, its own tests and its README's example, far from here."""
+    pip("wheel", "-q", "--no-index", "--no-deps", "--no-build-isolation", "-w", wheels, STRANGER)
+    python = new_environment(tmp_path / "environment", FROM_THE_INDEX | FOR_PYTEST)
+    pip("--python", python, "install", "-q", "--no-index", "--find-links", wheels, "softint", "workqueue9")
+    tests = shutil.copytree(STRANGER / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+
+    where = "import softint, task9, threadpool9; print(softint.__file__, task9.__file__, threadpool9.__file__)"
+    assert all(Path(file).is_relative_to(python.parents[1]) for file in run_isolated(python, where).split())
+    example, output = first_example(STRANGER / "README.md")
+    assert run_isolated(python, example) == output
+    options = ["-q", "-p", "no:cacheprovider", str(tests)]
+    result = run_isolated(python, f"import pytest, sys; sys.exit(pytest.main({options!r}))")
+    assert re.search(r"\n\d\d passed in ", result), result
+
+
 def run_isolated(python: Path, script: str) -> str:
     """What `script` prints, without this checkout in sight; a warning is an error."""
     command = [str(python), "-I", "-W", "error", "-c", script]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=patience(60), cwd=python.parent, check=False)
-    assert run.returncode == 0, run.stderr
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "PYTHON"))}
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        cwd=python.parent,
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout + run.stderr
 
 
