@@ -5,6 +5,7 @@ Nothing is imported but pytest and what is installed: the same file runs on the 
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -178,6 +180,14 @@ def test_a_schedule_by_the_handler_itself_is_another_run() -> None:
     assert runs == [True, True, True]
 
 
+def test_a_handler_runs_on_all_cpus_at_once() -> None:
+    """Pending and running on each by itself."""
+    together = threading.Barrier(len(CPUS) + 1)
+    with softint.establish(Level.NET, lambda arg: together.wait(LIMIT)) as handler:
+        assert [handler.schedule(cpu) for cpu in CPUS] == [True] * len(CPUS)
+        together.wait(LIMIT)
+
+
 def test_a_level_does_not_wait_for_another() -> None:
     """A handler that takes long keeps those of its own level waiting only."""
     with Gate(Level.CLOCK):
@@ -297,6 +307,42 @@ def test_a_handler_cannot_disestablish_itself() -> None:
         until_run(Level.NET)
         assert "own end" in str(errors[0])
         assert handler.schedule(CPU)
+
+
+def test_a_disestablish_at_any_line_of_a_schedule_is_the_end() -> None:
+    """As a signal handler may call it, or another thread: what is being scheduled then never runs."""
+    ran: list[object] = []
+    with Gate(Level.NET):
+        for step in itertools.count():
+            handler = softint.establish(Level.NET, ran.append)
+            if not interrupted(handler, step):
+                break
+            assert not handler.pending
+    until_run(Level.NET)
+    assert ran == [None]  # the last one, which nothing interrupted
+    assert step > 10
+
+
+def interrupted(handler: softint.Handler, step: int) -> bool:
+    """Schedule; disestablish at line number `step` of that. False if it has not so many lines."""
+    lines = itertools.count()
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code.co_name not in ("schedule", "put"):
+            return None
+        if event == "line" and next(lines) == step:
+            handler.disestablish()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        handler.schedule(CPU)
+    except threadpool9.UsageError:
+        pass
+    finally:
+        sys.settrace(before)
+    return handler.gone
 
 
 def test_nothing_runs_after_disestablish_whoever_schedules_at_that_moment() -> None:
@@ -460,7 +506,7 @@ def test_a_fork_child_reports_what_it_has_dropped_itself() -> None:
 
 
 def test_probes_in_the_order_of_events(listen: Callable[[object], None]) -> None:
-    """Each with its arguments; the probes of the layer below are fired for a run too."""
+    """Each with its arguments."""
     events: list[tuple[object, ...]] = []
 
     class Listener:
@@ -488,10 +534,6 @@ def test_probes_in_the_order_of_events(listen: Callable[[object], None]) -> None
         def softint_disestablish(self, handler: softint.Handler) -> None:
             events.append(("disestablish", handler.name))
 
-        @hookimpl
-        def task9_entry(self, task: Any) -> None:
-            events.append(("task9", task.handler.name))
-
     gate = Gate(Level.NET)
     with gate:
         listen(Listener())
@@ -505,11 +547,24 @@ def test_probes_in_the_order_of_events(listen: Callable[[object], None]) -> None
         ("establish", "it"),
         ("schedule", "it", CPU),
         ("coalesced", "it"),
-        ("task9", "it"),
         ("entry", "it", CPU),
         ("return", "it", CPU),
         ("disestablish", "it"),
     ]
+
+
+def test_the_probes_of_the_layer_below_are_fired_for_a_run_too(listen: Callable[[object], None]) -> None:
+    """With what is on its lanes."""
+    seen: list[str] = []
+
+    class Listener:
+        @hookimpl
+        def task9_entry(self, lane: Any, task: object) -> None:
+            seen.append(f"{lane.name} {task!r}")
+
+    listen(Listener())
+    until_run(Level.SERIAL)
+    assert seen == ["softint/serial <soft interrupt last level SERIAL>"]
 
 
 def test_a_handler_over_its_limit_is_reported_once(listen: Callable[[object], None]) -> None:

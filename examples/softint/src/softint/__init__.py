@@ -191,8 +191,6 @@ class _Pending(Item):
         return self.handler.fn(self.handler.arg)
 
     def coalesce(self, group: Group) -> bool:
-        if group.halts:
-            group.look_closed()
         if (probe := probes.coalesced) is not None:
             probe(self.handler)
         return False
