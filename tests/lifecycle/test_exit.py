@@ -309,6 +309,7 @@ def test_tp32_what_schedules_itself_for_ever_is_refused_at_last(layer: str) -> N
         on = everywhere[{layer!r}]
         def again(): on(again)
         on(again)
+        sys.setswitchinterval(1e-4)  # else each generation lasts until the exiting thread gets the GIL
         """
     )
     assert done.returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,9 @@ from pace import patience
 import task9
 import threadpool9
 import workqueue9
+from task9 import Task
 from threadpool9 import Job
+from threadpool9.hooks import hookimpl, register, unregister
 
 LIMIT = patience(30.0)
 
@@ -278,3 +281,34 @@ def test_the_totals_are_right_after_the_last_put_beside_cancels() -> None:
     scheduled, completed = after.scheduled - before.scheduled, after.completed - before.completed
     assert scheduled == completed + after.cancelled - before.cancelled
     assert after.started == after.completed
+
+
+def test_a_fork_while_a_probe_of_a_schedule_is_fired_leaves_the_task_idle() -> None:
+    """TP-31: the child finds a task that another thread was about to put on its queue, and makes it idle."""
+    inside, go, ran = threading.Event(), threading.Event(), threading.Event()
+
+    class Listener:
+        @hookimpl
+        def task9_schedule(self, lane: object, task: object) -> None:
+            inside.set()
+            go.wait(LIMIT)
+
+    listener = Listener()
+    register(listener)
+    try:
+        with task9.TaskQueue("forked") as queue:
+            task = Task(lambda task: ran.set())
+            thread = threading.Thread(target=queue.schedule, args=(task,))
+            thread.start()
+            assert inside.wait(LIMIT)
+            child = os.fork()
+            if child == 0:
+                go.set()
+                os._exit(0 if not task.pending and queue.schedule(task) and ran.wait(LIMIT) else 1)
+            _, status = os.waitpid(child, 0)
+            go.set()
+            thread.join(LIMIT)
+            assert status == 0, "the task is stuck in the child"
+            assert ran.wait(LIMIT)
+    finally:
+        unregister(listener)

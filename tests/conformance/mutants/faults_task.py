@@ -21,14 +21,14 @@ fault(
 )  # fmt: skip
 fault(
     "a coalesced task schedule says True", "TK-1", "schedule says True though the task is pending already.",
-    "_task", "            probe(lane, self)\n        return False\n\n    def check_move", "            probe(lane, self)\n        return True\n\n    def check_move",
+    "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead", "            probe(lane, self)\n        return True\n\n    def refuse_dead",
     "_queue", "                return False  # the short way", "                return True  # the short way",
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
     "_queue", "            if task.item_ticket and task.item_lane is lane and", "            if False and",
-    "_task", "            probe(lane, self)\n        return False\n\n    def check_move",
-    "            probe(lane, self)\n        if lane is not None and self.item_ticket:\n            lane.items.append([self])\n        return False\n\n    def check_move",
+    "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead",
+    "            probe(lane, self)\n        if lane is not None and self.item_ticket:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
 )  # fmt: skip
 fault(
     "done of a task does nothing", "TK-2", "The run goes on to the function's end for all who wait.",
@@ -107,7 +107,7 @@ fault(
 fault(
     "a burst wakes one executor", "TK-5", "Only a task that finds the lane empty wakes an executor.",
     "_lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
-    "_lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
+    "_lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "a task that reschedules itself goes first", "TK-8", "It is put at the front and starves the others.",
@@ -381,8 +381,8 @@ fault(
 )  # fmt: skip
 fault(
     "cancel after the expiry comes too late", "TK-11 TK-6", "A task that has fired and waits in its queue is not found.",
-    "_timed", "        timing, lane = self.item_timing, self.item_lane  # type: ignore[attr-defined]\n",
-    "        timing, lane = self.item_timing, self.item_lane\n        if self.timed_out:\n            return False\n",
+    "_timed", "            taken = super().take_back(hand)\n",
+    "            if self.timed_out:\n                return False\n            taken = super().take_back(hand)\n",
 )  # fmt: skip
 fault(
     "the timer does not hear of cancels", "TK-12", "It sleeps until the time of what was cancelled.",

@@ -466,7 +466,7 @@ fault(
 
 fault(
     "completed counts what is in flight", "TP-34", "started - completed is always 0.",
-    "_pool", "max(0, started - in_flight)", "started",
+    "_pool", "self._reported_completed, started - in_flight)", "self._reported_completed, started)",
 )  # fmt: skip
 fault(
     "errors are not counted", "TP-34", "The counter stays 0.",

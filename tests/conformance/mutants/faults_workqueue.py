@@ -35,7 +35,7 @@ fault(
 fault(
     "a burst of works wakes one executor", "WQ-1", "Only a work that finds the lane empty wakes an executor.",
     "task9._lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
-    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
+    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "arg is not handed over", "WQ-1", "The function gets None.",
@@ -146,8 +146,9 @@ fault(
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_workqueue", "                work.cancelling += 1; counted = True", "                counted = True",
-    "_workqueue", "                    work.cancelling -= 1\n", "                    pass\n",
+    "_workqueue", "                work.barred += 1; counted = True", "                counted = True",
+    "_workqueue", "                work.barred -= 1; counted = False", "                counted = False",
+    "_workqueue", "                    work.barred -= 1\n            raise", "                    pass\n            raise",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
@@ -211,11 +212,11 @@ fault(
 )  # fmt: skip
 fault(
     "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
-    "_workqueue", '        if self.state != "ending":\n            self.drain(timeout)\n', "",
+    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            self._drain(deadline)\n', "",
 )  # fmt: skip
 fault(
     "close drops what is pending", "WQ-6", "It withdraws the works that wait.",
-    "_workqueue", '        if self.state != "ending":\n            self.drain(timeout)\n', "        self.cancel_pending()\n",
+    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            self._drain(deadline)\n', "        self.cancel_pending()\n",
 )  # fmt: skip
 fault(
     "close waits for a thaw", "WQ-6 WQ-10", "What is held by a freeze keeps it for ever.",
@@ -227,7 +228,7 @@ fault(
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
-    "_workqueue", "        cancelled: tuple[Any, ...] = self._queue.close(timeout)\n",
+    "_workqueue", "        cancelled: tuple[Any, ...] = self._queue.close_until(deadline)\n",
     "        self._queue._abandon()\n        self.group.halts[\"closed\"] = None\n        cancelled = tuple(self._queue._cancelled)\n",
 )  # fmt: skip
 fault(
@@ -316,8 +317,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
-    "_workqueue", "        if not work.item_token:\n            return work.coalesce(group)\n        if work.disabled",
-    "        if not work.item_token:\n            slots._try([])\n            return work.coalesce(group)\n        if work.disabled",
+    "_workqueue", "                slots.give(slot)\n                return work.coalesce(group)\n", "                return work.coalesce(group)\n",
 )  # fmt: skip
 fault(
     "room is not told", "WQ-9", "Who blocks on a full queue is not woken.",
@@ -341,7 +341,7 @@ fault(
 )  # fmt: skip
 fault(
     "a frozen queue refuses", "WQ-10", "It does not accept works.",
-    "_workqueue", "            if work.disabled or work.cancelling:\n                return False\n            if not work.item_ticket:\n", "            if work.disabled or work.cancelling or group.halts:\n                return False\n            if not work.item_ticket:\n",
+    "_workqueue", "            if work.barred:\n                return False\n            if not work.item_ticket:\n", "            if work.barred or group.halts:\n                return False\n            if not work.item_ticket:\n",
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
@@ -353,11 +353,11 @@ fault(
 )  # fmt: skip
 fault(
     "thaw wakes one", "WQ-10", "With max_active what was held comes one at a time.",
-    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick()\n", "",
+    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",
-    "_workqueue", "            work.disabled += 1\n", "            work.disabled = 1\n",
+    "_workqueue", "            work.disabled += 1;", "            work.disabled = 1;",
 )  # fmt: skip
 fault(
     "one enable too many accepted", "WQ-10", "It does nothing.",
@@ -369,7 +369,7 @@ fault(
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",
-    "_workqueue", "            if work.disabled or work.cancelling:\n                return False\n            if not work.item_ticket:\n", "            if work.disabled or work.cancelling:\n                return True\n            if not work.item_ticket:\n",
+    "_workqueue", "            if work.barred:\n                return False\n            if not work.item_ticket:\n", "            if work.barred:\n                return True\n            if not work.item_ticket:\n",
 )  # fmt: skip
 fault(
     "a disabled work can be enqueued for later", "WQ-10", "Delayed enqueues do not look at disable.",
@@ -412,7 +412,7 @@ fault(
 )  # fmt: skip
 fault(
     "completed counts what runs", "WQ-12", "started - completed is always 0.",
-    "_stats", "completed=max(0, started - running)", "completed=started",
+    "_stats", "reported_completed, started - running)", "reported_completed, started)",
 )  # fmt: skip
 fault(
     "cancelled works are not counted", "WQ-12", "The counter stays 0.",

@@ -32,6 +32,7 @@ from mutation import LAYERS, Mutant  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 
+SUITE = HERE.parent / "src" / "conformance9" / "suite"
 ADAPTER = HERE / "mutant_adapter.py"
 SEED = 9
 
@@ -61,6 +62,7 @@ def suite(layer: str, mutant: str, words: list[str], scale: float, limit: float)
         report = Path(directory, "report.json")
         command = [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "conformance9"),
+            f"--confcutdir={SUITE}",  # as strangers run it: without the conftest.py of this repository's tests
             *("-o", "faulthandler_timeout=0", f"--conformance-adapter={ADAPTER}:{layer}"),
             *(f"--conformance-layer={layer}", f"--conformance-seed={SEED}", f"--conformance-report-json={report}"),
             *words,

@@ -253,8 +253,6 @@ class Delayed(Tasks):
 class Works(Kind):
     """Works on an ordered queue, a concurrent one, a per-CPU one and a bounded one."""
 
-    has_cancel_async = False  # a work queue has none
-
     def __init__(self, provoke: Callable[[], None]) -> None:
         super().__init__(provoke)
 
@@ -287,9 +285,13 @@ class Works(Kind):
         except Full:
             return None
         except UsageError as refused:
-            if "is draining" in str(refused):
+            if "is being drained" in str(refused):
                 return None
             raise
+
+    def cancel_async(self, unit: Any, wait: bool = True) -> bool | None:
+        """As in the base class."""
+        return unit.place.cancel_async(unit)
 
     def cancel(self, unit: Any) -> bool:
         """As in the base class."""

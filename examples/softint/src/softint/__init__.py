@@ -109,8 +109,8 @@ class Tunables(TunableSet):
     def __init__(self) -> None:
         super().__init__("softint", {"limit_ms": (0.0, number(0))})
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
+    def on_change(self) -> None:
+        """As in the base class."""
         for notify in changed:  # the watchdog may have something to watch now
             notify()
 

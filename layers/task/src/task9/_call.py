@@ -14,7 +14,6 @@ class Call(Item):
     """One call of a function on a queue: probes, reports and snapshots show it. Made for them only."""
 
     __slots__ = ("args", "fn", "kwargs")
-    context = None
 
     def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs  # S

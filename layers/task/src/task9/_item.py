@@ -24,6 +24,8 @@ from threadpool9.lowlevel import FREE
 from ._watch import probes
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from ._lane import Executor, Group, Lane
 
 __all__ = ["Item", "in_hands"]
@@ -62,6 +64,18 @@ class Item:
     def run(self) -> object:
         """Call the function. The worker's thread."""
         raise NotImplementedError
+
+    # --- for people, and for plugins
+
+    @property
+    def task_name(self) -> str:
+        """Its name. Any context."""
+        return type(self).__name__
+
+    @property
+    def context(self) -> Context | None:
+        """The `contextvars.Context` that it runs in, None for the worker's own. Any context."""
+        return None
 
     # --- what a lane asks
 

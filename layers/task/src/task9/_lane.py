@@ -268,13 +268,13 @@ class Lane:
             return item.coalesce(self.group)
         if (lane := item.item_lane) is not self and lane is not None:
             item.check_move(self)
+        if not scheduling.plain:
+            return self._put_watched(item)
         free, ticket = item.item_token, [item]
         try:
             del free[0]; item.item_lane = self; item.item_ticket = ticket  # fmt: skip  # noqa: E702 ours to undo
             if item.barred:  # publish, then look: who bars it says so, then looks where it is
                 return self._refuse_barred(ticket, free)
-            if not scheduling.plain:
-                item.fire_scheduled(self)
             self.items.append(ticket)
             if self.idle and not self.promise:
                 self.kick()
@@ -303,6 +303,23 @@ class Lane:
         except IndexError:
             pass  # withdrawn already, by who bars it
         return False
+
+    def _put_watched(self, item: Item) -> bool:
+        """`put` while somebody listens: a fork child finds the token in `in_hands` while the probe is fired."""
+        hand: list[None] = []
+        try:
+            if not item.take_token(hand):
+                return item.coalesce(self.group)
+            item.item_lane = self
+            if item.barred:  # as in `put`
+                item.give_back(hand)
+                return False
+            self.put_taken(item, hand)
+        except BaseException:
+            if hand:
+                self.group.free(item, hand)
+            raise
+        return True
 
     def put_taken(self, item: Item, hand: list[None]) -> None:
         """Put an item here whose token is in `hand`; the hand is empty when this has happened. Any context.

@@ -28,7 +28,8 @@ class Tunables(TunableSet):
         running.conditions.append(lambda: self.limit_ms > 0)
         running.update()
 
-    def _changed(self) -> None:
+    def on_change(self) -> None:
+        """As in the base class."""
         running.update()
         for notify in changed:  # the watchdog may have something to watch now
             notify()

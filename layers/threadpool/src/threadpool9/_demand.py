@@ -5,8 +5,10 @@ blocked don't count, so blocked jobs never keep the next one from running, and a
 every CPU busy without a thread for each. There is no cap.
 
 Who is blocked? A worker that has begun another job since the last look is not. Of the others the kernel knows: state
-``R`` or ``S`` in ``/proc/self/task/TID/stat``. With a GIL a thread that waits for it sleeps too; but then the starter
-has waited for the GIL as well, so if it came late it takes more time before it looks again.
+``R`` or ``S`` in ``/proc/self/task/TID/stat``. A look takes some microseconds, so of those that were seen blocked only
+a few are looked at again each time, in turn: should many have gone on, these few show it. With a GIL a thread that waits
+for it sleeps too; but then the starter has waited for the GIL as well, so if it came late it takes more time before it
+looks again.
 
 Where the OS does not tell, NetBSD's own rule: one worker after the other for as long as the job at the head of the
 queue waits and none is idle.
@@ -16,9 +18,10 @@ All of this belongs to the starter's thread.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from . import _osthread, _seam
+from . import _osthread
 from ._topology import allowed
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ _GRACE = 1e-4  # between two looks at a pool where jobs wait
 _GRACE_SERVED = 2e-3  # the same for a pool that keeps all CPUs busy
 _GRACE_LATE = 5e-2  # the same when the GIL is hard to get
 _LATE = 1e-3  # who comes so much later than planned has waited for the GIL, or for a CPU
-_BELIEVED = 2e-3  # how long a worker that was seen blocked is taken to be so, unless it begins another job
+_AGAIN = 8  # how many workers that were seen blocked to look at again each time
 _BATCH = 16
 
 
@@ -40,12 +43,13 @@ class Demand:
     #: How many seconds later than planned the starter came to look; the same for all pools.
     lateness = 0.0
 
-    __slots__ = ("_batch", "_last_head", "_pool", "_seen", "back_off", "grace", "when")
+    __slots__ = ("_batch", "_blocked", "_last_head", "_pool", "_seen", "back_off", "grace", "when")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._last_head: object = None  # what was at the head of the queue at the last look
-        self._seen: dict[Worker, tuple[int, float]] = {}  # jobs begun at the last look, until when believed blocked
+        self._seen: dict[Worker, int] = {}  # how many jobs each worker had begun at the last look
+        self._blocked: dict[Worker, None] = {}  # those seen blocked, the one that was looked at longest ago first
         self._batch = 1  # how many to start at once: grows while all that were started are blocked
         self.when = 0.0  # not to look again before
         self.back_off = 0.0
@@ -97,21 +101,24 @@ class Demand:
 
     def _count_runnable(self, enough: int) -> tuple[int, bool]:
         """How many workers of the pool could use a CPU now, counted up to `enough`; and if any has begun a job."""
-        now = _seam.monotonic()
-        runnable, progress = 0, False
-        seen: dict[Worker, tuple[int, float]] = {}
-        for worker in list(self._pool._workers):
-            started, blocked_until = self._seen.get(worker, (-1, 0.0))
-            if worker.started != started or not worker.tid:
+        seen, blocked = self._seen, self._blocked
+        runnable, progress, doubtful = 0, False, []
+        workers = list(self._pool._workers)
+        for worker in workers:
+            if seen.get(worker) != worker.started or not worker.tid:
                 progress = progress or worker.started > 0
-                blocked_until = 0.0
                 runnable += 1
-            elif now >= blocked_until and runnable < enough:
+                blocked.pop(worker, None)
+            elif worker not in blocked:
+                doubtful.append(worker)
+        self._seen = {worker: worker.started for worker in workers}
+        for worker in (*doubtful, *islice(tuple(blocked), _AGAIN)):
+            if runnable >= enough:
+                break
+            blocked.pop(worker, None)
+            if worker in self._seen:  # else it has left
                 if _osthread.is_blocked(worker.tid):
-                    blocked_until = now + _BELIEVED
+                    blocked[worker] = None
                 else:
-                    blocked_until = 0.0
                     runnable += 1
-            seen[worker] = worker.started, blocked_until
-        self._seen = seen
         return runnable, progress

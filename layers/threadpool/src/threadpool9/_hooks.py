@@ -94,7 +94,7 @@ def register(plugin: object, name: str | None = None) -> str | None:
         except PluginError:
             raise
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"plugin {called!r} was not registered: {_first_line(error)}") from error
+            raise PluginError(f"plugin {called!r} was not registered: {_in_a_line(error)}") from error
         _recompile()
     return registered
 
@@ -108,8 +108,9 @@ def unregister(plugin: object) -> None:
         _recompile()
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+def _in_a_line(error: BaseException) -> str:
+    first, *rest = str(error).strip().split("\n")
+    return f"{first}: {rest[-1].strip()}" if rest else first  # pluggy says first where, and at the end what
 
 
 def _check(plugin: object, name: str) -> None:

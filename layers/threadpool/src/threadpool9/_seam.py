@@ -43,6 +43,10 @@ __all__ = [
     "start_new_thread",
 ]
 
+if sys.version_info >= (3, 14):
+    # Not when a thread is made: that may be in a process that has lost the right to read the library, or at exit.
+    from contextvars import Context
+
 T = TypeVar("T")
 LockType = type(Lock())
 
@@ -63,8 +67,6 @@ class Thread(threading.Thread):
 
     def __init__(self, target: Callable[[], object], name: str) -> None:
         if sys.version_info >= (3, 14):
-            from contextvars import Context
-
             super().__init__(target=target, name=name, daemon=True, context=Context())
         else:
             super().__init__(target=target, name=name, daemon=True)

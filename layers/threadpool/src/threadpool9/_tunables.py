@@ -85,12 +85,12 @@ class TunableSet:
             takes = (check.__doc__ or "").strip()
             raise TunableError(f"tunable {name} takes {takes}, not {value!r}") from None
         object.__setattr__(self, name, checked)
-        self._changed()
+        self.on_change()
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"tunable {name} can be set, not deleted")
 
-    def _changed(self) -> None:
+    def on_change(self) -> None:
         """Called after each assignment."""
 
     def __repr__(self) -> str:
@@ -129,7 +129,8 @@ class Tunables(TunableSet):
         watch.conditions.append(lambda: self.job_names)
         watch.update()
 
-    def _changed(self) -> None:
+    def on_change(self) -> None:
+        """As in the base class."""
         watch.update()
         for notify in changed:
             notify()

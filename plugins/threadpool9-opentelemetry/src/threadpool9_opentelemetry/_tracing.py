@@ -166,8 +166,9 @@ class Tracing:
             )
             if run.waited is not None:
                 run.span.set_attribute("threadpool9.wait_time", run.waited)
-            if attributes.get("threadpool9.kind") in ("job", "task"):  # every work's function is the same; see `called`
-                run.span.set_attribute("code.function.name", function_name(item.fn))
+            # Every work's function is the same, see `called`; and a layer's own items need not have one.
+            if attributes.get("threadpool9.kind") in ("job", "task") and (fn := getattr(item, "fn", None)) is not None:
+                run.span.set_attribute("code.function.name", function_name(fn))
             run.within(attach, set_span_in_context(run.span, context))
 
     def called(self, item: object, function: object) -> None:
