@@ -16,11 +16,11 @@ from pace import patience
 
 HERE = Path(__file__).parent
 
-#: Marked by where they are: the model checker's copies are the same on every interpreter. What is long is run by
-#: `make test-all`, in .venv and on a free-threaded build.
+#: Marked by where they are: the model checker's copies, and what the conformance suite rejects, are the same on every
+#: interpreter. What is long is run by `make test-all`, in .venv and on a free-threaded build.
 SUITE_TESTS = HERE / "conformance" / "tests"
 BY_PLACE = {
-    "once": [HERE / "model"],
+    "once": [HERE / "model", SUITE_TESTS],
     "long": [HERE / "stress", HERE / "leaks", HERE / "lifecycle" / "test_fork.py", HERE / "model", SUITE_TESTS],
     "parallel": [HERE / "parallel"],
 }
