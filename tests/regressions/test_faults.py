@@ -253,3 +253,27 @@ def test_a_recursion_that_enqueues_at_every_level_leaves_a_queue_that_drains() -
                 visit(0)
             wq.drain(LIMIT)
     assert seen.count(0) == 12
+
+
+@pytest.mark.parametrize("operation", ["modify", "cancel_async", "enqueue"])
+@pytest.mark.parametrize("bound", [None, 1])
+def test_a_work_is_never_stuck_for_what_had_no_frame_left(operation: str, bound: int | None) -> None:
+    """What takes a work back near the recursion limit: it is idle or pending afterwards, and its slot is free."""
+    called: list[object] = []
+    with workqueue9.WorkQueue("deep", lambda work, arg: called.append(work), max_pending=bound) as wq:
+        for left in range(AROUND_THE_LIMIT):
+            work = workqueue9.Work()
+            actions: dict[str, Callable[[], object]] = {
+                "modify": lambda work=work: wq.modify(work, 500.0),  # type: ignore[misc]  # bound now
+                "cancel_async": lambda work=work: wq.cancel_async(work),  # type: ignore[misc]
+                "enqueue": lambda work=work: wq.enqueue(work, block=False),  # type: ignore[misc]
+            }
+            if operation != "enqueue":
+                wq.enqueue_delayed(work, 1000.0)
+            at_depth(left, actions[operation])
+            wq.cancel(work, LIMIT)
+            assert not work.pending, f"with {left} frames left"
+            wq.enqueue(work, timeout=LIMIT)
+            wq.wait(work, LIMIT)
+            assert called.pop() is work
+            del called[:]
