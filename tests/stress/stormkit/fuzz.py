@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import task9
@@ -61,6 +62,8 @@ class Unit:
         self.cancel_async: Operation | None = how.get("cancel_async")
         self.move: Callable[[float], object] | None = how.get("move")
         self.busy: Callable[[], object] = how.get("busy", lambda: False)
+        #: Taken outside of what is struck: where memory is short, ``with`` itself may leave a lock taken.
+        self.interlock: Callable[[], Any] = how.get("interlock", nullcontext)
         self.noted: bool = how.get("noted", False)  # a launch that says False may have left a note for one more run
         self.name = how["name"]
         self.runs: list[None] = []
@@ -152,14 +155,11 @@ def make_units(place: Place, choose: random.Random) -> list[Unit]:
 
         made = threadpool9.Job(fn)
 
-        def held(operation: Callable[..., object], *more: object) -> object:
-            with made.interlock:
-                return operation(made, *more)
-
         return Unit(
-            lambda delay: pool.post(made) if delay < 0.001 else held(pool.schedule),
-            cancel_async=lambda: held(pool.cancel_async),
-            cancel=lambda: held(pool.cancel, LIMIT),
+            lambda delay: pool.post(made) if delay < 0.001 else pool.schedule(made),
+            cancel_async=lambda: pool.cancel_async(made),
+            cancel=lambda: pool.cancel(made, LIMIT),
+            interlock=lambda: made.interlock,
             busy=lambda: made.wait(LIMIT),
             noted=True,
             name="job",
@@ -254,18 +254,29 @@ def nomemory(operation: Operation, choose: random.Random) -> object:
 
 def by_signal(operation: Operation, choose: random.Random) -> object:
     """The handler raises once, if the operation is not over."""
+    window = [None]
+
+    def strike(number: int, frame: object) -> None:
+        if window:  # the signal may come late, by way of another thread
+            window.clear()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, strike)
     signal.setitimer(signal.ITIMER_REAL, choose.uniform(1e-6, 1.5e-4))
     try:
         return operation()
     finally:
+        del window[:]
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def by_thread(operation: Operation, choose: random.Random) -> object:
     """Another thread strikes once; at the latest when the operation is over."""
-    me, struck, spins = threading.get_ident(), [0], choose.randrange(300)
+    me, struck, spins, go = threading.get_ident(), [0], choose.randrange(300), threading.Lock()
 
     def strike() -> None:
+        with go:
+            pass
         for _ in range(spins):
             pass
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(me), ctypes.py_object(Struck))
@@ -273,10 +284,15 @@ def by_thread(operation: Operation, choose: random.Random) -> object:
 
     striker = threading.Thread(target=strike)
     outcome: object = None
+    go.acquire()
+    striker.start()
     try:
-        striker.start()
         outcome = Struck()  # unless we get further
-        outcome = operation()
+        go.release()
+        try:
+            outcome = operation()
+        except Exception as error:
+            outcome = error
         while not struck[0]:
             pass
         for _ in range(1000):  # where it is noticed
@@ -284,6 +300,8 @@ def by_thread(operation: Operation, choose: random.Random) -> object:
     except Struck:
         pass
     striker.join()
+    if isinstance(outcome, Exception):
+        raise outcome
     return outcome
 
 
@@ -309,7 +327,8 @@ def operate(place: Place, units: list[Unit], choose: random.Random, fault: Any, 
     assert operation is not None
     outcome: object
     try:
-        outcome = fault(operation, choose)
+        with nullcontext() if name == "drain" else unit.interlock():
+            outcome = fault(operation, choose)
     except (*FAULTS, threadpool9.Error, workqueue9.Full, workqueue9.WorkPending) as error:
         if isinstance(error, threadpool9.WaitTimeout):
             raise
@@ -414,7 +433,8 @@ def episode(kind: str, seed: int) -> None:
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=noise, args=(choose.random(),)) for _ in range(NOISE)]
+    # An allocation is refused to whoever asks next.
+    threads = [threading.Thread(target=noise, args=(choose.random(),)) for _ in range(NOISE * (kind != "nomemory"))]
     for thread in threads:
         thread.start()
     try:
@@ -493,8 +513,6 @@ def main(kind: str, seed: int, episodes: int) -> None:
     threading.excepthook = lambda args: sys.__excepthook__(args.exc_type, args.exc_value, args.exc_traceback)  # type: ignore[arg-type]
     if kind == "exit":
         return exit_episode(seed)
-    if kind == "signal":
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
     for number in range(seed, seed + episodes):
         faulthandler.dump_traceback_later(6 * LIMIT, exit=True)
         try:
