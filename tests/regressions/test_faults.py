@@ -191,6 +191,54 @@ def test_with_each_allocation_of_a_schedule_failing_in_turn_it_happens_or_does_n
     assert program.stdout.split() == ["failed", "True"]
 
 
+NO_MEMORY_FOR_A_TOKEN = """
+import sys, threading, _testcapi, task9
+queue = task9.TaskQueue("q")
+asleep = threading.Event()
+first = task9.DelayedTask(lambda task: asleep.set())
+first.schedule(0.001, queue=queue)  # all threads and imports are there
+assert asleep.wait(30)
+for number in range(40):
+    for operation in ("schedule", "cancel_async", "reschedule") * 3:  # the table of tokens in hand has to grow now and then
+        task = task9.DelayedTask(lambda task: None)
+        if operation != "schedule":
+            task.schedule(1000, queue=queue)
+        sys.setswitchinterval(1000)  # nobody else meets the refusal
+        arguments = () if operation == "cancel_async" else (1000, 0.0, queue)
+        try:
+            _testcapi.set_nomemory(number, number + 1)
+            try:
+                getattr(task, operation)(*arguments)
+            finally:
+                _testcapi.remove_mem_hooks()
+        except (MemoryError, SystemError):  # before 3.13 CPython forgets to say why, where a frame can't be had
+            pass
+        sys.setswitchinterval(0.005)
+        assert task.schedule(1000, queue=queue) or task.armed, f"{operation}, allocation {number}: stuck"
+        assert task.cancel_async() and not task.armed
+        assert task.schedule(1000, queue=queue) and not task.schedule(1000, queue=queue), "it is there twice"
+        task.cancel_async()
+        assert not queue.group.armed, f"{operation}, allocation {number}: an entry stays"
+queue.close(30)
+print("ended")
+"""
+
+
+def test_with_each_allocation_refused_a_token_is_never_lost() -> None:
+    """What takes a token for longer than a line, and what withdraws: the task can be used again."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("a free-threaded CPython 3.13 crashes when memory is refused to it")
+    pytest.importorskip("_testcapi", reason="this interpreter has no way to refuse memory")
+    done = subprocess.run(
+        [sys.executable, "-c", NO_MEMORY_FOR_A_TOKEN],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr[-3000:]
+
+
 def test_a_recursion_that_enqueues_at_every_level_leaves_a_queue_that_drains() -> None:
     """The program that found it: visit a node, enqueue it, visit the next, until the recursion limit."""
     seen: list[int] = []
@@ -205,3 +253,27 @@ def test_a_recursion_that_enqueues_at_every_level_leaves_a_queue_that_drains() -
                 visit(0)
             wq.drain(LIMIT)
     assert seen.count(0) == 12
+
+
+@pytest.mark.parametrize("operation", ["modify", "cancel_async", "enqueue"])
+@pytest.mark.parametrize("bound", [None, 1])
+def test_a_work_is_never_stuck_for_what_had_no_frame_left(operation: str, bound: int | None) -> None:
+    """What takes a work back near the recursion limit: it is idle or pending afterwards, and its slot is free."""
+    called: list[object] = []
+    with workqueue9.WorkQueue("deep", lambda work, arg: called.append(work), max_pending=bound) as wq:
+        for left in range(AROUND_THE_LIMIT):
+            work = workqueue9.Work()
+            actions: dict[str, Callable[[], object]] = {
+                "modify": lambda work=work: wq.modify(work, 500.0),  # type: ignore[misc]  # bound now
+                "cancel_async": lambda work=work: wq.cancel_async(work),  # type: ignore[misc]
+                "enqueue": lambda work=work: wq.enqueue(work, block=False),  # type: ignore[misc]
+            }
+            if operation != "enqueue":
+                wq.enqueue_delayed(work, 1000.0)
+            at_depth(left, actions[operation])
+            wq.cancel(work, LIMIT)
+            assert not work.pending, f"with {left} frames left"
+            wq.enqueue(work, timeout=LIMIT)
+            wq.wait(work, LIMIT)
+            assert called.pop() is work
+            del called[:]

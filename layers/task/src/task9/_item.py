@@ -104,11 +104,15 @@ class Item:
 
     def take_token(self, hand: list[None]) -> bool:
         """Take the token of an idle item into `hand`; False if it is not there. Any context."""
-        token = self.item_token
+        token, taken = self.item_token, False
         try:
-            del token[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+            del token[0]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see `_atomic`
         except IndexError:
             return False
+        except MemoryError:  # one of the tables had to grow; an IndexError needs memory too
+            if taken:
+                del hand[:]; token += FREE  # fmt: skip  # noqa: E702
+            raise
         return True
 
     def take_back(self, hand: list[None]) -> bool:
@@ -116,10 +120,15 @@ class Item:
         ticket = self.item_ticket
         if not ticket:
             return False
+        taken = False
         try:
-            del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+            del ticket[0]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
         except IndexError:
             return False  # an executor, or somebody else who withdraws it, was faster
+        except MemoryError:
+            if taken:  # it is withdrawn
+                hand[:] = FREE
+            raise
         if (lane := self.item_lane) is not None:
             lane.withdrawn(ticket)
         return True
@@ -128,7 +137,9 @@ class Item:
         """Put the token that is in `hand`, if any, back in its place: the item is idle. Any context."""
         if hand:
             token = self.item_token
-            del in_hands[self]; token += hand; del hand[:]  # fmt: skip  # noqa: E702
+            if self in in_hands:  # there was memory to enter it
+                del in_hands[self]
+            token += hand; del hand[:]  # fmt: skip  # noqa: E702
 
     def in_hand(self) -> bool:
         """True if an executor runs it, or may be about to show that it does. Any context."""

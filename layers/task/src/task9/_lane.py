@@ -139,7 +139,12 @@ class Group:
 
     def free(self, item: Item, hand: list[None]) -> None:
         """`item`, whose token is in `hand`, becomes idle without a run. Any context. May be repeated."""
-        item.give_back(hand)
+        # Without a further call, as `Item.give_back`: it undoes what had no frame left.
+        if hand:
+            free = item.item_token
+            if item in in_hands:
+                del in_hands[item]
+            free += hand; del hand[:]  # fmt: skip  # noqa: E702
         self.undone(item)
 
     def entering(self, lane: Lane, item: Any) -> None:

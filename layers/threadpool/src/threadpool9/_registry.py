@@ -433,7 +433,7 @@ class Reference:
         self._pools.append(self._hand[0])
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not finalizing():
+        if getattr(self, "_hand", None) and not finalizing():
             self.release()  # of one that was never finished, or whose queue was
 
     @property

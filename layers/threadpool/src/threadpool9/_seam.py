@@ -212,6 +212,17 @@ def thread_of(ident: int) -> threading.Thread | None:
     return next((thread for thread in threading.enumerate() if thread.ident == ident), None)
 
 
+def forget_dummy() -> None:
+    """The calling thread was not made by `threading`, and ends: see that it is in no list any more. Thread context.
+
+    Whoever calls `current_thread` there, a logger for example, has an object made for it. Before 3.13 nobody takes that
+    out of ``threading.enumerate()`` when the thread has gone.
+    """
+    if sys.version_info < (3, 13) and isinstance(threading._active.get(get_ident()), threading._DummyThread):  # type: ignore[attr-defined]
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]
+
+
 def doze(seconds: float) -> None:
     """Sleep: only where nobody can tell us what we wait for. Thread context."""
     lock = Lock()

@@ -101,6 +101,7 @@ class Starter:
             self._guarded(self._serve)
             # Nothing to do and no worker left: go, then look again.
             self.tid = allowed.witness = 0
+            _seam.forget_dummy()
             self.absent.append(None)
             if self.requests.empty():
                 return

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from task9 import QueueClosed
-from task9.lanes import TAKING, Executor, Group, Item, Lane
+from task9.lanes import TAKING, Executor, Group, Item, Lane, in_hands
 from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import FREE, RLock, Sleepers, Tally, monotonic_ns, note_origin
 
@@ -160,8 +160,16 @@ class WorkGroup(Group):
     def free(self, item: Any, hand: list[None]) -> None:
         """As in the layer below; and its slot is free."""
         if hand:
-            self.free_slot(item)
-        super().free(item, hand)
+            if item.slot and self.slots is not None:
+                free = self.slots.free
+                item.slot = False; free += FREE  # fmt: skip  # noqa: E702
+            free = item.item_token
+            if item in in_hands:
+                del in_hands[item]
+            free += hand; del hand[:]  # fmt: skip  # noqa: E702
+            if self.slots is not None:
+                self.slots.offer()
+        self.undone(item)
 
     def free_slot(self, work: Work[Any]) -> None:
         """Give back the slot that `work` has, if any. Only for the owner of its token. Any context."""

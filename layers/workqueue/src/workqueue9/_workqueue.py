@@ -165,9 +165,11 @@ class WorkQueue(Generic[W, A]):
             work.slot = True; del slot[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
             lane.put_taken(work, hand)
         except BaseException:
-            if hand:  # it is not there
-                group.free(work, hand)
-            slots.give(slot)
+            try:
+                if hand:  # it is not there
+                    group.free(work, hand)
+            finally:
+                slots.give(slot)
             raise
         return True
 
