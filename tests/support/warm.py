@@ -2,8 +2,9 @@
 
 Imports take most of the time of a short run. All else is as if the program were started: command line, environment,
 directory and standard files are the run's own; and it ends with the interpreter, after threads were joined and
-`atexit` functions called. What a program finds out when it is imported it finds out once, so tests of that, and of
-signals and terminals, start it.
+`atexit` functions called. What a program finds out when it is imported it finds out once; and what a global variable
+of a module keeps to the end is let go without a ResourceWarning. So tests of that, and of signals and terminals, start
+the program, and so should one run of each of its commands.
 
 As a program, with the directory of another one and the names of modules, this file is that process.
 """
@@ -24,7 +25,6 @@ import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
 
 NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
@@ -105,7 +105,9 @@ def serve() -> dict[str, Any] | None:
 
 def become(request: dict[str, Any]) -> None:
     """Be the program from here on."""
-    for descriptor, (file, flags) in enumerate([(os.devnull, os.O_RDONLY), (request["out"], NEW), (request["err"], NEW)]):
+    for descriptor, (file, flags) in enumerate(
+        [(os.devnull, os.O_RDONLY), (request["out"], NEW), (request["err"], NEW)]
+    ):
         opened = os.open(file, flags, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
