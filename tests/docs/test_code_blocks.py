@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ FILES = sorted(
         *ROOT.glob("docs/plugins/*.rst"),
     ]
 )
+PLUGINS = sorted(path.name.removeprefix("threadpool9-") for path in ROOT.glob("plugins/threadpool9-*"))
 FENCE = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
 DIRECTIVE = re.compile(r"^\.\. code(?:-block)?:: python\n((?:[ \t]+:.*\n)*)\n((?:(?:[ \t]+.*)?\n)+)", re.M)
 
@@ -35,6 +37,12 @@ def program(path: Path) -> str:
         lines += [""] * (text[: match.start(group)].count("\n") - len(lines))
         lines += textwrap.dedent(match.group(group)).rstrip().split("\n")
     return "\n".join(lines)
+
+
+def plugins_of(path: Path) -> str:
+    """What THREADPOOL9_PLUGINS is for a file: its own plugin, as loading all takes longer than most blocks."""
+    relative = str(path.relative_to(ROOT))
+    return next((name for name in PLUGINS if name in relative), "none")
 
 
 WITH_BLOCKS = [path for path in FILES if program(path).strip()]
@@ -51,7 +59,12 @@ def test_blocks_run_as_pasted(path: Path, tmp_path: Path) -> None:
     source = tmp_path / path.name
     source.write_text(program(path))
     run = subprocess.run(
-        [sys.executable, str(source)], capture_output=True, text=True, timeout=patience(60), cwd=tmp_path
+        [sys.executable, str(source)],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        cwd=tmp_path,
+        env={**os.environ, "THREADPOOL9_PLUGINS": plugins_of(path)},
     )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""

@@ -1,6 +1,6 @@
 """The example archive as its users run it: processes, judged by what they print, how they exit and what they leave.
 
-Nothing here depends on who runs it: what root may read all the same is refused by a hook in the program (HOOKED).
+Nothing here depends on who runs it: what root may read all the same is refused by a hook in the program.
 """
 
 from __future__ import annotations
@@ -23,24 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm import Warm
 
 PROGRAM = Path(__file__).resolve().parents[2] / "examples" / "archive" / "archive.py"
 PATIENCE = 100
 WIDTH = 80
 BLOCK = 256 << 10
 
-#: Runs the program, with a few lines of Python before it: argv is code, program, arguments.
-HOOKED = """
-import os, runpy, sys
-code, program = sys.argv[1:3]
-sys.argv[:] = sys.argv[2:]
-sys.path[0] = os.path.dirname(program)
-def put(path, mode, data):
-    with open(os.fsencode(path), mode) as file:
-        file.write(data)
-exec(code, {"os": os, "sys": sys, "put": put})
-runpy.run_path(program, run_name="__main__")
-"""
+#: What the program imports, and what else it loads at once.
+MODULES = [*sorted(file.stem for file in PROGRAM.parent.glob("*.py")), "importlib.metadata"]
+
+#: What most runs are forks of, while there are tests of this file to come.
+_warm: Warm
 
 #: Before `victim` is opened, `act` is done, once.
 AT_OPEN = """
@@ -58,29 +52,44 @@ FAST = {"THREADPOOL9_PLUGINS": "perfetto"}
 NOT_YOUNG = "import tree; tree._YOUNG = 0"
 """Files that were made just now are taken for old ones, whose stamp says whether they have changed."""
 
+ONE_ROUND = "import race; race.ROUNDS = 1"
+"""The demo compares each way of packing once, which is enough where the figures are not looked at."""
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The program's command line."""
+    return [sys.executable, "-X", "dev", str(PROGRAM), *map(str, arguments)]
+
 
 def environment() -> dict[str, str]:
     """Ours, with a terminal's width that does not depend on where the tests run."""
     return {**os.environ, "COLUMNS": str(WIDTH), "TERM": "xterm", "PYTHONIOENCODING": "utf-8", **FAST}
 
 
-def command(*arguments: str | Path, code: str | None = None) -> list[str]:
-    """The program's command line, with `code` before it if there is one."""
-    front = [PROGRAM] if code is None else ["-c", HOOKED, code, PROGRAM]
-    return [sys.executable, "-X", "dev", *map(str, (*front, *arguments))]
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> Iterator[None]:
+    """Have the imports done once."""
+    global _warm
+    with Warm(PROGRAM, MODULES, environment()) as _warm:
+        yield
 
 
-def run(*arguments: str | Path, status: int = 0, code: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end, which must have that status."""
-    done = subprocess.run(
-        command(*arguments, code=code),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        env=environment(),
-        check=False,
-    )
+def run(
+    *arguments: str | Path, status: int = 0, code: str | None = None, cold: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end, which must have that status; if `cold`, in an interpreter that starts for it."""
+    if cold:
+        done = subprocess.run(
+            command(*arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            env=environment(),
+            check=False,
+        )
+    else:
+        done = _warm.run(list(map(str, arguments)), PATIENCE, environment(), code)
     assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr, done.stderr
     assert "Warning" not in done.stderr, done.stderr
@@ -164,14 +173,15 @@ def test_what_is_restored_is_what_was_packed(source: Path, tmp_path: Path, compr
     if compress == "zstd" and sys.version_info < (3, 14):
         pytest.skip("compression.zstd came with Python 3.14")
     before = picture(source)
+    cold = compress == "zlib"
 
-    run("pack", source, tmp_path / "a", "--compress", compress)
-    run("verify", tmp_path / "a")
-    run("restore", tmp_path / "a", tmp_path / "out")
+    run("pack", source, tmp_path / "a", "--compress", compress, cold=cold)
+    run("verify", tmp_path / "a", cold=cold)
+    run("restore", tmp_path / "a", tmp_path / "out", cold=cold)
 
     assert picture(tmp_path / "out") == before
     assert picture(source) == before
-    listed = run("list", tmp_path / "a").stdout
+    listed = run("list", tmp_path / "a", cold=cold).stdout
     assert re.search(r"^-rwxr-x--x +6 .* program$", listed, re.MULTILINE)
     assert r"line\nbreak \ [bold]" in listed
     assert "link -> large0" in listed
@@ -708,7 +718,7 @@ def test_the_demo_draws_no_conclusion_from_a_tiny_file(tmp_path: Path) -> None:
     (source / "tiny").write_text("abc")
     (source / "dangling").symlink_to("nowhere")
 
-    done = run("demo", source)
+    done = run("demo", source, code=ONE_ROUND)
 
     assert "Too small to tell which is faster" in done.stdout
     assert "times as fast" not in done.stdout
@@ -724,7 +734,7 @@ def test_the_demo_of_an_empty_directory(tmp_path: Path) -> None:
 
 def test_the_demo_ends_with_a_table_and_commands(source: Path) -> None:
     """Three ways, measured; no thread of the queues is left; every line fits but the commands."""
-    done = run("demo", source)
+    done = run("demo", source, cold=True)
 
     rows = re.findall(r"^ ?(a loop|ThreadPoolExecutor\(\d+\)|work queues) .* (\d+) +\S+ *$", done.stdout, re.MULTILINE)
     assert [row[0].partition("(")[0] for row in rows] == ["a loop", "ThreadPoolExecutor", "work queues"]
@@ -739,7 +749,8 @@ def test_the_demo_ends_with_a_table_and_commands(source: Path) -> None:
 
 def test_the_demo_fails_if_something_is_not_restored_as_it_was(source: Path) -> None:
     """The comparison does compare."""
-    code = """
+    code = f"""
+{ONE_ROUND}
 import restore
 real = restore.Restore.run
 def run(self):

@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Run:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=tmp_path,
-            env={**os.environ, **environment},
+            env={**os.environ, "THREADPOOL9_PLUGINS": "perfetto", **environment},
             capture_output=True,
             text=True,
             timeout=LIMIT,

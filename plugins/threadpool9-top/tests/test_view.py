@@ -460,7 +460,7 @@ def test_a_stopped_process_is_stale_within_two_seconds(start: Start) -> None:
 KEEPS_THE_GIL = """
 import ctypes, signal
 # PyDLL keeps the GIL during the call: all that a process of one GIL can do is wait.
-signal.signal(signal.SIGUSR1, lambda *_: ctypes.PyDLL(None).sleep(6))
+signal.signal(signal.SIGUSR1, lambda *_: ctypes.PyDLL(None).sleep(4))
 """
 
 
