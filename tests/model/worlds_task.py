@@ -10,7 +10,7 @@ from explore9.search import World
 from worlds_threadpool import WAITER_LOOKS_FIRST
 
 EXECUTOR_DOES_NOT_LOOK_AGAIN = (
-    "task9._lane",
+    "task9._executor",
     "if not items or (halts and group.halted()):\n                break\n",
     "break\n",
 )
@@ -44,7 +44,7 @@ EXPIRY_PUTS_A_TICKET_OF_ITS_OWN = (
     "            lane.put_ticket([self])\n",
 )
 NO_OTHER_EXECUTOR_IS_KICKED = (
-    "task9._lane",
+    "task9._executor",
     "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n",
     "",
 )
@@ -56,7 +56,7 @@ ARMED_BEFORE_ITS_TIMING = (
     "            self.item_timing = timing\n",
 )
 TAKES_NOTHING_BACK = (
-    "task9._lane",
+    "task9._executor",
     "                if deferred:\n                    self._take_deferred()\n",
     "",
 )
@@ -184,7 +184,7 @@ def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
     "TK-6",
     withdraws_what_an_executor_has=CANCEL_DOES_NOT_CLAIM,
     executor_does_not_claim=(
-        "task9._lane",
+        "task9._executor",
         "                            del ticket[0]; self.current = item; item.item_executor = self",
         "                            del ticket[:1]; self.current = item; item.item_executor = self",
     ),
@@ -247,7 +247,7 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-3",
     takes_over_what_runs=(
-        "task9._lane",
+        "task9._executor",
         "if other is not None and item.exclusive and other.current is item:",
         "if False:",
     ),
@@ -532,7 +532,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-3, done()",
     done_wakes_nobody=(
-        "task9._lane",
+        "task9._executor",
         "        self.current = TAKING\n"
         "        if self.lane.group.sleepers.locks:\n"
         "            self.lane.group.sleepers.wake(self)\n",
@@ -851,7 +851,7 @@ def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     "TK-3, TK-5",
     no_other_executor_is_kicked=NO_OTHER_EXECUTOR_IS_KICKED,
     executors_make_no_other=(
-        "task9._lane",
+        "task9._executor",
         "                if not lane.idle and len(lane.executors) < lane.limit:\n",
         "                if False:\n",
     ),
@@ -885,7 +885,7 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
     "TK-1, TK-5, TK-6",
     sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
     executor_looks_afterwards_only=(
-        "task9._lane",
+        "task9._executor",
         "                        if halts and group.halted():  # shown TAKING, then looked",
         "                        if False:  # shown TAKING, then looked",
     ),

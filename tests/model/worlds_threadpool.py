@@ -431,7 +431,7 @@ def last_put_against_idle_exit(w: World) -> Callable[[], None]:
 @exhibit(
     "TP-1",
     second_replaces_the_first=(
-        "threadpool9._registry",
+        "threadpool9._references",
         "        pool = registry.unbound.setdefault(pri, fresh)\n",
         "        pool = registry.unbound[pri] = fresh\n",
     ),

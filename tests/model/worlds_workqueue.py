@@ -51,12 +51,12 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-10",
     thaw_does_not_kick=(
-        "task9._lane",
+        "task9._group",
         "            if lane.items and lane.idle:\n                lane.kick()\n",
         "            pass\n",
     ),
     executor_ignores_the_thaw=(
-        "task9._lane",
+        "task9._executor",
         "            if not items or (halts and group.halted()):\n                break\n",
         "            break\n",
     ),
@@ -89,12 +89,12 @@ def freeze_enqueue(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-10",
     halts_are_not_looked_at_afterwards=(
-        "task9._lane",
+        "task9._executor",
         "                        if halts and group.halted():  # what was put here after",
         "                        if False:  # what was put here after",
     ),
     what_was_put_back_is_forgotten=(
-        "task9._lane",
+        "task9._executor",
         "            if not items or (halts and group.halted()):\n                break\n",
         "            break\n",
     ),

@@ -1,4 +1,4 @@
-"""Who waits for whom: timers, starts and withdrawals do not wait behind other people's work (the second list, 6 to 9)."""
+"""Who waits for whom: timers, starts and withdrawals do not wait behind others' work (the second list, 6 to 9)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fires_after(arm: Callable[[Callable[[], object]], object]) -> float:
 
 
 def test_a_timer_beside_a_backlog_is_about_as_punctual_as_threadings() -> None:
-    """6: beside thousands of jobs on the default pool a delay of 10 ms takes not much longer than a `threading.Timer`."""
+    """6: beside thousands of jobs on the default pool a delay of 10 ms is not much longer than a `threading.Timer`."""
     delay = 0.01
     with threadpool9.get() as pool, task9.TaskQueue("ticks", 64) as queue:
 
@@ -212,7 +212,9 @@ def jobs(count: int) -> Iterator[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("kind", [jobs, tasks, delayed, works])
-def test_to_withdraw_one_of_many_costs_what_it_costs_among_few(kind: Callable[[int], Iterator[Callable[[], object]]]) -> None:
+def test_to_withdraw_one_of_many_costs_what_it_costs_among_few(
+    kind: Callable[[int], Iterator[Callable[[], object]]],
+) -> None:
     """9: cancel and modify in random order; eight times as many cost about eight times as much, not sixty-four."""
 
     def each(count: int) -> float:

@@ -6,7 +6,7 @@ from catalogue import Layer
 
 fault = Layer("task", "task9")
 
-PUT = "                item.fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+PUT = "                return self._refuse_barred(ticket, free)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 CALL = "                ticket[0].fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
             e.current is None and not e.deferred for e in self.executors
@@ -17,7 +17,7 @@ QUIET = """        idle = not (self.items and any(contents(self.items))) and all
 
 fault(
     "an executor does not look again", "TK-1", "A lane that goes idle does not look whether a task came meanwhile.",
-    "_lane", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
+    "_executor", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
 )  # fmt: skip
 fault(
     "a coalesced task schedule says True", "TK-1", "schedule says True though the task is pending already.",
@@ -32,7 +32,7 @@ fault(
 )  # fmt: skip
 fault(
     "done of a task does nothing", "TK-2", "The run goes on to the function's end for all who wait.",
-    "_lane", "The run's own thread.\"\"\"\n        self.current = TAKING\n", "The run's own thread.\"\"\"\n        return\n",
+    "_executor", "The run's own thread.\"\"\"\n        self.current = TAKING\n", "The run's own thread.\"\"\"\n        return\n",
 )  # fmt: skip
 fault(
     "anybody may end a task's run", "TK-2", "done() is accepted from outside the function.",
@@ -40,15 +40,15 @@ fault(
 )  # fmt: skip
 fault(
     "task beside itself", "TK-3", "A free executor takes a task that runs on another one.",
-    "_lane", "if other is not None and item.exclusive and other.current is item:", "if False:",
+    "_executor", "if other is not None and item.exclusive and other.current is item:", "if False:",
 )  # fmt: skip
 fault(
     "no re-run after a schedule while running", "TK-2 TK-3", "A task that was set aside because it runs elsewhere stays there.",
-    "_lane", "                if deferred:\n                    self._take_deferred()\n", "                if deferred:\n                    pass\n",
+    "_executor", "                if deferred:\n                    self._take_deferred()\n", "                if deferred:\n                    pass\n",
 )  # fmt: skip
 fault(
     "setting aside does not look again", "TK-2 TK-3", "A task that is set aside at the end of its other run is left behind.",
-    "_lane", "            if other.current is item or not discard(other.deferred, ticket):\n                return False\n", "            return False\n",
+    "_executor", "            if other.current is item or not discard(other.deferred, ticket):\n                return False\n", "            return False\n",
 )  # fmt: skip
 
 # --- queues
@@ -97,17 +97,17 @@ fault(
 )  # fmt: skip
 fault(
     "executors without end", "TK-5", "Each executor that begins makes another one, however many there are.",
-    "_lane", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
-    "_lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
+    "_executor", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
+    "_executor", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
 )  # fmt: skip
 fault(
     "only the first executor makes another one", "TK-5", "Whatever the concurrency is, there are never more than two executors.",
-    "_lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if len(lane.executors) == 1:\n",
+    "_executor", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if len(lane.executors) == 1:\n",
 )  # fmt: skip
 fault(
     "a burst wakes one executor", "TK-5", "Only a task that finds the lane empty wakes an executor.",
     "_lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
-    "_lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
+    "_executor", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "a task that reschedules itself goes first", "TK-8", "It is put at the front and starves the others.",
@@ -115,13 +115,13 @@ fault(
 )  # fmt: skip
 fault(
     "an idle queue keeps its thread", "TK-9", "The executor waits for the next task inside of its job.",
-    "_lane", "            if not items or (halts and group.halted()):\n                break\n",
+    "_executor", "            if not items or (halts and group.halted()):\n                break\n",
     '            if not items:\n                __import__("time").sleep(30)\n            if not items or (halts and group.halted()):\n                break\n',
 )  # fmt: skip
 fault(
     "an idle lane keeps its last task", "TK-9", "The executor refers to the task that it ran.",
-    "_lane", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
-    "_lane", "        self._begin()\n", "        self._begin()\n        item = None\n",
+    "_executor", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
+    "_executor", "        self._begin()\n", "        self._begin()\n        item = None\n",
 )  # fmt: skip
 fault(
     "two queues accepted", "TK-10", "Scheduling a pending task on another queue is taken for a coalesced schedule.",
@@ -157,7 +157,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel withdraws nothing", "TK-6", "A pending task runs although cancel said that it would not.",
-    "_item", "            del ticket[0]; hand += FREE; in_hands[self] = None", "            hand += FREE; in_hands[self] = None",
+    "_item", "            del ticket[0]; taken = True; hand += FREE; in_hands", "            taken = True; hand += FREE; in_hands",
     "_item", "            lane.withdrawn(ticket)\n", "            pass\n",
 )  # fmt: skip
 fault(
@@ -166,7 +166,8 @@ fault(
 )  # fmt: skip
 fault(
     "a withdrawn task is not free", "TK-6", "The token is not given back: the task can't be scheduled again.",
-    "_item", "            del in_hands[self]; token += hand; del hand[:]", "            del in_hands[self]; del hand[:]",
+    "_item", "            token += hand; del hand[:]", "            del hand[:]",
+    "_group", "            free += hand; del hand[:]", "            del hand[:]",
 )  # fmt: skip
 fault(
     "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
@@ -187,8 +188,8 @@ fault(
 )  # fmt: skip
 fault(
     "cancel takes what is set aside for nowhere", "TK-6", "A re-run that waits for a run elsewhere is not withdrawn.",
-    "_item", "        if not ticket:\n            return False\n        try:\n",
-    "        at = self.item_executor\n        if not ticket or (at is not None and any(each is ticket for each in at.deferred)):\n            return False\n        try:\n",
+    "_item", "        if not ticket:\n            return False\n        taken = False\n        try:\n",
+    "        at = self.item_executor\n        if not ticket or (at is not None and any(each is ticket for each in at.deferred)):\n            return False\n        taken = False\n        try:\n",
 )  # fmt: skip
 fault(
     "cancel from inside hangs", "TK-6", "A task that cancels itself waits for its own end.",
@@ -259,7 +260,7 @@ fault(
 )  # fmt: skip
 fault(
     "close does not look again", "TK-16", "What comes when close has found nothing left runs after its return.",
-    "_drain", "            # Publish, then look: see the head of `_lane`.\n", "            return\n",
+    "_drain", "            # Publish, then look: see the head of `_group`.\n", "            return\n",
 )  # fmt: skip
 fault(
     "close forgets the timer", "TK-16", "A task that is on its way from the timer to its queue runs after the return, or never.",
@@ -288,7 +289,7 @@ fault(
 )  # fmt: skip
 fault(
     "a call is made without its keyword arguments", "TK-17", "They are forgotten.",
-    "_lane", "                            fn(*args, **kwargs)\n", "                            fn(*args)\n",
+    "_executor", "                            fn(*args, **kwargs)\n", "                            fn(*args)\n",
 )  # fmt: skip
 fault(
     "calls of the same function coalesce", "TK-17", "A call of a function that waits already is dropped, as for a task.",
@@ -306,11 +307,11 @@ fault(
 )  # fmt: skip
 fault(
     "exceptions of calls are swallowed", "TK-17", "No hook hears of what a call raised.",
-    "_lane", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            if isinstance(item, Item):\n                group.report(error, item)\n",
+    "_executor", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            if isinstance(item, Item):\n                group.report(error, item)\n",
 )  # fmt: skip
 fault(
     "an exception of a call kills the queue", "TK-17", "The executor ends with it and is never idle again.",
-    "_lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                self.current = taking\n",
+    "_executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "drain misses calls", "TK-17", "It waits for tasks only.",
@@ -431,16 +432,16 @@ fault(
 
 fault(
     "exception kills the queue", "TK-14", "The executor ends with the exception and is never idle again.",
-    "_lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
+    "_executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",
-    "_lane", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            pass\n",
+    "_executor", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            pass\n",
 )  # fmt: skip
 fault(
     "who waits for a task that raises waits for ever", "TK-14 TK-6", "The end of a run that raised is not announced.",
-    "_lane", "                self.current = taking\n                if waiting:\n", "                self.current = taking\n                if waiting and not self.errors:\n",
-    "_lane", "            self.current = None\n            if waiting:\n", "            self.current = None\n            if waiting and not self.errors:\n",
+    "_executor", "                self.current = taking\n                if waiting:\n", "                self.current = taking\n                if waiting and not self.errors:\n",
+    "_executor", "            self.current = None\n            if waiting:\n", "            self.current = None\n            if waiting and not self.errors:\n",
 )  # fmt: skip
 fault(
     "context ignored", "TK-15", "The task runs in the worker's own context.",

@@ -10,12 +10,12 @@ fault = Layer("threadpool", "threadpool9")
 
 fault(
     "each get makes a pool", "TP-1", "Two gets of one priority give two pools.",
-    "_registry", "        pool = registry.unbound.get(pri)\n", "        pool = None\n",
-    "_registry", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+    "_references", "        pool = registry.unbound.get(pri)\n", "        pool = None\n",
+    "_references", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
 )  # fmt: skip
 fault(
     "racing gets disagree", "TP-1", "Threads that race for the first get each keep the pool that they made.",
-    "_registry", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+    "_references", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
 )  # fmt: skip
 fault(
     "priority 224 accepted", "TP-2", "The upper bound is taken to be a priority.",
@@ -148,16 +148,16 @@ fault(
 
 fault(
     "ref is always the first CPU", "TP-7", "The pool of the lowest CPU instead of the caller's.",
-    "_registry", "        cpu = _topology.current_cpu()\n        pool = self._pools.get(cpu)\n",
+    "_references", "        cpu = _topology.current_cpu()\n        pool = self._pools.get(cpu)\n",
     "        cpu = self.cpus[0]\n        pool = self._pools.get(cpu)\n",
 )  # fmt: skip
 fault(
     "any CPU accepted", "TP-8", "ref_remote of a CPU that does not exist gives some pool.",
-    "_registry", "            if cpu not in _topology.refresh():\n                usable", "            if False:\n                usable",
+    "_references", "            if cpu not in _topology.refresh():\n                usable", "            if False:\n                usable",
 )  # fmt: skip
 fault(
     "a pool for every CPU of the machine", "TP-8", "CPUs that the process may not use have pools too.",
-    "_registry", "for cpu in _topology.allowed_cpus()}", "for cpu in range(__import__('os').cpu_count())}",
+    "_references", "for cpu in _topology.allowed_cpus()}", "for cpu in range(__import__('os').cpu_count())}",
 )  # fmt: skip
 fault(
     "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",

@@ -6,7 +6,7 @@ from catalogue import Layer
 
 fault = Layer("workqueue", "workqueue9")
 
-PUT = "                item.fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+PUT = "                return self._refuse_barred(ticket, free)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 LOOK = "                self.kick()\n            if self.group.halts:\n                self.group.look_closed()\n"
 QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
             e.current is None and not e.deferred for e in self.executors
@@ -29,13 +29,13 @@ fault(
 )  # fmt: skip
 fault(
     "more works than max_active", "WQ-1", "Each executor that begins makes another one, however many there are.",
-    "task9._lane", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
-    "task9._lane", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
+    "task9._executor", "        if lane.guard is not None and len(lane.executors) < lane.limit:\n", "        if lane.guard is not None:\n",
+    "task9._executor", "                if not lane.idle and len(lane.executors) < lane.limit:\n", "                if not lane.idle:\n",
 )  # fmt: skip
 fault(
     "a burst of works wakes one executor", "WQ-1", "Only a work that finds the lane empty wakes an executor.",
     "task9._lane", PUT, PUT.replace("if self.idle", "if len(self.items) == 1 and self.idle"),
-    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
+    "task9._executor", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "arg is not handed over", "WQ-1", "The function gets None.",
@@ -79,12 +79,12 @@ fault(
 )  # fmt: skip
 fault(
     "a lane of works does not look again", "WQ-3", "A work that comes as the lane goes idle waits for the next one.",
-    "task9._lane", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
+    "task9._executor", "            if not items or (halts and group.halted()):\n                break\n", "            break\n",
 )  # fmt: skip
 fault(
     "a work is kept after its call", "WQ-3 WQ-4", "The executor refers to the work that it ran.",
-    "task9._lane", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
-    "task9._lane", "        self._begin()\n", "        self._begin()\n        item = None\n",
+    "task9._executor", "            item = ticket = None  # an idle executor keeps nobody alive\n", "            job.last, item, ticket = item, None, None\n",
+    "task9._executor", "        self._begin()\n", "        self._begin()\n        item = None\n",
 )  # fmt: skip
 
 # --- waiting for one
@@ -164,7 +164,8 @@ fault(
 )  # fmt: skip
 fault(
     "a withdrawn work stays pending", "WQ-5", "Its token is not given back: it can't be enqueued again.",
-    "task9._item", "            del in_hands[self]; token += hand; del hand[:]", "            del in_hands[self]; del hand[:]",
+    "task9._item", "            token += hand; del hand[:]", "            del hand[:]",
+    "_group", "            free += hand; del hand[:]", "            del hand[:]",
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",
@@ -277,7 +278,7 @@ fault(
 )  # fmt: skip
 fault(
     "an idle queue of works keeps its thread", "WQ-8", "The executor waits for the next work inside of its job.",
-    "task9._lane", "            if not items or (halts and group.halted()):\n                break\n",
+    "task9._executor", "            if not items or (halts and group.halted()):\n                break\n",
     '            if not items:\n                __import__("time").sleep(30)\n            if not items or (halts and group.halted()):\n                break\n',
 )  # fmt: skip
 
@@ -328,12 +329,12 @@ fault(
 
 fault(
     "freeze has no effect on what waits", "WQ-10", "An executor that runs goes on to the next work.",
-    "task9._lane", "                        if halts and group.halted():  # what was put here", "                        if False:  # what was put here",
+    "task9._executor", "                        if halts and group.halted():  # what was put here", "                        if False:  # what was put here",
 )  # fmt: skip
 fault(
     "freeze leaks one", "WQ-10", "A frozen queue calls one more work.",
-    "task9._lane", "            here = () if halts and group.halted() else items", "            leak = True\n            here = () if halts and group.halted() else items",
-    "task9._lane", "                        if halts and group.halted():  # what was put here", "                        if halts and group.halted() and leak:\n                            leak = False\n                        elif halts and group.halted():  # what was put here",
+    "task9._executor", "            here = () if halts and group.halted() else items", "            leak = True\n            here = () if halts and group.halted() else items",
+    "task9._executor", "                        if halts and group.halted():  # what was put here", "                        if halts and group.halted() and leak:\n                            leak = False\n                        elif halts and group.halted():  # what was put here",
 )  # fmt: skip
 fault(
     "freeze does not hold what comes", "WQ-10", "A work that is enqueued on a frozen queue that is idle is called.",
@@ -345,15 +346,15 @@ fault(
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
-    "task9._lane", "        for lane in self.lanes:\n            if lane.items and lane.idle:\n                lane.kick()\n", "        for lane in self.lanes:\n            lane.items.reverse()\n            if lane.items and lane.idle:\n                lane.kick()\n",
+    "task9._group", "        for lane in self.lanes:\n            if lane.items and lane.idle:\n                lane.kick()\n", "        for lane in self.lanes:\n            lane.items.reverse()\n            if lane.items and lane.idle:\n                lane.kick()\n",
 )  # fmt: skip
 fault(
     "thaw wakes nobody", "WQ-10", "What was held waits for the next enqueue.",
-    "task9._lane", "            if lane.items and lane.idle:\n                lane.kick()\n\n    def quiet", "            pass\n\n    def quiet",
+    "task9._group", "            if lane.items and lane.idle:\n                lane.kick()\n\n    def quiet", "            pass\n\n    def quiet",
 )  # fmt: skip
 fault(
     "thaw wakes one", "WQ-10", "With max_active what was held comes one at a time.",
-    "task9._lane", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
+    "task9._executor", "                        if items and lane.idle and not lane.promise:\n                            lane.kick_another()\n", "",
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",
@@ -396,11 +397,11 @@ fault(
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",
-    "task9._lane", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
+    "task9._executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",
-    "task9._lane", "        except BaseException as second:\n            report_error(second, origin=group)\n", "        except ZeroDivisionError:\n            pass\n",
+    "task9._executor", "        except BaseException as second:\n            report_error(second, origin=group)\n", "        except ZeroDivisionError:\n            pass\n",
 )  # fmt: skip
 fault(
     "enqueued without the cancelled", "WQ-12", "What was withdrawn counts as never enqueued.",
@@ -408,7 +409,7 @@ fault(
 )  # fmt: skip
 fault(
     "started counts drains", "WQ-12", "A drain's marker counts as a work.",
-    "task9._lane", "        if item.marker:\n            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702\n", "        if item.marker:\n            self.runs += 1\n",
+    "task9._executor", "        if item.marker:\n            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702\n", "        if item.marker:\n            self.runs += 1\n",
 )  # fmt: skip
 fault(
     "completed counts what runs", "WQ-12", "started - completed is always 0.",
@@ -420,7 +421,7 @@ fault(
 )  # fmt: skip
 fault(
     "errors of works are not counted", "WQ-12", "The counter stays 0.",
-    "task9._lane", "        self.errors += 1\n", "",
+    "task9._executor", "        self.errors += 1\n", "",
 )  # fmt: skip
 fault(
     "run time is not measured", "WQ-12", "It stays 0.",

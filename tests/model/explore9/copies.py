@@ -381,10 +381,11 @@ class Copies(importlib.abc.MetaPathFinder):
         # Else the collector would run our steps when it likes.
         for module, cls in (("task9._queue", "TaskQueue"), ("task9._shared", "SharedQueue")):
             del getattr(self.module(module), cls).__del__
-        del self.module("threadpool9._registry").Reference.__del__
+        del self.module("threadpool9._references").Reference.__del__
         # Only a fork child looks at it as a whole; others at their own item.
-        for module in ("_item", "_lane", "_task", "_timed", "_lifecycle", "lanes"):
+        for module in ("_item", "_group", "_lane", "_task", "_timed", "_lifecycle", "lanes"):
             self.module(f"task9.{module}").in_hands = self.in_hands
+        self.module("workqueue9._group").in_hands = self.in_hands
 
     def reset(self) -> None:
         """Everything as after import."""
@@ -401,7 +402,7 @@ class Copies(importlib.abc.MetaPathFinder):
         self.module("threadpool9._registry").registry.__init__()
         self.module("task9._shared").registry.__init__()
         self.module("task9._timer").timer.__init__()
-        self.module("task9._lane").groups.clear()
+        self.module("task9._group").groups.clear()
         self.module("workqueue9._group").giant.__init__()
         self.module("workqueue9._workqueue").disable_lock = primitives.RLock()
         self.module("workqueue9._stats").queues.clear()

@@ -10,8 +10,10 @@ from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import Waiters, discard, doze, monotonic, wait_until
 
 from ._errors import QueueClosed
-from ._item import Item
-from ._lane import CLOSED, TAKING, Executor, Group, Lane
+from ._executor import Executor
+from ._group import CLOSED, Closing, Group
+from ._item import TAKING, Item
+from ._lane import Lane
 
 __all__ = ["drain_once", "drain_until_quiet", "end", "pause"]
 
@@ -139,12 +141,12 @@ def end(group: Group, cancelled: list[Item], deadline: float | None) -> None:
     What was cancelled is appended to `cancelled`. The group is halted for good when this returns.
     """
     what = f"closing queue {group.name!r}"
-    ended = object()
+    ended = Closing()
     try:
         while True:
             disarm_all(group, cancelled)
             drain_until_quiet(group, deadline, what)
-            # Publish, then look: see the head of `_lane`.
+            # Publish, then look: see the head of `_group`.
             group.halts[ended] = None
             disarm_all(group, cancelled)  # a period that was beginning has armed its next one
             if not any(item.armed for item in list(group.armed.values())) and group.quiet():

@@ -26,9 +26,14 @@ from ._watch import probes
 if TYPE_CHECKING:
     from contextvars import Context
 
-    from ._lane import Executor, Group, Lane
+    from ._executor import Executor
+    from ._group import Group
+    from ._lane import Lane
 
-__all__ = ["Item", "in_hands"]
+__all__ = ["TAKING", "Item", "in_hands"]
+
+#: What an executor shows while it takes something, or has something in hand that it puts down elsewhere.
+TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
 
 
 #: A: items whose token somebody has in hand. Written on one line with the token.
@@ -138,13 +143,11 @@ class Item:
         if hand:
             token = self.item_token
             if self in in_hands:  # there was memory to enter it
-                del in_hands[self]
+                del in_hands[self]  # noqa: RUF051 not by a call
             token += hand; del hand[:]  # fmt: skip  # noqa: E702
 
     def in_hand(self) -> bool:
         """True if an executor runs it, or may be about to show that it does. Any context."""
-        from ._lane import TAKING
-
         lane, last = self.item_lane, self.item_executor
         executors = () if lane is None else lane.executors
         # One look at each: between two, without a GIL, the run may end and the next item be about to be taken.

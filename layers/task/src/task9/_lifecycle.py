@@ -14,8 +14,9 @@ from threadpool9 import tunables as pool_tunables
 from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, token
 
 from ._call import Call
-from ._item import Item, in_hands
-from ._lane import EXIT, FREEZE, TAKING, Executor, groups
+from ._executor import Executor
+from ._group import EXIT, FREEZE, groups
+from ._item import TAKING, Item, in_hands
 from ._shared import registry
 from ._timer import timer
 from ._watch import layer, tunables

@@ -15,7 +15,8 @@ from threadpool9 import PRI_NONE, PerCPU, Pool, UsageError, current_cpu
 from threadpool9.lowlevel import Reference, check_function, check_priority, deadline_after
 
 from ._drain import disarm_all, drain_once, end
-from ._lane import FREEZE, Group, Lane
+from ._group import FREEZE, Group
+from ._lane import Lane
 from ._task import Task, check_task
 from ._watch import probes
 

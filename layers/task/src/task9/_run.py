@@ -11,7 +11,7 @@ from threadpool9.lowlevel import claim_stall, monotonic, report_error
 from ._watch import probes, tunables
 
 if TYPE_CHECKING:
-    from ._lane import Executor
+    from ._executor import Executor
 
 __all__ = ["run_watched"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from ._lane import FREEZE, TAKING, groups
+from ._group import FREEZE, groups
+from ._item import TAKING
 from ._lifecycle import shown
 from ._timer import timer
 

@@ -28,7 +28,9 @@ from ._item import Item, in_hands
 from ._watch import probes
 
 if TYPE_CHECKING:
-    from ._lane import Executor, Group, Lane
+    from ._executor import Executor
+    from ._group import Group
+    from ._lane import Lane
     from ._queue import TaskQueue
 
 __all__ = ["Task"]

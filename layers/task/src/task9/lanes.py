@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from ._call import Call
 from ._drain import drain_until_quiet, pause
-from ._item import Item, in_hands
-from ._lane import FREEZE, TAKING, Executor, Group, Lane
+from ._executor import Executor
+from ._group import FREEZE, Group
+from ._item import TAKING, Item, in_hands
+from ._lane import Lane
 from ._timed import TimedItem, check_seconds
 from ._timer import Timing
 from ._watch import running, scheduling

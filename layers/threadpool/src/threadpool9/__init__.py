@@ -65,7 +65,8 @@ from ._priority import (
     PRI_XCALL,
     Scheduling,
 )
-from ._registry import PerCPU, get, percpu_get, retire_idle
+from ._references import PerCPU, get, percpu_get
+from ._registry import retire_idle
 from ._topology import allowed_cpus, current_cpu, topology
 from ._tunables import tunables
 

@@ -6,9 +6,9 @@ every CPU busy without a thread for each. There is no cap.
 
 Who is blocked? A worker that has begun another job since the last look is not. Of the others the kernel knows: state
 ``R`` or ``S`` in ``/proc/self/task/TID/stat``. A look takes some microseconds, so of those that were seen blocked only
-a few are looked at again each time, in turn: should many have gone on, these few show it. With a GIL a thread that waits
-for it sleeps too; but then the starter has waited for the GIL as well, so if it came late it takes more time before it
-looks again.
+a few are looked at again each time, in turn: should many have gone on, these few show it. With a GIL a thread that
+waits for it sleeps too; but then the starter has waited for the GIL as well, so if it came late it takes more time
+before it looks again.
 
 Where the OS does not tell, NetBSD's own rule: one worker after the other for as long as the job at the head of the
 queue waits and none is idle.

@@ -1,4 +1,4 @@
-"""The registry: which pools there are, and who holds references (TP-1, TP-9).
+"""The registry: which pools there are, and how references are put (TP-1, TP-9). They are taken in `_references`.
 
 One lock, `Registry.lock`, guards the tables and every pool's reference count; it is held for a few lines, never
 while waiting and never around foreign code. It is re-entrant so that a finalizer that puts a reference while
@@ -8,15 +8,14 @@ its own thread is in here does not lock itself out; get and put are meant for th
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _atomic, _hooks, _osthread, _seam, _topology
+from . import _atomic, _hooks, _osthread, _seam
 from ._autoload import autoload
-from ._errors import CPUError, Error, PriorityRefused, UsageError, WaitTimeout
+from ._errors import Error, PriorityRefused, UsageError, WaitTimeout
 from ._pool import Pool
-from ._priority import Scheduling, check_priority, check_scheduling, default_mapping
+from ._priority import Scheduling, check_scheduling, default_mapping
 from ._probes import probes
 from ._settle import apply_priority
 from ._starter import Starter
@@ -25,13 +24,12 @@ from ._watchdog import Sight, sources
 from ._worker import Worker
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._job import Job
+    from ._references import PerCPU
 
 _RETIRED = 64
 
-__all__ = ["PerCPU", "get", "percpu_get", "retire_idle"]
+__all__ = ["registry", "retire_idle"]
 
 
 class Registry:
@@ -251,229 +249,14 @@ def _try(wanted: Scheduling) -> str | None:
     return refused[0] if refused else f"{wanted}: could not be tried"
 
 
-def get(pri: int = -1) -> Pool:
-    """Take a reference to THE unbound pool of priority `pri`, made if need be (TP-1, TP-2).
-
-    Thread context; may block for a moment. Give it back with `Pool.put` or use it in a ``with`` statement.
-    Raises TypeError or PriorityError (a ValueError) that names the range; in strict mode PriorityRefused.
-    Follows ``threadpool_get`` of threadpool(9).
-    """
-    hand: list[Pool] = []
-    try:
-        take_unbound(pri, hand)
-    except BaseException:
-        for pool in hand:
-            pool.release()
-        raise
-    return hand[0]
-
-
-def take_unbound(pri: int, hand: list[Pool]) -> None:
-    """`get`; the reference is taken when the pool is in `hand`, whatever is raised."""
-    check_priority(pri)
-    if (probe := probes.get) is not None:
-        probe(pri)
-    with registry.lock:
-        pool = registry.unbound.get(pri)
-        if pool is not None:
-            pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702 see _atomic
-            return
-    # Hooks are asked and probes fired without the lock; whoever comes second throws its pool away.
-    if (probe := probes.get__create) is not None:
-        probe(pri)
-    fresh = registry.make(pri, None, registry.wanted(pri))
-    with registry.lock:
-        pool = registry.unbound.setdefault(pri, fresh)
-        pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702
-    if pool is not fresh:
-        registry.forget(fresh)
-        if (probe := probes.get__race) is not None:
-            probe(pri)
-
-
-def private_pool(name: str, pri: int = -1) -> Pool:
-    """A pool of its own for a layer whose one job must not wait behind the jobs of others, such as a timer's.
-
-    Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process.
-    Thread context, or any context when hooks have been asked before.
-    """
-    return registry.make(check_priority(pri), None, registry.wanted(pri), name)
+def members(holder: Pool | PerCPU) -> tuple[Pool, ...]:
+    """The pools that a reference stands for."""
+    return (holder,) if isinstance(holder, Pool) else tuple(holder._pools.values())
 
 
 def claim_stall(runner: object, run: int) -> bool:
     """Take the right to report that run number `run` of `runner` took too long; True once. Thread context (TP-35)."""
     return registry.starter.watchdog.claim(runner, run)
-
-
-class PerCPU:
-    """THE per-CPU pools of one priority, one for each CPU that the process may use; from `percpu_get`."""
-
-    def __init__(self, pri: int, wanted: Scheduling) -> None:
-        self.pri = pri  # S
-        self.references = 0  # L
-        self._wanted = wanted  # S
-        self._closing = False  # L
-        # L to write, read by anyone: an entry is never replaced
-        self._pools = {cpu: registry.make(pri, cpu, wanted) for cpu in _topology.allowed_cpus()}
-
-    def __repr__(self) -> str:
-        return f"<PerCPU pri {self.pri} cpus {','.join(map(str, self._pools))}>"
-
-    @property
-    def cpus(self) -> tuple[int, ...]:
-        """The CPUs that have a pool, in order. Any context."""
-        return tuple(sorted(self._pools))
-
-    def ref(self) -> Pool:
-        """The pool of the CPU that the caller runs on (TP-7). Any context; takes no reference of its own."""
-        cpu = _topology.current_cpu()
-        pool = self._pools.get(cpu)
-        return pool if pool is not None else self._late(cpu)
-
-    def ref_remote(self, cpu: int) -> Pool:
-        """The pool of CPU `cpu` (TP-8). Any context; takes no reference of its own.
-
-        Raises TypeError, or CPUError naming the CPUs that the process may use.
-        """
-        if type(cpu) is not int:
-            raise TypeError(f"a CPU is an int, not {cpu!r}")
-        pool = self._pools.get(cpu)
-        if pool is None:
-            if cpu not in _topology.refresh():
-                usable = ", ".join(map(str, _topology.allowed_cpus()))
-                raise CPUError(f"CPU {cpu} does not exist or may not be used by this process; it may use {usable}")
-            pool = self._late(cpu)
-        return pool
-
-    def _late(self, cpu: int) -> Pool:
-        """The pool of a CPU that came after we were made; for one that we may not use, some pool."""
-        if cpu not in _topology.refresh():
-            cpus = self.cpus
-            return self._pools[cpus[cpu % len(cpus)]]
-        fresh = registry.make(self.pri, cpu, self._wanted)
-        pool = self._pools.setdefault(cpu, fresh)
-        if pool is not fresh:
-            registry.forget(fresh)
-        return pool
-
-    def release(self) -> None:
-        """`Pool.release` for the set. Any context."""
-        registry.release(tuple(self._pools.values()), self, [])
-
-    def put(self, timeout: float | None = None) -> None:
-        """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
-        registry.put_percpu(self, _atomic.deadline_after(timeout), [])
-
-    def __enter__(self) -> PerCPU:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.put()
-
-
-def percpu_get(pri: int = -1) -> PerCPU:
-    """Take a reference to THE per-CPU pools of priority `pri`, made if need be (TP-1, TP-2, TP-7).
-
-    Thread context; may block for a moment. Raises as `get`. Follows ``threadpool_percpu_get``.
-    """
-    hand: list[PerCPU] = []
-    try:
-        take_percpu(pri, hand)
-    except BaseException:
-        for percpu in hand:
-            percpu.release()
-        raise
-    return hand[0]
-
-
-def take_percpu(pri: int, hand: list[PerCPU]) -> None:
-    """`percpu_get`; as `take_unbound`."""
-    check_priority(pri)
-    if (probe := probes.percpu__get) is not None:
-        probe(pri)
-    with registry.lock:
-        percpu = registry.percpu.get(pri)
-        if percpu is not None:
-            percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
-            return
-    if (probe := probes.percpu__get__create) is not None:
-        probe(pri)
-    fresh = PerCPU(pri, registry.wanted(pri))
-    _topology.current_cpu()  # finds the system's call now, so that ref() never has to import in a handler
-    with registry.lock:
-        percpu = registry.percpu.setdefault(pri, fresh)
-        percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
-    if percpu is not fresh:
-        for pool in fresh._pools.values():
-            registry.forget(pool)
-        if (probe := probes.percpu__get__race) is not None:
-            probe(pri)
-
-
-class Reference:
-    """A layer's reference to pools, taken when it is made and given back once (TP-37).
-
-    Args:
-        pri: the priority of the pools.
-        percpu: the per-CPU pools in place of the unbound one.
-
-    Making one is for thread context and raises as `get`. Whatever is raised in the middle, `release` gives back what
-    was taken.
-    """
-
-    def __init__(self, pri: int, percpu: bool) -> None:
-        self._hand: list[Any] = []  # A: whoever takes the pools out of it gives them back
-        self._pools: list[Any] = []
-        if percpu:
-            take_percpu(pri, self._hand)
-        else:
-            take_unbound(pri, self._hand)
-        self._pools.append(self._hand[0])
-
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if getattr(self, "_hand", None) and not finalizing():
-            self.release()  # of one that was never finished, or whose queue was
-
-    @property
-    def pool(self) -> Pool | PerCPU:
-        """What it is a reference to. Any context."""
-        pools: Pool | PerCPU = self._pools[0]
-        return pools
-
-    @property
-    def held(self) -> bool:
-        """True until it was given back. Any context."""
-        return bool(self._hand)
-
-    def put(self, deadline: float | None = None) -> None:
-        """Give it back, if that has not been done; as `Pool.put`, until `deadline` (monotonic seconds). Thread context.
-
-        From inside a job of these very pools the last reference is given back without waiting for the job itself.
-        """
-        self._give_back(lambda pools, given: registry.put_layer(pools, deadline, given))
-
-    def release(self) -> None:
-        """Give it back without waiting, if that has not been done. Any context."""
-        self._give_back(lambda pools, given: registry.release(members(pools), pools, given))
-
-    def _give_back(self, give: Callable[[Any, list[None]], None]) -> None:
-        hand, given, mine = self._hand, list[None](), False
-        try:
-            pools = hand[0]
-            del hand[0]; mine = True  # fmt: skip  # noqa: E702
-            give(pools, given)
-        except BaseException as error:
-            if mine and not given:
-                hand += [pools]  # still ours
-            if mine or not isinstance(error, IndexError):
-                raise
-
-
-def members(holder: Pool | PerCPU) -> tuple[Pool, ...]:
-    """The pools that a reference stands for."""
-    return (holder,) if isinstance(holder, Pool) else tuple(holder._pools.values())
 
 
 def retire_idle(timeout: float | None = 5.0) -> int:

@@ -23,7 +23,7 @@ from ._priority import Scheduling
 if TYPE_CHECKING:
     from ._job import Job
     from ._pool import Pool
-    from ._registry import PerCPU
+    from ._references import PerCPU
     from ._worker import Worker
 
 hookspec = pluggy.HookspecMarker("threadpool9")

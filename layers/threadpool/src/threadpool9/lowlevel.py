@@ -27,7 +27,8 @@ from ._job import Plumbing, check_function, check_unit_class, interlock_released
 from ._layer import Layer
 from ._priority import check_priority
 from ._probes import Probes, Watch
-from ._registry import Reference, claim_stall, private_pool
+from ._references import Reference, private_pool
+from ._registry import claim_stall
 from ._seam import (
     FREE_THREADED,
     Empty,

@@ -50,7 +50,7 @@ class Work(TimedItem, Generic[P]):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a work is a str, not {name!r}")
         self.payload = payload
-        self.context = context  # S
+        self.context = context  # type: ignore[misc]  # S, where an item has a property
         self._name = name  # S
         self.disabled = 0  # under the disable lock, read by anyone: disable() calls not undone
         self.barred = 0  # under the disable lock, read by anyone: the same, and cancel() calls under way

@@ -1,0 +1,241 @@
+"""The executor: one pool job of one lane, which runs items until there are none.
+
+From TAKING to the end of the call an executor shows that it has something in hand, and it counts in `runs` whenever it
+takes something or puts it down elsewhere: who looks at several lanes and sees the same counts before and after has
+looked at one moment.
+
+Executors are made by executors: one that begins sees to it that another one is idle, as long as there are fewer than
+the lane's limit; and one that takes an item while more wait starts another. So a queue costs what it has used, and
+nothing is made in interrupt context.
+
+A task never runs beside itself (TK-3): an executor that meets a task which runs elsewhere hands the ticket to that
+other executor, *then* looks whether the task still runs; the other one ends the run, *then* looks what it was handed.
+
+Rules. A: atomic, any context. E: written by the executor's thread while it runs, read by anybody. S: set at init.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from threadpool9 import Job
+from threadpool9.lowlevel import Plumbing, discard, get_ident, report_error
+
+from ._call import Call
+from ._item import TAKING, Item
+from ._run import run_watched
+from ._watch import running
+
+if TYPE_CHECKING:
+    from ._lane import Lane
+
+__all__ = ["Executor"]
+
+
+class Executor:
+    """One job of one lane; runs items until there are none.
+
+    Attributes:
+        lane: the lane it serves.
+        current: the item in hand (a tuple for a call), `TAKING` while it takes one, else None. Any context; a moment's
+            truth, and a run's if `runs` is the same before and after.
+        ident: the thread that it runs on, 0 for none.
+        runs: goes up whenever something is taken or put down elsewhere.
+        errors: how many runs have raised.
+    """
+
+    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "moves", "runs", "ticket")
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane  # S
+        self.job = Plumbing(self._run, lane.group.name)  # S
+        self.current: Any = None  # E: the item in hand, TAKING, or None
+        self.ident = 0  # E: thread that runs us, 0 if none
+        self.ticket: list[Any] = []  # E: the ticket taken last; full while its item is not yet in `current`
+        self.runs = 0  # E: goes up whenever something is taken or put down elsewhere
+        self.moves = 0  # E: how many of these were no runs
+        self.errors = 0  # E
+        self.deferred: list[list[Any]] = []  # A: tickets of items that we run, handed to us by other executors
+
+    @property
+    def started(self) -> int:
+        """How many runs have begun. Any context."""
+        return self.runs - self.moves
+
+    def _run(self, job: Job) -> None:
+        lane = self.lane
+        group, guard, items = lane.group, lane.guard, lane.items
+        tickets, taking, call_class = iter(items.popleft, None), TAKING, tuple
+        halts, waiting, deferred = group.halts, group.sleepers.locks, self.deferred
+        self.ident = get_ident()
+        self._begin()
+        while True:
+            call = group.make_call(self)
+            self.current = taking
+            here = () if halts and group.halted() else items  # a close that has not seen TAKING has made its entry
+            while here:
+                try:
+                    if guard is None:
+                        if halts and group.halted():  # shown TAKING, then looked: a sweep has the lane to itself
+                            break
+                        # Kept in one step: a fork child finds it in `ticket`, then in `current`. See `_atomic`.
+                        for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702
+                        if halts and group.halted():  # what was put here after the freeze may be what we have
+                            self._put_back(ticket)
+                            break
+                        item = ticket[0]
+                        if item.__class__ is not call_class:
+                            if item.item_executor is not self and not self._may_take(item, ticket):
+                                continue
+                            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
+                        else:
+                            del ticket[0]; self.current = item  # fmt: skip  # noqa: E702
+                        self.runs += 1
+                    else:
+                        with guard:
+                            item = self._take_guarded(tickets)
+                        if item is None:
+                            if halts and group.halted():
+                                break
+                            continue
+                        if items and lane.idle and not lane.promise:
+                            lane.kick_another()
+                except IndexError:  # nothing is left, or the ticket was withdrawn
+                    continue
+                try:
+                    if item.__class__ is call_class:
+                        fn, args, kwargs = item
+                        if running.plain:
+                            fn(*args, **kwargs)
+                        else:
+                            run_watched(self, Call(fn, args, kwargs), None)
+                    elif not running.plain:
+                        run_watched(self, item, call)
+                    elif call is None:
+                        item.item_token.append(None)  # from here on a schedule means another run
+                        item.run()
+                    else:
+                        call(item)  # gives the token back when it has read what the next put will overwrite
+                except BaseException as error:
+                    self._failed(error, item)
+                self.current = taking
+                if waiting:
+                    group.sleepers.wake(self)
+                if deferred:
+                    self._take_deferred()
+            item = ticket = None  # an idle executor keeps nobody alive
+            self.ticket = []
+            self.current = None
+            if waiting:
+                group.sleepers.wake(self)
+            self.ident = 0
+            lane.idle.append(self)
+            # Look again: who appended before the line above saw no idle executor.
+            if not items or (halts and group.halted()):
+                break
+            try:
+                lane.idle.remove(self)
+            except ValueError:
+                break
+            self.ident = get_ident()
+        job.done()
+
+    def _begin(self) -> None:
+        """Off the idle stack; and see to it that another one is there, if there may be one more."""
+        lane = self.lane
+        try:
+            lane.idle.remove(self)
+        except ValueError:
+            pass  # a post that met a run at its end
+        if lane.guard is not None and len(lane.executors) < lane.limit:
+            with lane.guard:
+                if not lane.idle and len(lane.executors) < lane.limit:
+                    another = Executor(lane)
+                    lane.executors = (*lane.executors, another)
+                    lane.idle.append(another)
+
+    def _take_guarded(self, tickets: Any) -> Any:
+        """Take an item and show it, under the guard; None if there is nothing to run."""
+        group = self.lane.group
+        if group.halts and group.halted():
+            return None
+        for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702
+        if group.halts and group.halted():  # since then
+            self._put_back(ticket)
+            return None
+        item = ticket[0]
+        if isinstance(item, Item):
+            if item.item_executor is not self and not self._may_take(item, ticket):
+                return None
+            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
+        else:
+            del ticket[0]; self.current = item  # fmt: skip  # noqa: E702
+        self.runs += 1
+        return item
+
+    def _put_back(self, ticket: list[Any]) -> None:
+        """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""
+        self.lane.items.appendleft(ticket)
+        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
+
+    def _may_take(self, item: Item, ticket: list[Any]) -> bool:
+        """`item` was not ours the last time. False if it is a drain's marker, or runs elsewhere and is left to that."""
+        if item.marker:
+            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+            del ticket[0]
+            item.reached(self)  # type: ignore[attr-defined]  # what markers have
+            return False
+        other = item.item_executor
+        if other is not None and item.exclusive and other.current is item:
+            self.lane.group.set_aside = True
+            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
+            other.deferred.append(ticket)
+            if other.current is item or not discard(other.deferred, ticket):
+                return False
+        return True
+
+    def _take_deferred(self) -> None:
+        """Put what others have handed to us during the run back where it was scheduled, at the front."""
+        # `current` is TAKING, something in hand as when taking.
+        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+        try:
+            for ticket in iter(self.deferred.pop, None):
+                self.ticket = ticket
+                for item in tuple(ticket):
+                    item.item_lane.items.appendleft(ticket)
+                    if item.item_lane.idle:
+                        item.item_lane.kick_another()
+        except IndexError:
+            pass
+        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+
+    def _failed(self, error: BaseException, item: Any) -> None:
+        self.errors += 1
+        group = self.lane.group
+        try:
+            group.report(error, item if isinstance(item, Item) else Call(*item))
+        except BaseException as second:
+            report_error(second, origin=group)
+
+    def end_run(self) -> None:
+        """The run counts as over although the function has not returned. The run's own thread."""
+        self.current = TAKING
+        if self.lane.group.sleepers.locks:
+            self.lane.group.sleepers.wake(self)
+        if self.deferred:
+            self._take_deferred()
+
+    def wait_end(self, item: object, deadline: float | None) -> bool:
+        """Wait until the run of `item` that is under way, if any, is over. Thread context; False after `deadline`."""
+        run = self.runs
+        if self.current is not item:
+            return True
+
+        def must_wait() -> bool:
+            return self.runs == run and self.current is item
+
+        sleepers = self.lane.group.sleepers
+        while must_wait():
+            if not sleepers.wait(self, must_wait, deadline) and must_wait():
+                return False
+        return True
