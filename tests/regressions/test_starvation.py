@@ -212,7 +212,9 @@ def jobs(count: int) -> Iterator[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("kind", [jobs, tasks, delayed, works])
-def test_to_withdraw_one_of_many_costs_what_it_costs_among_few(kind: Callable[[int], Iterator[Callable[[], object]]]) -> None:
+def test_to_withdraw_one_of_many_costs_what_it_costs_among_few(
+    kind: Callable[[int], Iterator[Callable[[], object]]],
+) -> None:
     """9: cancel and modify in random order; eight times as many cost about eight times as much, not sixty-four."""
 
     def each(count: int) -> float:
