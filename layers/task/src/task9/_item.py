@@ -118,7 +118,7 @@ class Item:
         """Put the token that is in `hand`, if any, back in its place: the item is idle. Any context."""
         if hand:
             token = self.item_token
-            if self in in_hands:  # there was memory to enter it
+            if self in in_hands:  # noqa: 122 there was memory to enter it; no call
                 del in_hands[self]
             token += hand; del hand[:]  # fmt: skip  # noqa: E702
 
