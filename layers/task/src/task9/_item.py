@@ -118,8 +118,8 @@ class Item:
         """Put the token that is in `hand`, if any, back in its place: the item is idle. Any context."""
         if hand:
             token = self.item_token
-            if self in in_hands:  # noqa: 122 there was memory to enter it; no call
-                del in_hands[self]
+            if self in in_hands:  # there was memory to enter it
+                del in_hands[self]  # noqa: RUF051 pop is a call
             token += hand; del hand[:]  # fmt: skip  # noqa: E702
 
     def in_hand(self) -> bool:
