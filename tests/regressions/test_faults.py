@@ -199,7 +199,7 @@ first = task9.DelayedTask(lambda task: asleep.set())
 first.schedule(0.001, queue=queue)  # all threads and imports are there
 assert asleep.wait(30)
 for number in range(40):
-    for operation in ("schedule", "cancel_async", "reschedule") * 3:  # the table of tokens in hand grows at times
+    for operation in ("schedule", "cancel_async", "reschedule") * 3:  # so that the table of tokens grows
         task = task9.DelayedTask(lambda task: None)
         if operation != "schedule":
             task.schedule(1000, queue=queue)

@@ -77,7 +77,7 @@ def test_a_queue_whose_making_is_interrupted_gives_its_reference_back(
 
 
 def test_a_worker_that_is_gone_is_counted_before_the_last_put_can_tell() -> None:
-    """14: the starter is stopped at each line of seeing a worker off, until the put has returned or waits."""
+    """14: the starter is stopped at each line of seeing a worker off, until the put is back or is known to wait."""
     put = threading.Event()
 
     def line(frame: FrameType, event: str, argument: object) -> Any:

@@ -1,4 +1,4 @@
-"""Who waits for whom: timers, starts and withdrawals do not wait behind others' work (the second list, 6 to 9)."""
+"""Who waits for whom: timers, starts and withdrawals do not wait behind the work of others (second list, 6 to 9)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def fires_after(arm: Callable[[Callable[[], object]], object]) -> float:
 
 
 def test_a_timer_beside_a_backlog_is_about_as_punctual_as_threadings() -> None:
-    """6: beside thousands of jobs on the default pool a delay of 10 ms is not much longer than a `threading.Timer`."""
+    """6: beside thousands of jobs on the default pool a delay of 10 ms takes little longer than `threading.Timer`."""
     delay = 0.01
     with threadpool9.get() as pool, task9.TaskQueue("ticks", 64) as queue:
 
