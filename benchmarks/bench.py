@@ -23,6 +23,7 @@ import time
 from typing import Any
 
 import contest
+import curves  # noqa: F401  registers its contestants
 import rich.box
 import rich.console
 import rich.table
@@ -39,7 +40,7 @@ SHORT = {
     "of 4 000 tasks": "few",
     "of 4 000 works": "few",
     "failing try-lock": "try-lock",
-    "import attrs, pluggy": "attrs+pluggy",
+    "import attrs, pluggy": "pluggy..",
     "executor": "TPE",
     "one thread": "1 thread",
     "new Task": "one",
@@ -63,18 +64,34 @@ def measure(group: str, names: list[str], rounds: int, scale: float) -> dict[str
     return result
 
 
+def measure_one(group: str, names: list[str], quick: bool) -> dict[str, Any]:
+    """The same, in as many rounds as the group has; says how long it took."""
+    rounds = math.ceil(GROUPS[group].rounds / 3) if quick else GROUPS[group].rounds
+    began = time.monotonic()
+    result = measure(group, names, rounds, 0.1 if quick else 1.0)
+    print(f"{group}: {rounds} rounds, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return result
+
+
 def measure_all(rows: list[Row], quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """For each group that `rows` need: figures of the contestants by round, and details."""
     figures: dict[str, Any] = {}
     details: dict[str, Any] = {}
     for group in dict.fromkeys(row.group for row in rows):
         wanted = [name for row in rows if row.group == group for name in (row.ours, row.peer) if name]
-        rounds = math.ceil(GROUPS[group].rounds / 3) if quick else GROUPS[group].rounds
-        began = time.monotonic()
-        result = measure(group, list(dict.fromkeys(wanted)), rounds, 0.1 if quick else 1.0)
-        print(f"{group}: {rounds} rounds, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        result = measure_one(group, list(dict.fromkeys(wanted)), quick)
         figures[group], details[group] = result["figures"], result["details"]
     return figures, details
+
+
+def measure_curves(quick: bool) -> dict[str, Any]:
+    """Figures of the groups that have no row."""
+    figures = {}
+    for name, group in GROUPS.items():
+        if group.for_page:
+            wanted = [contestant for contestant in group.contestants if not missing(contestant)]
+            figures[name] = measure_one(name, wanted, quick)["figures"]
+    return figures
 
 
 def loudness(figures: dict[str, Any], load: float) -> str:
@@ -123,6 +140,8 @@ def report(rows: list[Row], figures: dict[str, Any], console: rich.console.Conso
     for heading in ("", "ours", "beside", "", "ratio", "range", "goal", ""):
         table.add_column(heading, justify="right" if heading in ("ours", "ratio", "goal") else "left", no_wrap=True)
     table.columns[3].justify = "right"
+    for column in table.columns[1:]:
+        column.min_width = 6  # the first one gives way
     records = []
     for place, row in enumerate(rows):
         if place and row.group != rows[place - 1].group:
@@ -165,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="compare the layers with other ways of deferring work")
     parser.add_argument("--only", metavar="PATTERN", help="the rows whose name or group matches, a regular expression")
     parser.add_argument("--quick", action="store_true", help="a tenth of everything: a smoke test")
+    parser.add_argument("--page", action="store_true", help="the curves of the manual's page too; needs --json")
     parser.add_argument("--json", metavar="FILE", help="write table and raw rounds here")
     parser.add_argument("--group", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -187,6 +207,7 @@ def main() -> None:
     if loud := loudness(figures, load):
         console.print(f"[bold yellow]Loud machine, measure again:[/] {loud}.")
     if options.json:
+        curves = measure_curves(options.quick) if options.page else {}
         about = {
             "python": platform.python_version(),
             "build": KINDS[KIND],
@@ -197,7 +218,7 @@ def main() -> None:
             "loud": loud,
             "quick": options.quick,
         }
-        everything = {"about": about, "rows": records, "figures": figures, "details": details}
+        everything = {"about": about, "rows": records, "figures": figures | curves, "details": details}
         rounded = json.loads(json.dumps(everything), parse_float=lambda digits: float(f"{float(digits):.5g}"))
         with open(options.json, "w") as file:
             json.dump(rounded, file, separators=(",", ":"))

@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import threadpool9
 
@@ -31,7 +31,8 @@ class Group:
     unit: str  # "s", "bytes" or "count"
     rounds: int
     one_cpu: bool = False
-    contestants: dict[str, Figure] | None = None
+    for_page: bool = False  # only with --page: for the curves of the manual's page
+    contestants: dict[str, Figure] = field(default_factory=dict)
 
 
 GROUPS = {
@@ -45,6 +46,10 @@ GROUPS = {
     "cold start": Group("s", 25),
     "bytes": Group("bytes", 1),
     "import": Group("s", 9),
+    "peers": Group("s", 5, for_page=True),
+    "growth": Group("s", 1, for_page=True),
+    "work size": Group("s", 5, for_page=True),
+    "threads": Group("s", 5, for_page=True),
 }
 NEEDS: dict[str, str] = {}  # contestant: the module that it needs
 DETAILS: dict[str, list[list[float]]] = {}  # what a contestant has to say beside its figure, one list per call
@@ -54,8 +59,7 @@ def contestant(group: str, name: str, needs: str = "") -> Callable[[Figure], Fig
     """Register the decorated function in `group`."""
 
     def register(figure: Figure) -> Figure:
-        found = GROUPS[group].contestants = GROUPS[group].contestants or {}
-        found[name] = figure
+        GROUPS[group].contestants[name] = figure
         if needs:
             NEEDS[name] = needs
         return figure
@@ -96,8 +100,8 @@ def go_cold() -> None:
 
 def run_group(group: str, names: list[str], rounds: int, scale: float) -> None:
     """In a process of its own: measure `names` of `group`, print JSON."""
-    calls = dict(GROUPS[group].contestants or {})
-    calls = {name: calls[name] for name in names} | {CALIBRATION: calibrate}
+    found = GROUPS[group].contestants
+    calls = {name: found[name] for name in names} | {CALIBRATION: calibrate}
     for call in calls.values():  # imports, the specialising interpreter, units that are made once
         call(min(scale, 0.1))
     DETAILS.clear()

@@ -81,7 +81,7 @@ def _rows() -> list[Row]:
         Row("new Task, 8 producers / one", "burst", "new Task, 8 producers", "new Task", least=_all(0.8)),
         Row("new Task, 8 producers", "burst", "new Task, 8 producers", TPE),
         *(
-            Row(f"(peer) {peer}", "burst", peer, TPE)
+            Row(f"peer: {peer}", "burst", peer, TPE)
             for peer in ("multiprocessing ThreadPool", "queue.Queue loop", "SimpleQueue loop", "trio's thread cache")
         ),
         Row("10 000 new Tasks, cold queue", "cold burst", "10 000 new Tasks", f"{TPE}(8)", most=_all(0.06)),
@@ -107,7 +107,7 @@ def _rows() -> list[Row]:
             )
     alone = "sha256 0.2 ms, one thread"
     for who in ("jobs", "executor", "SimpleQueue"):
-        rows.append(Row(f"speed-up, sha256 0.2 ms, {who}", "short jobs", f"sha256 0.2 ms, {who}", alone))
+        rows.append(Row(f"speed-up by sha256 {who}", "short jobs", f"sha256 0.2 ms, {who}", alone))
     rows.append(Row("workers made by 10 000 no-op jobs", "workers", "10 000 no-op jobs", most=_all(CPUS + 4)))
     for place in ("first", "second", "eighth"):
         ours, theirs = f"{place} worker", f"{place} thread of the executor"
