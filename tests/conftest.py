@@ -112,6 +112,12 @@ class Watchdog:
             faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(autouse=True)
+def no_installed_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here is about plugins that are installed, and to load them takes longer than most of its programs."""
+    monkeypatch.setenv("THREADPOOL9_PLUGINS", "none")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A shell that starts us in the background has SIGINT ignored, and what the tests start would inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -33,6 +33,13 @@ from ._watch import scheduling
 __all__ = ["Lane"]
 
 _SHORT = 64  # a withdrawn ticket is taken out of a lane that is not longer
+_FRAMES = 12  # more than a sweep, and the post at its end, go down
+
+
+def _need_frames(number: int) -> None:
+    """RecursionError unless so many calls are possible from here: what has begun must come to its end."""
+    if number:
+        _need_frames(number - 1)
 
 
 class Lane:
@@ -266,6 +273,10 @@ class Lane:
     def _sweep(self) -> None:
         """Throw the empty tickets away. Any context: if somebody is at work here, another time will do."""
         group, items, live = self.group, self.items, self.sweeping
+        try:
+            _need_frames(_FRAMES)
+        except RecursionError:
+            return
         try:
             del self.sweeper[0]; self.swept += 1; group.halts[self] = None  # fmt: skip  # noqa: E702
         except IndexError:

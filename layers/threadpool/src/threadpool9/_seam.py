@@ -22,7 +22,7 @@ from collections.abc import Callable
 from threading import RLock, current_thread
 from time import monotonic, monotonic_ns
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = [
     "Empty",
@@ -218,9 +218,11 @@ def forget_dummy() -> None:
     Whoever calls `current_thread` there, a logger for example, has an object made for it. Before 3.13 nobody takes that
     out of ``threading.enumerate()`` when the thread has gone.
     """
-    if sys.version_info < (3, 13) and isinstance(threading._active.get(get_ident()), threading._DummyThread):  # type: ignore[attr-defined]
-        with threading._active_limbo_lock:  # type: ignore[attr-defined]
-            threading._active.pop(get_ident(), None)  # type: ignore[attr-defined]
+    if sys.version_info < (3, 13):
+        names: Any = threading  # the stubs leave out what is private
+        if isinstance(names._active.get(get_ident()), names._DummyThread):
+            with names._active_limbo_lock:
+                names._active.pop(get_ident(), None)
 
 
 def doze(seconds: float) -> None:
