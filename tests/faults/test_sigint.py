@@ -13,7 +13,23 @@ from pace import patience
 ROUNDS = 400
 
 
-@pytest.mark.parametrize("kind", ["job", "post", "task", "delayed", "work"])
+#: These take a job's interlock, as any user would, in a with statement.
+WITH_A_LOCK = pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14),
+    reason="CPython 3.14 may leave a lock locked that a with statement has just taken (its issue 148874)",
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("job", marks=WITH_A_LOCK),
+        pytest.param("post", marks=WITH_A_LOCK),
+        "task",
+        "delayed",
+        "work",
+    ],
+)
 def test_a_storm_of_real_interrupts(kind: str) -> None:
     """Struck some hundred times at random; after each the unit runs by itself or is idle, and is usable."""
     seed = os.environ.get("SIGINT_SEED", "9")

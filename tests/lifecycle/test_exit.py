@@ -309,7 +309,7 @@ def test_tp32_what_schedules_itself_for_ever_is_refused_at_last(layer: str) -> N
         on = everywhere[{layer!r}]
         def again(): on(again)
         on(again)
-        sys.setswitchinterval(1e-4)  # else each generation lasts until the exiting thread gets the GIL
+        threadpool9._exit.GENERATIONS = 50  # a thousand take long where two workers are busy
         """
     )
     assert done.returncode == 0

@@ -31,7 +31,7 @@ def in_a_process(kind: str, context: str, events: int, seconds: float) -> subpro
     return subprocess.run(
         [sys.executable, "-m", "stormkit", kind, context, str(events), str(seconds)],
         cwd=HERE,
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent / 'support'}"},
         capture_output=True,
         text=True,
         timeout=seconds * 3 + 30,

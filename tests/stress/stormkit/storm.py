@@ -17,6 +17,8 @@ import time
 from collections import deque
 from typing import Any
 
+from pace import patience
+
 from .contexts import Context
 from .kinds import LIMIT, Kind
 from .watchdog import Hang, Watchdog, stacks
@@ -236,7 +238,7 @@ class Storm:
 
     def wait_for(self, missing: Any) -> None:
         """Poll until `missing()` is empty: nobody may be woken here, so there is nothing to wait on."""
-        end = time.monotonic() + LIMIT
+        end = time.monotonic() + patience(LIMIT)
         pause = 0.00002
         while out := missing():
             if time.monotonic() > end:

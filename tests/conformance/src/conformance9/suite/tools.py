@@ -105,10 +105,12 @@ class Gate:
         self.go = threading.Event()
         self.ended = threading.Event()
         self.runs = 0
+        self.thread = 0
 
     def __call__(self, *args: object) -> None:
         """Count, tell, wait."""
         self.runs += 1
+        self.thread = threading.get_ident()
         self.began.set()
         self.go.wait(2 * timing.limit)
         self.ended.set()
