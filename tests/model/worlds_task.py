@@ -50,10 +50,10 @@ NO_OTHER_EXECUTOR_IS_KICKED = (
 )
 ARMED_BEFORE_ITS_TIMING = (
     "task9._timed",
-    "            self.item_lane = lane; self.item_timing = timing; armed[self] = None  # type: ignore[attr-defined]  # fmt: skip  # noqa: E702\n"
-    "            del in_hands[self]; self.item_ticket = ticket; del hand[:]  # fmt: skip  # noqa: E702\n",
-    "            del in_hands[self]; self.item_lane = lane; self.item_ticket = ticket; armed[self] = None; del hand[:]\n"
-    "            self.item_timing = timing\n",
+    "            self.item_lane, self.item_timing = lane, timing\n"
+    "            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip  # noqa: E702\n",
+    "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[:]\n"
+    "            self.item_ticket = ticket; self.item_timing = timing\n",
 )
 TAKES_NOTHING_BACK = (
     "task9._lane",
@@ -347,9 +347,10 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     armed_before_its_timing=ARMED_BEFORE_ITS_TIMING,
     looks_at_the_timing_before_it_takes=(
         "task9._timed",
-        "        if not Item.take_back(self, hand):\n            return False\n        timing, lane",
-        "        old = self.item_timing\n        if not Item.take_back(self, hand):\n            return False\n"
-        "        timing, lane = old, self.item_lane\n        _",
+        "            taken = super().take_back(hand)\n            if taken:\n                self._leave_the_timer()\n",
+        "            timing, lane = self.item_timing, self.item_lane\n            taken = super().take_back(hand)\n"
+        "            if taken and timing is not None and timing.ticket is not None:\n"
+        "                lane.group.armed.pop(timing, None)\n                self.item_timing = None\n",
     ),
 )
 def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
@@ -655,11 +656,15 @@ def close_against_coalescing(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11, TK-16",
-    close_forgets_what_is_armed=("task9._drain", "if not group.armed and group.quiet():", "if group.quiet():"),
+    close_forgets_what_is_armed=(
+        "task9._drain",
+        "if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
+        "if group.quiet():",
+    ),
     close_looks_at_the_lanes_first=(
         "task9._drain",
-        "if not group.armed and group.quiet():",
-        "if group.quiet() and not group.armed:",
+        "if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
+        "if group.quiet() and not any(item.armed for item in list(group.armed.values())):",
     ),
 )
 def close_against_expiry(w: World) -> Callable[[], None]:
@@ -804,9 +809,8 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     "TK-6",
     nothing_is_undone=(
         "task9._task",
-        "                return not self.item_running\n"
-        "        except BaseException:\n            self.give_back(hand)\n            raise\n",
-        "                return not self.item_running\n        except BaseException:\n            raise\n",
+        "        except BaseException:\n            self.give_back(hand)\n            raise\n        return not self.item_running",
+        "        except BaseException:\n            raise\n        return not self.item_running",
     ),
     signals=True,
     quick=0,
@@ -993,8 +997,8 @@ def close_against_call(w: World) -> Callable[[], None]:
     cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
     hands_are_emptied_too_late=(
         "task9._lane",
-        "            del in_hands[item]; item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket)",
-        "            item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket); del in_hands[item]",
+        "            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)",
+        "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[:]",
     ),
 )
 def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:

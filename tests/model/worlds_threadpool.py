@@ -646,8 +646,8 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
         "threadpool9._pool",
         "            if hand:\n"
         "                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702\n"
-        "            raise\n",
-        "            raise\n",
+        "            cancels.pop(id(hand), None)\n            if not",
+        "            cancels.pop(id(hand), None)\n            if not",
     ),
     signals=True,
 )
@@ -778,8 +778,8 @@ def wait_against_cancel(w: World) -> Callable[[], None]:
     ),
     who_drains_does_not_wait_for_a_worker_that_takes=(
         "threadpool9._pool",
-        "            while worker.ident and worker.job is None and worker.started == begun and worker not in self._idle:\n",
-        "            while False:\n",
+        "            while _seam.FREE_THREADED and worker.ident",
+        "            while False and worker.ident",
     ),
 )
 def pool_drain_against_schedule(w: World) -> Callable[[], None]:

@@ -268,7 +268,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     ),
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            work.item_lane = lane\n            if work.barred:\n                return False\n",
+        "            if work.barred > 0:\n                group.free(work, hand)\n                slots.give(slot)\n                return False\n",
         "",
     ),
 )
@@ -281,7 +281,7 @@ def disable_against_enqueue(w: World) -> Callable[[], None]:
     "WQ-7, WQ-10",
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            work.item_lane = lane  # then look, as above\n            if work.barred:\n                return False\n",
+        "            if work.barred:\n                work.give_back(hand)\n                return False\n",
         "",
     ),
 )

@@ -292,7 +292,9 @@ class _Loader(importlib.abc.Loader):
                 setattr(module, primitive, getattr(primitives, primitive))
             module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
             module.LockType = primitives.Lock  # type: ignore[attr-defined]
-            module.SPINS = range(0)  # type: ignore[attr-defined]  # the same executions with a GIL and without
+            # The same executions with a GIL and without: points are everywhere.
+            module.SPINS = range(0)  # type: ignore[attr-defined]
+            module.FREE_THREADED = True  # type: ignore[attr-defined]
             module.Parking = module._LockParking  # type: ignore[attr-defined]
             module.excepthook = self.copies.excepthook  # type: ignore[attr-defined]
 
