@@ -656,15 +656,11 @@ def close_against_coalescing(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11, TK-16",
-    close_forgets_what_is_armed=(
+    expiry_puts_a_ticket_of_its_own=EXPIRY_PUTS_A_TICKET_OF_ITS_OWN,
+    close_returns_what_has_fired=(
         "task9._drain",
-        "if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
-        "if group.quiet():",
-    ),
-    close_looks_at_the_lanes_first=(
-        "task9._drain",
-        "if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
-        "if group.quiet() and not any(item.armed for item in list(group.armed.values())):",
+        "        if item.disarm():\n            cancelled.append(item)\n",
+        "        item.disarm()\n        cancelled.append(item)\n",
     ),
 )
 def close_against_expiry(w: World) -> Callable[[], None]:
@@ -687,6 +683,41 @@ def close_against_expiry(w: World) -> Callable[[], None]:
     def check() -> None:
         assert at_return == [runs.get()], "a run after close had returned"
         assert len(cancelled) + runs.get() == 1, (cancelled, runs.get())
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-13, TK-16",
+    close_forgets_what_is_armed=(
+        "task9._drain",
+        "            disarm_all(group, cancelled)  # a period that was beginning has armed its next one\n"
+        "            if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
+        "            if group.quiet():",
+    ),
+)
+def close_against_period(w: World) -> Callable[[], None]:
+    """close while the run of a period begins and arms the next one: that one is cancelled, or never armed."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())
+    w.staff_timer()
+    runs = w.cell(0, "runs")
+    task = w.task9.PeriodicTask(lambda task: runs.add(), 2e5)
+    assert task.start(first=0.0, queue=queue)
+    cancelled: list[object] = []
+    at_return: list[int] = []
+
+    def close() -> None:
+        cancelled.extend(queue.close())
+        at_return.append(runs.get())
+
+    w.thread("A", close)
+
+    def check() -> None:
+        assert at_return == [runs.get()], "a run after close had returned"
+        assert 1 <= len(cancelled) + runs.get() <= 2, (cancelled, runs.get())
         assert not task.pending
         close_at_the_end(queue)
 
@@ -888,6 +919,19 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-1, TK-5, TK-6",
     sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
+    sweep_loses_the_kick=(
+        "task9._lane",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
+    ),
+)
+def sweep_against_put(w: World) -> Callable[[], None]:
+    """A cancel throws withdrawn tickets out of the lane, beside a put and the executor: nothing is lost, in order."""
+    return swept(w, 3, 1, besides=lambda queue, task, runs: queue.schedule(task))
+
+
+@exhibit(
+    "TK-1, TK-5, TK-6",
     executor_looks_afterwards_only=(
         "task9._lane",
         "                        if halts and group.halted():  # shown TAKING, then looked",
@@ -899,55 +943,62 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
         "            if not any(executor.current is TAKING for executor in self.executors):\n",
         "            if True:\n",
     ),
-    sweep_loses_the_kick=(
-        "task9._lane",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
-    ),
 )
-def sweep_against_put_and_executor(w: World) -> Callable[[], None]:
-    """A cancel throws withdrawn tickets out of the lane, beside a put and the executor: nothing is lost, in order."""
-    return swept(w, lambda queue, tasks: None)
+def sweep_against_executor(w: World) -> Callable[[], None]:
+    """The same without a put, while a run ends, and what is thrown away is in the middle of what comes next."""
+    return swept(w, 4, 2)
 
 
 @exhibit("TK-7", who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"))
 def sweep_against_drain(w: World) -> Callable[[], None]:
     """The same beside a drain, which must not take the lane for empty while its tickets are in the sweeper's hands."""
 
-    def drain(queue: Any, runs: list[int]) -> None:
+    def drain(queue: Any, task: Any, runs: list[int]) -> None:
         queue.drain()
-        assert 2 in runs, "drain returned before what was scheduled had run"
+        assert 0 in runs, "drain returned before what was scheduled had run"
 
-    return swept(w, drain)
+    return swept(w, 2, 1, besides=drain)
 
 
-def swept(w: World, besides: Callable[[Any, Any], object]) -> Callable[[], None]:
-    """One thread cancels, another one schedules and does something else."""
+def swept(
+    w: World, number: int, victim: int, besides: Callable[[Any, Any, list[int]], object] | None = None
+) -> Callable[[], None]:
+    """One thread cancels the task `victim` of `number`, another one does something, perhaps with a further task.
+
+    If there is no other one, the first task runs already.
+    """
     w.copies.set("task9._lane._SHORT", 0)
     queue = w.task9.TaskQueue("q")
     w.staff(pool_of(queue))
     runs: list[int] = []
+    gate = w.lock()
 
     def make(number: int) -> Any:
-        return w.task9.Task(lambda task: runs.append(number))
+        return w.task9.Task(lambda task: ((not number and gate.acquire()), runs.append(number)))
 
-    tasks = [make(number) for number in range(4)]
-    for task in tasks[:3]:
+    *tasks, further = [make(number) for number in range(number + 1)]
+    for task in tasks:
         queue.schedule(task)
+    if besides is None:
+        gate.acquire()
+        w.run.settle()
     queue.group.lanes[0].unused = 100  # there have been many of them
     said: list[bool] = []
 
-    def put() -> None:
-        queue.schedule(tasks[3])
-        besides(queue, runs)
+    def cancel() -> None:
+        if besides is None:
+            gate.release()
+        said.append(tasks[victim].cancel_async())
 
-    w.thread("A", lambda: said.append(tasks[1].cancel_async()))
-    w.thread("B", put)
+    w.thread("A", cancel)
+    if besides is not None:
+        w.thread("B", lambda: besides(queue, further, runs))
 
     def check() -> None:
-        withdrawn = 1 not in runs
+        withdrawn = victim not in runs
         assert said == [True] or not withdrawn, "it was withdrawn, and the cancel does not know"
-        assert runs == [number for number in range(4) if number != 1 or not withdrawn], f"{runs}: lost, or out of order"
+        put = range(number + (further.item_ticket is not None))
+        assert runs == [n for n in put if n != victim or not withdrawn], f"{runs}: lost, or out of order"
         close_at_the_end(queue)
 
     return check
@@ -1025,6 +1076,7 @@ def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:
         assert at_return[0] <= runs.get() <= 1
         assert not task.pending
         assert not w.copies.in_hands, "it is in nobody's hands any more"
+        assert len(task.item_token) == 1, "the token is there twice, or not at all"
         close_at_the_end(queue)
         task.destroy()
 

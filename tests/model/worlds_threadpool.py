@@ -693,7 +693,6 @@ def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
         "        self._starter.requests.put(request)\n        self._request = request\n",
         "        self._request = request\n        self._starter.requests.put(request)\n",
     ),
-    starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
 )
 def request_that_fails(w: World) -> Callable[[], None]:
     """Two threads post; the request of one to the starter fails for want of memory: the other does not rely on it."""
