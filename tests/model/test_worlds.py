@@ -10,11 +10,12 @@ import functools
 import pytest
 import worlds_task
 import worlds_threadpool
+import worlds_watched
 import worlds_workqueue
 from explore9 import Copies, Search
 from explore9.gallery import EXHIBITS, Exhibit
 
-WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue)
+WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue, worlds_watched)
 SECONDS = 60  # of CPU time, for one search: far more than any takes
 by_name = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.world.__name__)
 

@@ -55,6 +55,11 @@ ARMED_BEFORE_ITS_TIMING = (
     "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[:]\n"
     "            self.item_ticket = ticket; self.item_timing = timing\n",
 )
+HANDS_ARE_EMPTIED_TOO_LATE = (
+    "task9._lane",
+    "            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)",
+    "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[:]",
+)
 TAKES_NOTHING_BACK = (
     "task9._lane",
     "                if deferred:\n                    self._take_deferred()\n",
@@ -1046,11 +1051,7 @@ def close_against_call(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-6, TK-11",
     cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
-    hands_are_emptied_too_late=(
-        "task9._lane",
-        "            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)",
-        "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[:]",
-    ),
+    hands_are_emptied_too_late=HANDS_ARE_EMPTIED_TOO_LATE,
 )
 def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:
     """A reschedule that puts an armed task on its lane, against the executor and cancel: one run at most, no token lost."""
