@@ -414,6 +414,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-13",
+    quick=0,
     start_takes_the_period_over=(
         "task9._periodic",
         "            if self._arm_next(hand):  # a run",
@@ -537,6 +538,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-3, done()",
+    quick=0,
     done_wakes_nobody=(
         "task9._lane",
         "        self.current = TAKING\n"
@@ -696,6 +698,7 @@ def close_against_expiry(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-13, TK-16",
+    quick=0,
     close_forgets_what_is_armed=(
         "task9._drain",
         "            disarm_all(group, cancelled)  # a period that was beginning has armed its next one\n"

@@ -465,6 +465,7 @@ def get_race(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-12",
+    quick=0,
     refused_although_a_worker_has_it=(
         "threadpool9._pool",
         "            return True  # a worker of somebody else's has taken it",
@@ -515,6 +516,7 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-6",
+    quick=0,
     starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
 )
 def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
