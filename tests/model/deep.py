@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import worlds_task  # noqa: F401
 import worlds_threadpool  # noqa: F401
+import worlds_watched  # noqa: F401
 import worlds_workqueue  # noqa: F401
 from explore9 import Copies, Search
 from explore9.gallery import EXHIBITS, Exhibit

@@ -50,10 +50,15 @@ NO_OTHER_EXECUTOR_IS_KICKED = (
 )
 ARMED_BEFORE_ITS_TIMING = (
     "task9._timed",
-    "            self.item_lane = lane; self.item_timing = timing; armed[self] = None  # type: ignore[attr-defined]  # fmt: skip  # noqa: E702\n"
-    "            del in_hands[self]; self.item_ticket = ticket; del hand[:]  # fmt: skip  # noqa: E702\n",
-    "            del in_hands[self]; self.item_lane = lane; self.item_ticket = ticket; armed[self] = None; del hand[:]\n"
-    "            self.item_timing = timing\n",
+    "            self.item_lane, self.item_timing = lane, timing\n"
+    "            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip  # noqa: E702\n",
+    "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[:]\n"
+    "            self.item_ticket = ticket; self.item_timing = timing\n",
+)
+HANDS_ARE_EMPTIED_TOO_LATE = (
+    "task9._lane",
+    "            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)",
+    "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[:]",
 )
 TAKES_NOTHING_BACK = (
     "task9._executor",
@@ -347,9 +352,10 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     armed_before_its_timing=ARMED_BEFORE_ITS_TIMING,
     looks_at_the_timing_before_it_takes=(
         "task9._timed",
-        "        if not Item.take_back(self, hand):\n            return False\n        timing, lane",
-        "        old = self.item_timing\n        if not Item.take_back(self, hand):\n            return False\n"
-        "        timing, lane = old, self.item_lane\n        _",
+        "            taken = super().take_back(hand)\n            if taken:\n                self._leave_the_timer()\n",
+        "            timing, lane = self.item_timing, self.item_lane\n            taken = super().take_back(hand)\n"
+        "            if taken and timing is not None and timing.ticket is not None:\n"
+        "                lane.group.armed.pop(timing, None)\n                self.item_timing = None\n",
     ),
 )
 def delayed_cancel_reschedule(w: World) -> Callable[[], None]:
@@ -408,6 +414,7 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-13",
+    quick=0,
     start_takes_the_period_over=(
         "task9._periodic",
         "            if self._arm_next(hand):  # a run",
@@ -531,6 +538,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-3, done()",
+    quick=0,
     done_wakes_nobody=(
         "task9._executor",
         "        self.current = TAKING\n"
@@ -655,11 +663,11 @@ def close_against_coalescing(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-11, TK-16",
-    close_forgets_what_is_armed=("task9._drain", "if not group.armed and group.quiet():", "if group.quiet():"),
-    close_looks_at_the_lanes_first=(
+    expiry_puts_a_ticket_of_its_own=EXPIRY_PUTS_A_TICKET_OF_ITS_OWN,
+    close_returns_what_has_fired=(
         "task9._drain",
-        "if not group.armed and group.quiet():",
-        "if group.quiet() and not group.armed:",
+        "        if item.disarm():\n            cancelled.append(item)\n",
+        "        item.disarm()\n        cancelled.append(item)\n",
     ),
 )
 def close_against_expiry(w: World) -> Callable[[], None]:
@@ -682,6 +690,42 @@ def close_against_expiry(w: World) -> Callable[[], None]:
     def check() -> None:
         assert at_return == [runs.get()], "a run after close had returned"
         assert len(cancelled) + runs.get() == 1, (cancelled, runs.get())
+        assert not task.pending
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
+    "TK-13, TK-16",
+    quick=0,
+    close_forgets_what_is_armed=(
+        "task9._drain",
+        "            disarm_all(group, cancelled)  # a period that was beginning has armed its next one\n"
+        "            if not any(item.armed for item in list(group.armed.values())) and group.quiet():",
+        "            if group.quiet():",
+    ),
+)
+def close_against_period(w: World) -> Callable[[], None]:
+    """close while the run of a period begins and arms the next one: that one is cancelled, or never armed."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(w.threadpool9.get())
+    w.staff_timer()
+    runs = w.cell(0, "runs")
+    task = w.task9.PeriodicTask(lambda task: runs.add(), 2e5)
+    assert task.start(first=0.0, queue=queue)
+    cancelled: list[object] = []
+    at_return: list[int] = []
+
+    def close() -> None:
+        cancelled.extend(queue.close())
+        at_return.append(runs.get())
+
+    w.thread("A", close)
+
+    def check() -> None:
+        assert at_return == [runs.get()], "a run after close had returned"
+        assert 1 <= len(cancelled) + runs.get() <= 2, (cancelled, runs.get())
         assert not task.pending
         close_at_the_end(queue)
 
@@ -804,9 +848,8 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     "TK-6",
     nothing_is_undone=(
         "task9._task",
-        "                return not self.item_running\n"
-        "        except BaseException:\n            self.give_back(hand)\n            raise\n",
-        "                return not self.item_running\n        except BaseException:\n            raise\n",
+        "        except BaseException:\n            self.give_back(hand)\n            raise\n        return not self.item_running",
+        "        except BaseException:\n            raise\n        return not self.item_running",
     ),
     signals=True,
     quick=0,
@@ -884,6 +927,19 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-1, TK-5, TK-6",
     sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
+    sweep_loses_the_kick=(
+        "task9._lane",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
+    ),
+)
+def sweep_against_put(w: World) -> Callable[[], None]:
+    """A cancel throws withdrawn tickets out of the lane, beside a put and the executor: nothing is lost, in order."""
+    return swept(w, 3, 1, besides=lambda queue, task, runs: queue.schedule(task))
+
+
+@exhibit(
+    "TK-1, TK-5, TK-6",
     executor_looks_afterwards_only=(
         "task9._executor",
         "                        if halts and group.halted():  # shown TAKING, then looked",
@@ -895,55 +951,62 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
         "            if not any(executor.current is TAKING for executor in self.executors):\n",
         "            if True:\n",
     ),
-    sweep_loses_the_kick=(
-        "task9._lane",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
-    ),
 )
-def sweep_against_put_and_executor(w: World) -> Callable[[], None]:
-    """A cancel throws withdrawn tickets out of the lane, beside a put and the executor: nothing is lost, in order."""
-    return swept(w, lambda queue, tasks: None)
+def sweep_against_executor(w: World) -> Callable[[], None]:
+    """The same without a put, while a run ends, and what is thrown away is in the middle of what comes next."""
+    return swept(w, 4, 2)
 
 
 @exhibit("TK-7", who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"))
 def sweep_against_drain(w: World) -> Callable[[], None]:
     """The same beside a drain, which must not take the lane for empty while its tickets are in the sweeper's hands."""
 
-    def drain(queue: Any, runs: list[int]) -> None:
+    def drain(queue: Any, task: Any, runs: list[int]) -> None:
         queue.drain()
-        assert 2 in runs, "drain returned before what was scheduled had run"
+        assert 0 in runs, "drain returned before what was scheduled had run"
 
-    return swept(w, drain)
+    return swept(w, 2, 1, besides=drain)
 
 
-def swept(w: World, besides: Callable[[Any, Any], object]) -> Callable[[], None]:
-    """One thread cancels, another one schedules and does something else."""
+def swept(
+    w: World, number: int, victim: int, besides: Callable[[Any, Any, list[int]], object] | None = None
+) -> Callable[[], None]:
+    """One thread cancels the task `victim` of `number`, another one does something, perhaps with a further task.
+
+    If there is no other one, the first task runs already.
+    """
     w.copies.set("task9._lane._SHORT", 0)
     queue = w.task9.TaskQueue("q")
     w.staff(pool_of(queue))
     runs: list[int] = []
+    gate = w.lock()
 
     def make(number: int) -> Any:
-        return w.task9.Task(lambda task: runs.append(number))
+        return w.task9.Task(lambda task: ((not number and gate.acquire()), runs.append(number)))
 
-    tasks = [make(number) for number in range(4)]
-    for task in tasks[:3]:
+    *tasks, further = [make(number) for number in range(number + 1)]
+    for task in tasks:
         queue.schedule(task)
+    if besides is None:
+        gate.acquire()
+        w.run.settle()
     queue.group.lanes[0].unused = 100  # there have been many of them
     said: list[bool] = []
 
-    def put() -> None:
-        queue.schedule(tasks[3])
-        besides(queue, runs)
+    def cancel() -> None:
+        if besides is None:
+            gate.release()
+        said.append(tasks[victim].cancel_async())
 
-    w.thread("A", lambda: said.append(tasks[1].cancel_async()))
-    w.thread("B", put)
+    w.thread("A", cancel)
+    if besides is not None:
+        w.thread("B", lambda: besides(queue, further, runs))
 
     def check() -> None:
-        withdrawn = 1 not in runs
+        withdrawn = victim not in runs
         assert said == [True] or not withdrawn, "it was withdrawn, and the cancel does not know"
-        assert runs == [number for number in range(4) if number != 1 or not withdrawn], f"{runs}: lost, or out of order"
+        put = range(number + (further.item_ticket is not None))
+        assert runs == [n for n in put if n != victim or not withdrawn], f"{runs}: lost, or out of order"
         close_at_the_end(queue)
 
     return check
@@ -991,11 +1054,7 @@ def close_against_call(w: World) -> Callable[[], None]:
 @exhibit(
     "TK-6, TK-11",
     cancel_does_not_claim=CANCEL_DOES_NOT_CLAIM,
-    hands_are_emptied_too_late=(
-        "task9._lane",
-        "            del in_hands[item]; item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket)",
-        "            item.item_lane = self; item.item_ticket = ticket; del hand[:]; self.items.append(ticket); del in_hands[item]",
-    ),
+    hands_are_emptied_too_late=HANDS_ARE_EMPTIED_TOO_LATE,
 )
 def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:
     """A reschedule that puts an armed task on its lane, against the executor and cancel: one run at most, no token lost."""
@@ -1021,6 +1080,7 @@ def reschedule_to_now_against_cancel(w: World) -> Callable[[], None]:
         assert at_return[0] <= runs.get() <= 1
         assert not task.pending
         assert not w.copies.in_hands, "it is in nobody's hands any more"
+        assert len(task.item_token) == 1, "the token is there twice, or not at all"
         close_at_the_end(queue)
         task.destroy()
 

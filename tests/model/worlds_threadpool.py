@@ -465,6 +465,7 @@ def get_race(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-12",
+    quick=0,
     refused_although_a_worker_has_it=(
         "threadpool9._pool",
         "            return True  # a worker of somebody else's has taken it",
@@ -515,6 +516,7 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-6",
+    quick=0,
     starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
 )
 def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
@@ -646,8 +648,8 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
         "threadpool9._pool",
         "            if hand:\n"
         "                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702\n"
-        "            raise\n",
-        "            raise\n",
+        "            cancels.pop(id(hand), None)\n            if not",
+        "            cancels.pop(id(hand), None)\n            if not",
     ),
     signals=True,
 )
@@ -693,7 +695,6 @@ def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
         "        self._starter.requests.put(request)\n        self._request = request\n",
         "        self._request = request\n        self._starter.requests.put(request)\n",
     ),
-    starter_forgets_who_waits=("threadpool9._starter", "pool = item.pop()", "pool = item[0]"),
 )
 def request_that_fails(w: World) -> Callable[[], None]:
     """Two threads post; the request of one to the starter fails for want of memory: the other does not rely on it."""
@@ -778,8 +779,8 @@ def wait_against_cancel(w: World) -> Callable[[], None]:
     ),
     who_drains_does_not_wait_for_a_worker_that_takes=(
         "threadpool9._pool",
-        "            while worker.ident and worker.job is None and worker.started == begun and worker not in self._idle:\n",
-        "            while False:\n",
+        "            while _seam.FREE_THREADED and worker.ident",
+        "            while False and worker.ident",
     ),
 )
 def pool_drain_against_schedule(w: World) -> Callable[[], None]:

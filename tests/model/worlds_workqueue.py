@@ -151,6 +151,7 @@ def flush_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-1, WQ-6",
+    quick=0,
     drain_forgets_the_others=(
         "task9._drain",
         "for executor, item, run in self._others:",
@@ -263,12 +264,12 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     "WQ-10",
     nobody_waits_for_the_enqueuer=(
         "workqueue9._workqueue",
-        "if not group.pending_here(work) and not (group.taking() and group.in_function(work)):",
-        "if True:",
+        "if not group.pending_here(work) and not",
+        "if True or not",
     ),
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            work.item_lane = lane\n            if work.barred:\n                return False\n",
+        "            if work.barred > 0:\n                group.free(work, hand)\n                slots.give(slot)\n                return False\n",
         "",
     ),
 )
@@ -281,7 +282,7 @@ def disable_against_enqueue(w: World) -> Callable[[], None]:
     "WQ-7, WQ-10",
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            work.item_lane = lane  # then look, as above\n            if work.barred:\n                return False\n",
+        "            if work.barred:\n                work.give_back(hand)\n                return False\n",
         "",
     ),
 )
@@ -296,6 +297,11 @@ def disable_against_enqueue_for_later(w: World) -> Callable[[], None]:
         "task9._lane",
         "            if item.barred:  # publish, then look",
         "            if False:  # publish, then look",
+    ),
+    executors_are_not_looked_at_again=(
+        "workqueue9._workqueue",
+        "if not group.pending_here(work) and not",
+        "if not group.pending_here(work) or False and not",
     ),
 )
 def disable_against_plain_enqueue(w: World) -> Callable[[], None]:
@@ -340,6 +346,7 @@ def disabled_beside(
 
 @exhibit(
     "WQ-7",
+    quick=0,
     faster_one_is_an_error=(
         "workqueue9._workqueue",
         "            except WorkPending:\n                pass  # somebody",
@@ -596,6 +603,7 @@ def counters_beside_the_executor(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
+    quick=0,
     second_close_is_refused=(
         "workqueue9._workqueue",
         "            return ()  # by another close, meanwhile\n",

@@ -292,7 +292,9 @@ class _Loader(importlib.abc.Loader):
                 setattr(module, primitive, getattr(primitives, primitive))
             module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
             module.LockType = primitives.Lock  # type: ignore[attr-defined]
-            module.SPINS = range(0)  # type: ignore[attr-defined]  # the same executions with a GIL and without
+            # The same executions with a GIL and without: points are everywhere.
+            module.SPINS = range(0)  # type: ignore[attr-defined]
+            module.FREE_THREADED = True  # type: ignore[attr-defined]
             module.Parking = module._LockParking  # type: ignore[attr-defined]
             module.excepthook = self.copies.excepthook  # type: ignore[attr-defined]
 
@@ -309,6 +311,7 @@ class Copies(importlib.abc.MetaPathFinder):
         self.patches = patches
         self.errors: list[tuple[BaseException, object]] = []
         self.constants: dict[str, Any] = {}
+        self.heard: dict[tuple[str, str], None] = {}
         self.in_hands = primitives.ByKey()
         package = types.ModuleType(self.prefix)
         package.__path__ = []
@@ -410,8 +413,19 @@ class Copies(importlib.abc.MetaPathFinder):
             module, _, constant = name.rpartition(".")
             setattr(self.module(module), constant, value)
         self.constants.clear()
+        for layer, probe in self.heard:
+            setattr(self._probes(layer), probe, None)
+        self.heard.clear()
         self.set("threadpool9._worker._SOON", 1e6)
         self.threadpool9.tunables.idle_ms = 1e12
+
+    def _probes(self, layer: str) -> Any:
+        return self.module(f"{layer}._{'probes' if layer == 'threadpool9' else 'watch'}").probes
+
+    def listen(self, layer: str, probe: str, function: Any) -> None:
+        """Have `function` called by a probe, until the next reset."""
+        setattr(self._probes(layer), probe, function)
+        self.heard[layer, probe] = None
 
     def set(self, name: str, value: Any) -> None:
         """Give a constant, such as ``task9._lane._SHORT``, another value, until the next reset."""

@@ -17,7 +17,7 @@ class Exhibit:
     clauses: str
     bugs: dict[str, Patch] = field(default_factory=dict)
     bound: int = 3  # what the deep search does
-    quick: int = 1  # what every test run does
+    quick: int = 1  # what every test run does; 0 for large worlds, which `-m thorough` searches with one preemption
     signals: bool = False  # the copies show where the interpreter looks for signals
 
     @property
