@@ -35,8 +35,8 @@ CALL_DOES_NOT_LOOK_AGAIN = (
 )
 CANCEL_DOES_NOT_CLAIM = (
     "task9._item",
-    "            del ticket[0]; hand += FREE; in_hands[self] = None",
-    "            del ticket[:1]; hand += FREE; in_hands[self] = None",
+    "            del ticket[0]; taken = True; hand += FREE; in_hands[self] = None",
+    "            del ticket[:1]; taken = True; hand += FREE; in_hands[self] = None",
 )
 EXPIRY_PUTS_A_TICKET_OF_ITS_OWN = (
     "task9._timed",
@@ -926,7 +926,7 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-1, TK-5, TK-6",
-    sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
+    sweep_is_taken_for_a_close=("task9._group", "is CLOSED or isinstance(why, Closing):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
         "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",

@@ -312,13 +312,9 @@ class Pool:
         for worker in list(self._workers):
             # Without a GIL one that is neither idle nor shows a job may be about to show what it has taken.
             begun = worker.started
-            while (
-                _seam.FREE_THREADED
-                and worker.ident
-                and worker.job is None
-                and worker.started == begun
-                and worker not in self._idle
-            ):
+            while _seam.FREE_THREADED and worker.ident and worker.job is None:
+                if worker.started != begun or worker in self._idle:
+                    break
                 _seam.doze(_TRANSIENT)
             for job in (*tuple(worker.ticket), worker.job):
                 if job is not None and (ticket := job._ticket) is not None:
