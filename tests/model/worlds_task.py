@@ -926,6 +926,7 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-1, TK-5, TK-6",
+    quick=0,
     sweep_is_taken_for_a_close=("task9._lane", "is not FREEZE and not isinstance(why, Lane):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
@@ -957,7 +958,11 @@ def sweep_against_executor(w: World) -> Callable[[], None]:
     return swept(w, 4, 2)
 
 
-@exhibit("TK-7", who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"))
+@exhibit(
+    "TK-7",
+    quick=0,
+    who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"),
+)
 def sweep_against_drain(w: World) -> Callable[[], None]:
     """The same beside a drain, which must not take the lane for empty while its tickets are in the sweeper's hands."""
 

@@ -522,6 +522,7 @@ def slots_in_portions(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-3, WQ-6",
+    quick=0,
     who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
     close_is_a_drain_and_a_destroy=(
         "workqueue9._workqueue",
