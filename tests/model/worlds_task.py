@@ -619,6 +619,7 @@ def close_against_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-2, TK-16",
+    quick=0,
     who_coalesced_withdraws=(
         "task9._queue",
         "            return lane.put(task)\n",
@@ -1019,6 +1020,7 @@ def swept(
 
 @exhibit(
     "TK-16, TK-17",
+    quick=0,
     who_calls_does_not_look_again=CALL_DOES_NOT_LOOK_AGAIN,
     refused_although_it_was_called=(
         "task9._lane",

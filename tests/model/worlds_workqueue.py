@@ -413,6 +413,7 @@ def destroy_against_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
+    quick=0,
     quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_against_enqueue(w: World) -> Callable[[], None]:
