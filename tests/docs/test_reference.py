@@ -92,7 +92,7 @@ def test_no_private_module_is_described() -> None:
 @pytest.mark.parametrize("layer", ["threadpool9", "task9"])
 def test_every_tunable_is_described_with_its_default(layer: str) -> None:
     """Asked of an interpreter of its own, since the tests change them."""
-    program = f"import {layer}; t = {layer}.tunables; print({{n: getattr(t, n) for n in dir(t) if n[0] != '_'}})"
+    program = f"import {layer}; t = {layer}.tunables; print({{n: getattr(t, n) for n in vars(t) if n[0] != '_'}})"
     clean = {name: value for name, value in os.environ.items() if not name.startswith(f"{layer.upper()}_")}
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=clean, check=True

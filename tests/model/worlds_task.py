@@ -619,6 +619,7 @@ def close_against_schedule(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-2, TK-16",
+    quick=0,
     who_coalesced_withdraws=(
         "task9._queue",
         "            return lane.put(task)\n",
@@ -926,6 +927,7 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-1, TK-5, TK-6",
+    quick=0,
     sweep_is_taken_for_a_close=("task9._group", "is CLOSED or isinstance(why, Closing):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
@@ -957,7 +959,11 @@ def sweep_against_executor(w: World) -> Callable[[], None]:
     return swept(w, 4, 2)
 
 
-@exhibit("TK-7", who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"))
+@exhibit(
+    "TK-7",
+    quick=0,
+    who_is_quiet_ignores_the_sweep=("task9._lane", " and not swept % 2 and swept == self.swept\n", "\n"),
+)
 def sweep_against_drain(w: World) -> Callable[[], None]:
     """The same beside a drain, which must not take the lane for empty while its tickets are in the sweeper's hands."""
 
@@ -1014,6 +1020,7 @@ def swept(
 
 @exhibit(
     "TK-16, TK-17",
+    quick=0,
     who_calls_does_not_look_again=CALL_DOES_NOT_LOOK_AGAIN,
     refused_although_it_was_called=(
         "task9._lane",

@@ -369,6 +369,7 @@ def cancel_and_schedule_again(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-4, TP-5",
+    quick=0,
     starter_does_not_look_again=(
         "threadpool9._starter",
         "            if self.requests.empty():\n                return\n",

@@ -206,7 +206,7 @@ def back_pressure(w: World) -> Callable[[], None]:
     cancel_does_not_wait=(
         "workqueue9._workqueue",
         "            running = group.in_function(work)\n",
-        "            running = []\n",
+        "            return withdrawn\n",
     ),
     cancel_lets_enqueue=(
         "workqueue9._workqueue",
@@ -413,6 +413,7 @@ def destroy_against_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
+    quick=0,
     quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_against_enqueue(w: World) -> Callable[[], None]:
@@ -522,6 +523,7 @@ def slots_in_portions(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-3, WQ-6",
+    quick=0,
     who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
     close_is_a_drain_and_a_destroy=(
         "workqueue9._workqueue",

@@ -142,7 +142,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel of a work does not wait", "WQ-5", "It returns while the function runs.",
-    "_workqueue", "            running = group.in_function(work)\n", "            running = []\n",
+    "_workqueue", "            running = group.in_function(work)\n", "            return withdrawn\n",
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",

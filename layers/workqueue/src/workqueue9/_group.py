@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from task9 import QueueClosed
-from task9.lanes import TAKING, Executor, Group, Item, Lane, in_hands
+from task9.lanes import Executor, Group, Item, Lane, in_hands
 from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import FREE, RLock, Sleepers, Tally, monotonic_ns, note_origin
 
@@ -193,10 +193,6 @@ class WorkGroup(Group):
     def in_function(self, work: Work[Any]) -> list[Executor]:
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
-
-    def taking(self) -> bool:
-        """True if an executor may have taken something that it does not show yet. Any context."""
-        return any(executor.current is TAKING for executor in self.executors())
 
     def wait(self, work: Work[Any], deadline: float | None) -> None:
         """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.

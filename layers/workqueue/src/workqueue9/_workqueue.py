@@ -336,9 +336,10 @@ class WorkQueue(Generic[W, A]):
                 if not executor.wait_end(work, deadline):
                     raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
             if not running:
-                # Enqueues are refused meanwhile. But one that had begun before may be about to put it here, and without
-                # a GIL an executor may be about to show that it has it.
-                if not group.pending_here(work) and not (group.taking() and group.in_function(work)):
+                # Enqueues are refused meanwhile. But one that had begun before may be about to put it here. And without
+                # a GIL an executor may have been about to show that it has it: it shows that before it gives the token
+                # back, so who finds the token given back looks for the executor once more.
+                if not group.pending_here(work) and not group.in_function(work):
                     return withdrawn and not waited
                 pause(deadline, what)
 
