@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpool9 import PRI_NONE, PerCPU, Pool, UsageError, current_cpu
 from threadpool9.lowlevel import Reference, check_function, check_priority, deadline_after
 
 from ._drain import disarm_all, drain_once, end
+from ._future import Future
 from ._lane import FREEZE, Group, Lane
+from ._map import map_lazily
 from ._task import Task, check_task
 from ._watch import probes
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ._item import Item
 
 __all__ = ["TaskQueue"]
+
+T = TypeVar("T")
 
 
 class TaskQueue:
@@ -128,6 +133,46 @@ class TaskQueue:
         if lane is None:
             lane = self.lane_here()
         lane.call((fn, args, kwargs))
+
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, context: Context | None = None, **kwargs: Any
+    ) -> Future[T]:
+        """Call ``fn(*args, **kwargs)`` here, in the queue's order, and return a `Future` of the result (TK-18).
+
+        The function runs in a copy of the caller's context variables, or in `context`. Otherwise as `call`, in any
+        context too.
+        """
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
+            check_function("fn", fn, "")
+        if context is None:
+            context = copy_context()
+        elif not isinstance(context, Context):
+            raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+        if self.closed:
+            self.group.refuse_closed()
+        lane = self._lane
+        if lane is None:
+            lane = self.lane_here()
+        future = Future(fn, args, kwargs, context)
+        future.start(lane)
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """The results of `fn`, called here with one element of each of `iterables`, in order and lazily (TK-18).
+
+        The first `buffersize` calls are submitted at once, one more whenever a result is taken; by default twice as
+        many as may run at once. So `iterables` may be endless. Whoever leaves off early, or gets an exception of `fn`,
+        has the calls cancelled that have not begun. All run in copies of the caller's context. Thread context.
+
+        Raises TimeoutError where a result is not there `timeout` seconds after this call; otherwise as `submit`.
+        """
+        return map_lazily(self, fn, iterables, timeout, buffersize)
 
     # --- for layers
 
