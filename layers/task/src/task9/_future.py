@@ -168,6 +168,12 @@ class Future(concurrent.futures.Future[T], Item):
         if self._audience is not None:
             self.announce()
 
+    def raise_interrupt(self) -> None:
+        """After a `run` in the caller's thread: a KeyboardInterrupt and its like are the caller's."""
+        if (failure := self._failure) is not None and not isinstance(failure.error, Exception):
+            failure.asked = True
+            raise failure.error
+
     def be_given(self, fn: Callable[..., T], *args: Any) -> None:
         """Say what is to be run, for a future that was made without a function. The worker's thread."""
         self._fn, self._arguments = fn, (args, {})

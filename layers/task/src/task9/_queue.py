@@ -253,11 +253,18 @@ class TaskQueue:
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
         return self.close_until(deadline)
 
-    def close_until(self, deadline: float | None) -> tuple[DelayedTask, ...]:
-        """`close`, for layers: until `deadline` (monotonic seconds)."""
+    def close_until(self, deadline: float | None, leave_workers: bool = False) -> tuple[DelayedTask, ...]:
+        """`close`, for layers: until `deadline` (monotonic seconds).
+
+        With `leave_workers` it does not wait until workers have left that nobody else needs, nor for what they run for
+        queues that were dropped.
+        """
         self.closed = True
         end(self.group, self._cancelled, deadline)
-        self._reference.put(deadline)
+        if leave_workers:
+            self._reference.release()
+        else:
+            self._reference.put(deadline)
         returned: list[Any] = []
         # Each is returned by one of several closes at once. Two slices, no call: both happen, or neither.
         returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip  # noqa: E702

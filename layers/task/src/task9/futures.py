@@ -23,7 +23,7 @@ from concurrent.futures.thread import BrokenThreadPool
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
-from threadpool9 import PRI_NONE
+from threadpool9 import PRI_NONE, FinalizingError, UsageError
 from threadpool9.lowlevel import Waiters, collect
 
 from ._errors import Full, QueueClosed
@@ -216,11 +216,14 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         crew, queue = self._crew, self.queue
         if queue.closed:
             crew.refuse_closed()
-        if crew.initializer is None and crew.bound is None:
-            future = Future(fn, args, kwargs, copy_context())
-            future.start(queue.lane_here())
-            return future
-        return self._submit(fn, args, kwargs)
+        try:
+            if crew.initializer is None and crew.bound is None:
+                future = Future(fn, args, kwargs, copy_context())
+                future.start(queue.lane_here())
+                return future
+            return self._submit(fn, args, kwargs)
+        except FinalizingError:  # programs look for the words of the standard one
+            raise FinalizingError("cannot schedule new futures after interpreter shutdown") from None
 
     def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
         """With an initializer, or a bound."""
@@ -234,6 +237,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
                 if self._when_full == "run":
                     future = Future(fn, args, kwargs, copy_context())
                     future.run()
+                    future.raise_interrupt()
                     return future
                 raise Full(f"executor {crew.name!r} holds {crew.bound} calls; {fn!r} was not submitted")
             call = _Call(fn, args, kwargs, copy_context(), crew, place)
@@ -253,10 +257,12 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         crew.space.wake_all()
         if cancel_futures:
             queue.cancel_pending()
-        if not wait or crew.is_own_thread():
+        if not wait:
             queue._abandon()
-        if wait:
-            queue.close()
+        elif crew.is_own_thread():
+            raise UsageError(f"a call of executor {crew.name!r} can't wait for the end of its own executor")
+        else:
+            queue.close_until(None, leave_workers=True)  # not for calls of another executor that was not waited for
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         queue = getattr(self, "queue", None)
