@@ -1,4 +1,4 @@
-"""CPython's own tests of thread pools, run with our executor in place of the standard one; for `test_cpython_futures.py`.
+"""CPython's own tests of thread pools, with our executor in place of the standard one; for `test_cpython_futures.py`.
 
 Prints one line of JSON: how many tests ran, which were skipped, and the last line of the traceback of each that failed.
 """
@@ -24,8 +24,8 @@ LISTED = {
     "ThreadPoolExecutorTest.test_saturation": "counts the executor's own threads in _threads",
     "ThreadPoolExecutorTest.test_idle_thread_reuse": "counts the executor's own threads in _threads",
     "ThreadPoolShutdownTest.test_threads_terminate": "counts the executor's own threads in _threads",
-    "ThreadPoolShutdownTest.test_cancel_futures": "expects that submit starts threads itself, so that some calls have begun",
-    "ThreadPoolShutdownTest.test_submit_after_interpreter_shutdown": "expects RuntimeError by name, not a subclass of it",
+    "ThreadPoolShutdownTest.test_cancel_futures": "expects that submit itself starts threads, so some calls have begun",
+    "ThreadPoolShutdownTest.test_submit_after_interpreter_shutdown": "looks for RuntimeError by name, not a subclass",
 }
 
 
@@ -66,12 +66,18 @@ def main() -> None:
     for name in MODULES:
         module = importlib.import_module(f"test.test_concurrent_futures.{name}")
         for kind in vars(module).values():
-            if isinstance(kind, type) and issubclass(kind, unittest.TestCase) and kind.__name__.startswith("ThreadPool"):
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, unittest.TestCase)
+                and kind.__name__.startswith("ThreadPool")
+            ):
                 for test in unittest.defaultTestLoader.loadTestsFromTestCase(kind):
                     if test.id().split(".", 3)[3] not in LISTED:
                         suite.addTest(test)
     result = unittest.TextTestRunner(sys.stderr, verbosity=2).run(suite)
-    failed = {test.id().split(".", 3)[3]: text.strip().splitlines()[-1] for test, text in [*result.failures, *result.errors]}
+    failed = {
+        test.id().split(".", 3)[3]: text.strip().splitlines()[-1] for test, text in [*result.failures, *result.errors]
+    }
     print(json.dumps({"ran": result.testsRun, "skipped": [t.id() for t, _ in result.skipped], "failed": failed}))
 
 

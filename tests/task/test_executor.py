@@ -39,6 +39,7 @@ class Gate:
         assert self.begun.wait(LIMIT)
 
     def __call__(self) -> bool:
+        """Until let go."""
         self.begun.set()
         return self.go.wait(LIMIT)
 
@@ -170,7 +171,10 @@ def test_tk20_initializer_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         ready.wait(LIMIT)
         raise ValueError("no")
 
-    with caplog.at_level(logging.CRITICAL, "concurrent.futures"), ThreadPoolExecutor(1, initializer=initialise) as broken:
+    with (
+        caplog.at_level(logging.CRITICAL, "concurrent.futures"),
+        ThreadPoolExecutor(1, initializer=initialise) as broken,
+    ):
         futures = [broken.submit(int) for _ in range(3)]
         ready.set()
         assert [type(future.exception(LIMIT)) for future in futures] == [BrokenThreadPool] * 3

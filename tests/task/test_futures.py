@@ -1,4 +1,4 @@
-"""TK-18: results of calls. What one queue promises the next one does too, so most is tried on one that runs one at a time."""
+"""TK-18: results of calls, mostly on a queue that runs one at a time: what it promises the others do too."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Gate:
         assert self.begun.wait(LIMIT)
 
     def __call__(self) -> bool:
+        """Until let go."""
         self.begun.set()
         return self.go.wait(LIMIT)
 
@@ -300,7 +301,7 @@ def test_tk18_cancel_against_the_executor() -> None:
 
 def test_tk18_settling_against_the_first_wait() -> None:
     """Whoever comes while the result is being written is not forgotten."""
-    for future, answer, entered in race(1500, lambda future: future.exception(LIMIT)):
+    for _, answer, entered in race(1500, lambda future: future.exception(LIMIT)):
         assert (answer, entered) == (None, True)
     for future, answer, _ in race(1500, lambda future: concurrent.futures.wait([future], LIMIT).done):
         assert answer == {future}

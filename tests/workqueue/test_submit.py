@@ -37,7 +37,9 @@ def wq() -> Iterator[WorkQueue[Any, Any]]:
         yield made
 
 
-@pytest.mark.parametrize("options", [{}, {"flags": WQ_PERCPU}, {"flags": WQ_GIANT}, {"max_active": 3}, {"max_pending": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"flags": WQ_PERCPU}, {"flags": WQ_GIANT}, {"max_active": 3}, {"max_pending": 2}]
+)
 def test_wq16_results(options: dict[str, Any]) -> None:
     """On any queue; an exception goes to the future, not to `on_error`."""
     errors: list[Any] = []

@@ -103,9 +103,7 @@ class Future(concurrent.futures.Future[T], Item):
     #: In the instance's dictionary once there is one.
     _audience: Audience | None = None
 
-    def __init__(
-        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context
-    ) -> None:
+    def __init__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
         # Not the standard one: it makes what hardly any future needs.
         self._fn: Any = fn  # B, as what follows
         self._arguments: Any = (args, kwargs)
@@ -160,7 +158,7 @@ class Future(concurrent.futures.Future[T], Item):
             self.announce()
 
     def fail(self, error: BaseException, asked: bool = False) -> None:
-        """Settle with `error`, which need not be reported if it was `asked` for. By who has taken it out of its ticket."""
+        """Settle with `error`, to be reported unless it was `asked` for. By who has taken it out of its ticket."""
         lane = self.item_lane
         self._failure = Failure(error, self.task_name if lane is None else lane.group.origin(self), asked)
         self._fn = self._arguments = self._context = self.item_lane = self.item_executor = None
@@ -231,12 +229,13 @@ class Future(concurrent.futures.Future[T], Item):
         from ._watch import probes
 
         if (probe := probes.schedule) is not None:
-            probe(lane, self)  # type: ignore[arg-type]  # to be looked at, as any item
+            probe(lane, self)
 
     @property
     def context(self) -> Context | None:
         """The `contextvars.Context` that the function runs in; None once it has run. Any context."""
-        return self._context  # type: ignore[no-any-return]
+        context: Context | None = self._context
+        return context
 
     @property
     def task_name(self) -> str:
@@ -391,23 +390,23 @@ class Future(concurrent.futures.Future[T], Item):
         """Only its queue settles it."""
         raise concurrent.futures.InvalidStateError(f"{self!r} is settled by its queue, by nobody else")
 
-    set_result = set_exception = set_running_or_notify_cancel = _refuse
+    set_result = set_exception = set_running_or_notify_cancel = _refuse  # type: ignore[assignment]
 
     # --- what the functions of the standard library look at
 
     @property
-    def _condition(self) -> Any:
+    def _condition(self) -> Any:  # type: ignore[override]
         crowd = self._attended().crowd()
         if self._settled is not PENDING:
             self._inform(crowd)
         return crowd._condition
 
     @property
-    def _waiters(self) -> Any:
+    def _waiters(self) -> Any:  # type: ignore[override]
         return self._attended().crowd()._waiters
 
     @property
-    def _state(self) -> str:
+    def _state(self) -> str:  # type: ignore[override]
         settled = self._settled
         if settled is PENDING:
             return RUNNING if self.running() else PENDING
@@ -417,11 +416,11 @@ class Future(concurrent.futures.Future[T], Item):
         return CANCELLED if settled is NOTIFIED else RUNNING
 
     @property
-    def _result(self) -> Any:
+    def _result(self) -> Any:  # type: ignore[override]
         return self._value
 
     @property
-    def _exception(self) -> BaseException | None:
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
         if self._failure is None:
             return None
         self._failure.asked = True

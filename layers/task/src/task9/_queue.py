@@ -134,9 +134,7 @@ class TaskQueue:
             lane = self.lane_here()
         lane.call((fn, args, kwargs))
 
-    def submit(
-        self, fn: Callable[..., T], /, *args: Any, context: Context | None = None, **kwargs: Any
-    ) -> Future[T]:
+    def submit(self, fn: Callable[..., T], /, *args: Any, context: Context | None = None, **kwargs: Any) -> Future[T]:
         """Call ``fn(*args, **kwargs)`` here, in the queue's order, and return a `Future` of the result (TK-18).
 
         The function runs in a copy of the caller's context variables, or in `context`. Otherwise as `call`, in any

@@ -1,4 +1,4 @@
-"""`ThreadPoolExecutor` on a queue of shared threads (TK-20): one changed import line for a program that has the standard one.
+"""`ThreadPoolExecutor` on a queue, so on shared threads (TK-20): one changed import line in place of the standard one.
 
 For example::
 
@@ -67,7 +67,7 @@ class Crew(Group):
             raise BrokenThreadPool(f"an initializer of {self.name!r} has failed; it takes and runs no calls any more")
 
     def initialise(self) -> None:
-        """Call the initializer if this thread has not; raise BrokenThreadPool if one has failed. The worker's thread."""
+        """See that the initializer was called on this worker's thread; BrokenThreadPool if one has failed."""
         self.refuse_broken()
         if self.initializer is None:
             return

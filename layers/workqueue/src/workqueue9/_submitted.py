@@ -1,6 +1,6 @@
 """A work whose result somebody wants (WQ-16): the work waits on the lane, its future waits for nobody in advance.
 
-The queue calls its function by way of `Work.enter`, since such a work always has a context; there the future takes over.
+The queue calls its function by way of `Work.enter`, since such a work always has a context; there the future steps in.
 
 Rules. A: atomic, any context. B: written by the owner of the ticket's content.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from task9 import Future
 from task9.lanes import Item
@@ -22,13 +22,18 @@ __all__ = ["Submitted", "WorkFuture"]
 P = TypeVar("P")
 
 
+def _not_yet() -> NoReturn:
+    """In place of the function, which comes with the call."""
+    raise AssertionError
+
+
 class WorkFuture(Future[Any]):
     """The future of a submitted work. It is never on a lane itself."""
 
     __slots__ = ("work",)
 
     def __init__(self, work: Submitted[Any], context: Context) -> None:
-        super().__init__(None, (), {}, context)
+        super().__init__(_not_yet, (), {}, context)
         self.work: Submitted[Any] | None = work  # B: until it is called or withdrawn
 
     @property
