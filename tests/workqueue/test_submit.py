@@ -55,6 +55,14 @@ def test_wq16_results(options: dict[str, Any]) -> None:
         wq.submit(1)
 
 
+def test_wq16_a_work_that_is_called_before_submit_returns() -> None:
+    """The caller gets the future even so."""
+    with WorkQueue("fast", function, max_active=2) as wq:
+        futures = [wq.submit(number) for number in range(20000)]
+        assert None not in futures
+        assert futures[-1].result(LIMIT) == (19999, None)
+
+
 def test_wq16_cancel_is_exact_and_frees_the_place() -> None:
     """By the future, by the queue; nobody waits for what was withdrawn."""
     entered: list[Any] = []

@@ -31,7 +31,7 @@ from ._future import Future
 from ._lane import Group
 from ._queue import TaskQueue
 
-__all__ = ["BrokenThreadPool", "Full", "ThreadPoolExecutor"]
+__all__ = ["Full", "ThreadPoolExecutor"]
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -155,8 +155,8 @@ class WorkQueue(Generic[W, A]):
         if context is None:
             context = copy_context()
         work: Any = Submitted(payload, context)
+        future: Future[Any] = work.future  # the work gives it up when it is called
         self.enqueue(work, cpu, block, timeout)
-        future: Future[Any] = work.future
         return future
 
     def _enqueue_bounded(self, work: W, lane: Lane, block: bool, timeout: float | None) -> bool:
