@@ -69,6 +69,24 @@ class Audience:
         return self.crowds.get("") or self.crowds.setdefault("", concurrent.futures.Future())
 
 
+class Spent:
+    """The token of what is put once: it is never free, and to give it back does nothing."""
+
+    __slots__ = ()
+
+    #: As that of a list; a function of C that does nothing.
+    append = staticmethod(id)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __delitem__(self, index: int) -> NoReturn:
+        raise IndexError(index)
+
+    def __iadd__(self, other: object) -> Spent:
+        return self
+
+
 class Failure:
     """An exception that a future holds; reported if nobody has asked for it by the time the future goes."""
 
@@ -97,22 +115,23 @@ class Future(concurrent.futures.Future[T], Item):
     - To wait in a call of a queue for what this very call keeps from running is a UsageError, not a hang.
     """
 
-    __slots__ = ("_arguments", "_context", "_failure", "_fn", "_name", "_settled", "_value")
+    __slots__ = ("_args", "_context", "_failure", "_fn", "_kwargs", "_name", "_settled", "_value")
 
     exclusive = False
+    item_token: Any = Spent()
     #: In the instance's dictionary once there is one.
     _audience: Audience | None = None
 
     def __init__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
         # Not the standard one: it makes what hardly any future needs.
         self._fn: Any = fn  # B, as what follows
-        self._arguments: Any = (args, kwargs)
+        self._args: Any = args
+        self._kwargs: Any = kwargs
         self._context: Any = context
         self._settled = PENDING
         self._value: Any = None
         self._failure: Failure | None = None
         self._name: str | None = None
-        self.item_token = []  # never free: it is put once
         self.item_ticket = self.item_lane = self.item_executor = None
 
     # --- on a lane
@@ -142,17 +161,15 @@ class Future(concurrent.futures.Future[T], Item):
         """Call the function and keep what comes of it. The worker's thread."""
         if not running.plain:
             self._name = self.task_name  # for the probe at the end
-        args, kwargs = self._arguments
         try:
-            value = self._context.run(self._fn, *args, **kwargs)
+            value = self._context.run(self._fn, *self._args, **self._kwargs)
         except BaseException as error:
-            args = kwargs = None
             # Without our own frame. That of the function keeps it alive all the same, so it must not hold us.
             self.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
             del self
             return
-        args = kwargs = None  # whoever gets the result may rely on the arguments being gone
-        self._fn = self._arguments = self._context = self.item_lane = self.item_executor = None
+        # Whoever gets the result may rely on the arguments being gone.
+        self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702
         if self._audience is not None:
             self.announce()
@@ -161,7 +178,7 @@ class Future(concurrent.futures.Future[T], Item):
         """Settle with `error`, to be reported unless it was `asked` for. By who has taken it out of its ticket."""
         lane = self.item_lane
         self._failure = Failure(error, self.task_name if lane is None else lane.group.origin(self), asked)
-        self._fn = self._arguments = self._context = self.item_lane = self.item_executor = None
+        self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self._settled = FINISHED
         if self._audience is not None:
             self.announce()
@@ -174,7 +191,7 @@ class Future(concurrent.futures.Future[T], Item):
 
     def be_given(self, fn: Callable[..., T], *args: Any) -> None:
         """Say what is to be run, for a future that was made without a function. The worker's thread."""
-        self._fn, self._arguments = fn, (args, {})
+        self._fn, self._args, self._kwargs = fn, args, {}
 
     def take_back(self, hand: list[None]) -> bool:
         """As for any item; and it is cancelled."""
@@ -200,7 +217,7 @@ class Future(concurrent.futures.Future[T], Item):
     def was_withdrawn(self) -> None:
         """Inform who waits for it. May be repeated."""
         if self._settled is NOTIFIED:
-            self._fn = self._arguments = self._context = self.item_lane = None
+            self._fn = self._args = self._kwargs = self._context = self.item_lane = None
             if self._audience is not None:
                 self.announce()
 
@@ -214,7 +231,7 @@ class Future(concurrent.futures.Future[T], Item):
                 self._failure = Failure(lost, "", asked=True)
                 self._settled = FINISHED
         self.item_ticket = self.item_lane = self.item_executor = None
-        self._fn = self._arguments = self._context = None
+        self._fn = self._args = self._kwargs = self._context = None
         if (audience := self._audience) is not None:
             audience.calls.clear()  # they are the parent's
             if audience.crowds:
