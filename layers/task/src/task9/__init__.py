@@ -24,7 +24,8 @@ from threadpool9 import (
 
 from . import _lifecycle as _lifecycle
 from ._delayed import DelayedTask
-from ._errors import QueueClosed
+from ._errors import QueueClosed, ResultLost
+from ._future import Future
 from ._periodic import PeriodicTask
 from ._queue import TaskQueue
 from ._shared import SharedQueue, get
@@ -37,11 +38,13 @@ __all__ = [
     "DelayedTask",
     "Error",
     "FinalizingError",
+    "Future",
     "LaneRecord",
     "PeriodicTask",
     "PriorityError",
     "QueueClosed",
     "QueueRecord",
+    "ResultLost",
     "SharedQueue",
     "Snapshot",
     "StartError",

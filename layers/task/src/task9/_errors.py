@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from threadpool9 import UsageError
+from threadpool9 import Error, UsageError
 
 
 class QueueClosed(UsageError):
     """The queue was closed and takes no new tasks (TK-16)."""
+
+
+class ResultLost(Error):
+    """In a fork child: the function was running in another thread at the fork, so there will be no result (TK-18)."""
+
+
+class Full(Error):
+    """As many calls wait as may; this one was not submitted (TK-20)."""

@@ -92,7 +92,10 @@ class Group:
             self.free(item, hand)
         except BaseException:
             self.free(item, hand)  # once more, or for nothing, does no harm
+            item.was_withdrawn()
             raise
+        if withdrawn:
+            item.was_withdrawn()
         return withdrawn
 
     def count_withdrawn(self, item: Item) -> None:

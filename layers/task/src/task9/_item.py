@@ -99,6 +99,9 @@ class Item:
         if (probe := probes.cancel) is not None:
             probe(self)
 
+    def was_withdrawn(self) -> None:
+        """It was withdrawn, by itself or with its queue, and is idle. Any context. May be called more than once."""
+
     # --- where it is
 
     @property

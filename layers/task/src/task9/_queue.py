@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpool9 import PRI_NONE, PerCPU, Pool, UsageError, current_cpu
 from threadpool9.lowlevel import Reference, check_function, check_priority, deadline_after
 
 from ._drain import disarm_all, drain_once, end
+from ._future import Future
 from ._group import FREEZE, Group
 from ._lane import Lane
+from ._map import map_lazily
 from ._task import Task, check_task
 from ._watch import probes
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from ._item import Item
 
 __all__ = ["TaskQueue"]
+
+T = TypeVar("T")
 
 
 class TaskQueue:
@@ -130,6 +135,44 @@ class TaskQueue:
             lane = self.lane_here()
         lane.call((fn, args, kwargs))
 
+    def submit(self, fn: Callable[..., T], /, *args: Any, context: Context | None = None, **kwargs: Any) -> Future[T]:
+        """Call ``fn(*args, **kwargs)`` here, in the queue's order, and return a `Future` of the result (TK-18).
+
+        The function runs in a copy of the caller's context variables, or in `context`. Otherwise as `call`, in any
+        context too.
+        """
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
+            check_function("fn", fn, "")
+        if context is None:
+            context = copy_context()
+        elif not isinstance(context, Context):
+            raise TypeError(f"context must be a contextvars.Context, not {context!r}")
+        if self.closed:
+            self.group.refuse_closed()
+        lane = self._lane
+        if lane is None:
+            lane = self.lane_here()
+        future = Future(fn, args, kwargs, context)
+        future.start(lane)
+        return future
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """The results of `fn`, called here with one element of each of `iterables`, in order and lazily (TK-18).
+
+        The first `buffersize` calls are submitted at once, one more whenever a result is taken; by default twice as
+        many as may run at once. So `iterables` may be endless. Whoever leaves off early, or gets an exception of `fn`,
+        has the calls cancelled that have not begun. All run in copies of the caller's context. Thread context.
+
+        Raises TimeoutError where a result is not there `timeout` seconds after this call; otherwise as `submit`.
+        """
+        return map_lazily(self, fn, iterables, timeout, buffersize)
+
     # --- for layers
 
     def check_open(self) -> None:
@@ -209,11 +252,18 @@ class TaskQueue:
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
         return self.close_until(deadline)
 
-    def close_until(self, deadline: float | None) -> tuple[DelayedTask, ...]:
-        """`close`, for layers: until `deadline` (monotonic seconds)."""
+    def close_until(self, deadline: float | None, leave_workers: bool = False) -> tuple[DelayedTask, ...]:
+        """`close`, for layers: until `deadline` (monotonic seconds).
+
+        With `leave_workers` it does not wait until workers have left that nobody else needs, nor for what they run for
+        queues that were dropped.
+        """
         self.closed = True
         end(self.group, self._cancelled, deadline)
-        self._reference.put(deadline)
+        if leave_workers:
+            self._reference.release()
+        else:
+            self._reference.put(deadline)
         returned: list[Any] = []
         # Each is returned by one of several closes at once. Two slices, no call: both happen, or neither.
         returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip  # noqa: E702

@@ -43,3 +43,4 @@ def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | N
                 f"shorter than {limit:g} ms; give it a TaskQueue of its own"
             )
             report_error(late, origin=item)
+        del item  # an exception that a future holds keeps this frame

@@ -7,7 +7,7 @@ Whoever puts something on a lane asks `scheduling.plain` likewise.
 
 from __future__ import annotations
 
-from threadpool9.lowlevel import Layer, TunableSet, changed, number
+from threadpool9.lowlevel import Layer, TunableSet, boolean, changed, number
 
 from ._specs import Tracing
 
@@ -23,8 +23,11 @@ class Tunables(TunableSet):
     limit_ms: float
     """Report a task of a shared queue that took longer than this many milliseconds; 0 (default) is off (TK-4)."""
 
+    report_unretrieved: bool
+    """Report an exception of a submitted call that nobody had asked for when its future went, default True (TK-18)."""
+
     def __init__(self) -> None:
-        super().__init__("task9", {"limit_ms": (0.0, number(0))})
+        super().__init__("task9", {"limit_ms": (0.0, number(0)), "report_unretrieved": (True, boolean)})
         running.conditions.append(lambda: self.limit_ms > 0)
         running.update()
 

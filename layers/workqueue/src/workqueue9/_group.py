@@ -105,7 +105,7 @@ class WorkGroup(Group):
                 if context is None:
                     func(work, arg)
                 else:
-                    context.run(func, work, arg)
+                    work.enter(func, arg)
             finally:
                 last = now()
                 stats.run_ns += last - start

@@ -7,6 +7,7 @@ at once, and nobody looks at it between the call and the return.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -83,6 +84,12 @@ class Work(TimedItem, Generic[P]):
     def run(self) -> NoReturn:
         """Not outside of a work queue."""
         raise TypeError(f"{self!r} belongs to a work queue, which has the function")
+
+    def enter(self, func: Callable[[Any, Any], object], arg: Any) -> object:
+        """Call the queue's function in the work's context. For queues, and only if there is a context."""
+        context = self.context
+        assert context is not None
+        return context.run(func, self, arg)
 
     def coalesce(self, group: Group | None) -> bool:
         """An enqueue found it pending: False if it is disabled or being cancelled, else WorkPending."""

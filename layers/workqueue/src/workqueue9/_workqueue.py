@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from task9 import TaskQueue
+from task9 import Future, TaskQueue
 from task9.lanes import FREEZE, Lane, check_seconds, drain_until_quiet, pause
 from threadpool9 import PRI_NONE, UsageError, WaitTimeout
 from threadpool9.lowlevel import RLock, check_function, check_priority, deadline_after, monotonic_ns
@@ -26,6 +27,7 @@ from ._flags import FLAGS, WQ_GIANT, WQ_PERCPU, AnyCPU
 from ._group import WorkGroup
 from ._probes import probes
 from ._stats import QueueStats, queues, take
+from ._submitted import Submitted
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -135,6 +137,27 @@ class WorkQueue(Generic[W, A]):
         except AttributeError:
             self._check_work(work)
             raise
+
+    def submit(
+        self,
+        payload: Any,
+        cpu: int | AnyCPU | None = None,
+        block: bool = True,
+        timeout: float | None = None,
+        *,
+        context: Context | None = None,
+    ) -> Future[Any]:
+        """Enqueue a new work with `payload`, and return a future of what the queue's function returns (WQ-16).
+
+        The function is called in a copy of the caller's context variables, or in `context`. What it raises goes to the
+        future, not to `on_error`. To cancel the future withdraws the work. Otherwise as `enqueue`.
+        """
+        if context is None:
+            context = copy_context()
+        work: Any = Submitted(payload, context)
+        future: Future[Any] = work.future  # the work gives it up when it is called
+        self.enqueue(work, cpu, block, timeout)
+        return future
 
     def _enqueue_bounded(self, work: W, lane: Lane, block: bool, timeout: float | None) -> bool:
         """`enqueue` on a queue with max_pending: first a slot, then the token, then the lane."""

@@ -1,0 +1,444 @@
+"""Results (TK-18): the future is the item itself, and a `concurrent.futures.Future` that waits for nobody in advance.
+
+    pending    item_ticket holds it; cancel() takes it out
+    running    an executor took it out
+    cancelled  written on one line with the taking out
+    finished   written by the executor, after the value or the failure
+
+The condition of a standard future, its waiters and its callbacks come into being when somebody asks for them: all of it
+is the *audience*. Publish, then look, on both sides: who settles writes the state, *then* looks whether there is an
+audience; whoever wants to be informed makes the audience and enters himself, *then* looks at the state. So a result
+that is there before somebody asks costs no lock.
+
+Functions of the standard library that wait for several futures (`wait`, `as_completed`) hold the conditions of all of
+them, look at ``_state``, and enter a waiter where it is not final. What they see must not change while they hold the
+condition: so once there is one, ``_state`` is final only after the waiters were informed under it. That is done by who
+settles, or by whoever asks for the condition, if that comes after the state was written: the first one does it.
+
+`result` waits on a lock of its own, as everything in this stack: a handler on the same thread may cancel the future.
+
+Rules. A: atomic, any context. B: written by the owner of the ticket's content. S: set at init.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import sys
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from threadpool9 import Error, UsageError
+from threadpool9.lowlevel import FREE, FREE_THREADED, Waiters, deque, get_ident, monotonic, note_origin, report_error
+
+from ._errors import ResultLost
+from ._item import Item, in_hands
+from ._watch import running, scheduling, tunables
+
+if TYPE_CHECKING:
+    from ._lane import Lane
+
+__all__ = ["Future"]
+
+T = TypeVar("T")
+
+# The words of the standard library, which its functions compare.
+PENDING, RUNNING, CANCELLED, NOTIFIED, FINISHED = (
+    "PENDING",
+    "RUNNING",
+    "CANCELLED",
+    "CANCELLED_AND_NOTIFIED",
+    "FINISHED",
+)
+_ONCE_MORE = range(100 if FREE_THREADED else 0)
+
+
+class Audience:
+    """Who is to be informed when one future is settled. A."""
+
+    __slots__ = ("calls", "crowds", "sleepers")
+
+    def __init__(self) -> None:
+        self.sleepers = Waiters()  # threads in `result` and `exception`
+        self.calls: Any = deque()  # callbacks, each in a list: who takes it out calls it
+        #: A standard future, of which we use the condition, the list of waiters, and the state that they have seen.
+        self.crowds: dict[str, Any] = {}
+
+    def crowd(self) -> Any:
+        """The standard future; made when it is first asked for."""
+        return self.crowds.get("") or self.crowds.setdefault("", concurrent.futures.Future())
+
+
+class Spent:
+    """The token of what is put once: it is never free, and to give it back does nothing."""
+
+    __slots__ = ()
+
+    #: As that of a list; a function of C that does nothing.
+    append = staticmethod(id)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __delitem__(self, index: int) -> NoReturn:
+        raise IndexError(index)
+
+    def __iadd__(self, other: object) -> Spent:
+        return self
+
+
+class Failure:
+    """An exception that a future holds; reported if nobody has asked for it by the time the future goes."""
+
+    __slots__ = ("asked", "error", "origin")
+
+    def __init__(self, error: BaseException, origin: str, asked: bool) -> None:
+        self.asked = asked
+        self.error = error
+        self.origin = origin
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not self.asked and tunables.report_unretrieved and not finalizing():
+            note_origin(self.error, f"{self.origin}; nobody asked for the result")
+            report_error(self.error, origin=self.origin)
+
+
+class Future(concurrent.futures.Future[T], Item):
+    """The result of a call that was submitted to a queue (TK-18). `TaskQueue.submit` makes them, nobody else.
+
+    It is a `concurrent.futures.Future`: `concurrent.futures.wait` and `as_completed`, callbacks, and
+    `asyncio.wrap_future` take it. Besides:
+
+    - `cancel` is exact: True means that the function was not entered and never will be (TP-25).
+    - An exception that nobody has asked for when the future goes is reported (``tunables.report_unretrieved``).
+    - In a fork child a call that had not begun is cancelled; one that another thread was in raises `ResultLost`.
+    - To wait in a call of a queue for what this very call keeps from running is a UsageError, not a hang.
+    """
+
+    __slots__ = ("_args", "_context", "_failure", "_fn", "_kwargs", "_name", "_settled", "_value")
+
+    exclusive = False
+    item_token: Any = Spent()
+    #: In the instance's dictionary once there is one.
+    _audience: Audience | None = None
+
+    def __init__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
+        # Not the standard one: it makes what hardly any future needs.
+        self._fn: Any = fn  # B, as what follows
+        self._args: Any = args
+        self._kwargs: Any = kwargs
+        self._context: Any = context
+        self._settled = PENDING
+        self._value: Any = None
+        self._failure: Failure | None = None
+        self._name: str | None = None
+        self.item_ticket = self.item_lane = self.item_executor = None
+
+    # --- on a lane
+
+    @property
+    def carrier(self) -> Item | None:
+        """The item that waits on a lane for this future's call; None if there is none any more. Any context."""
+        return self
+
+    def start(self, lane: Lane) -> None:
+        """Put it on `lane`, once. Any context. Raises as `Lane.call`."""
+        self.item_lane, self.item_ticket = lane, [self]
+        ticket = self.item_ticket
+        try:
+            if not scheduling.plain:
+                self.fire_scheduled(lane)
+            lane.put_ticket(ticket)
+        except BaseException as error:
+            try:
+                del ticket[0]
+            except IndexError:
+                if isinstance(error, Error):
+                    return  # an executor has it: all is well
+            raise
+
+    def run(self) -> None:
+        """Call the function and keep what comes of it. The worker's thread."""
+        if not running.plain:
+            self._name = self.task_name  # for the probe at the end
+        try:
+            value = self._context.run(self._fn, *self._args, **self._kwargs)
+        except BaseException as error:
+            # Without our own frame. That of the function keeps it alive all the same, so it must not hold us.
+            self.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+            del self
+            return
+        # Whoever gets the result may rely on the arguments being gone.
+        self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
+        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702
+        if self._audience is not None:
+            self.announce()
+
+    def fail(self, error: BaseException, asked: bool = False) -> None:
+        """Settle with `error`, to be reported unless it was `asked` for. By who has taken it out of its ticket."""
+        lane = self.item_lane
+        self._failure = Failure(error, self.task_name if lane is None else lane.group.origin(self), asked)
+        self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
+        self._settled = FINISHED
+        if self._audience is not None:
+            self.announce()
+
+    def raise_interrupt(self) -> None:
+        """After a `run` in the caller's thread: a KeyboardInterrupt and its like are the caller's."""
+        if (failure := self._failure) is not None and not isinstance(failure.error, Exception):
+            failure.asked = True
+            raise failure.error
+
+    def be_given(self, fn: Callable[..., T], *args: Any) -> None:
+        """Say what is to be run, for a future that was made without a function. The worker's thread."""
+        self._fn, self._args, self._kwargs = fn, args, {}
+
+    def take_back(self, hand: list[None]) -> bool:
+        """As for any item; and it is cancelled."""
+        return self.take_back_from(self, hand)
+
+    def take_back_from(self, item: Item, hand: list[None]) -> bool:
+        """Withdraw `item`, which stands for this future, as `Item.take_back`; and the future is cancelled."""
+        ticket, taken = item.item_ticket, False
+        if not ticket:
+            return False
+        try:
+            del ticket[0]; self._settled = NOTIFIED; taken = True; hand += FREE; in_hands[item] = None  # fmt: skip  # noqa: E702
+        except IndexError:
+            return False
+        except MemoryError:
+            if taken:
+                hand[:] = FREE
+            raise
+        if (lane := item.item_lane) is not None:
+            lane.withdrawn(ticket)
+        return True
+
+    def was_withdrawn(self) -> None:
+        """Inform who waits for it. May be repeated."""
+        if self._settled is NOTIFIED:
+            self._fn = self._args = self._kwargs = self._context = self.item_lane = None
+            if self._audience is not None:
+                self.announce()
+
+    def forget_threads(self) -> None:
+        """In a fork child: not pending for ever, and no lock is held by a thread that is not there."""
+        if self._settled is PENDING:
+            if not self.running():
+                self._settled = NOTIFIED
+            else:
+                lost = ResultLost(f"{self!r} was running in another thread when this process was forked")
+                self._failure = Failure(lost, "", asked=True)
+                self._settled = FINISHED
+        self.item_ticket = self.item_lane = self.item_executor = None
+        self._fn = self._args = self._kwargs = self._context = None
+        if (audience := self._audience) is not None:
+            audience.calls.clear()  # they are the parent's
+            if audience.crowds:
+                waiters = audience.crowd()._waiters
+                audience.crowds.clear()
+                audience.crowd()._waiters = waiters  # an iteration that was forked along takes its own out of the list
+                audience.crowd()._state = self._settled
+            audience.sleepers.wake_all()
+
+    def fire_scheduled(self, lane: Lane) -> None:
+        """As for a task."""
+        from ._watch import probes
+
+        if (probe := probes.schedule) is not None:
+            probe(lane, self)
+
+    @property
+    def context(self) -> Context | None:
+        """The `contextvars.Context` that the function runs in; None once it has run. Any context."""
+        context: Context | None = self._context
+        return context
+
+    @property
+    def task_name(self) -> str:
+        """The function's name, for people. Any context."""
+        fn = self._fn
+        return self._name or getattr(fn, "__qualname__", None) or repr(fn)
+
+    def __repr__(self) -> str:
+        failure, what = self._failure, f"of {self.task_name} " if self._fn is not None else ""
+        match self._settled:
+            case "PENDING":
+                state = "running" if self.running() else "pending"
+            case "FINISHED" if failure is not None:
+                state = f"raised {type(failure.error).__name__}"
+            case "FINISHED":
+                state = f"returned {type(self._value).__name__}"
+            case _:
+                state = "cancelled"
+        return f"<{type(self).__name__} {what}at {id(self):#x} {state}>"
+
+    # --- asking
+
+    def done(self) -> bool:
+        """True if it was cancelled or is finished. Any context."""
+        return self._settled is not PENDING
+
+    def cancelled(self) -> bool:
+        """True if it was cancelled. Any context."""
+        return self._settled is NOTIFIED
+
+    def running(self) -> bool:
+        """True while the function runs. Any context; a moment's truth."""
+        carrier = self.carrier
+        return self._settled is PENDING and (carrier is None or not carrier.item_ticket)
+
+    def cancel(self) -> bool:
+        """Withdraw the call: True if the function was not entered and never will be, also if it was cancelled before.
+
+        Any context, but not by what interrupts `concurrent.futures.wait` or `as_completed` for this future.
+        """
+        carrier = self.carrier
+        if carrier is not None and carrier.item_ticket:
+            lane = carrier.item_lane
+            if lane is not None and lane.group.withdraw(carrier):
+                return True
+        for _ in _ONCE_MORE:  # without a GIL, another thread may be between the two halves of one line
+            if self._settled is not PENDING:
+                break
+        return self._settled is NOTIFIED
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the function returned; waits for it, at most `timeout` seconds. Raises what the function raised.
+
+        Thread context. Raises TimeoutError; `concurrent.futures.CancelledError` if it was cancelled; UsageError if it
+        could only wait for itself.
+        """
+        if self._settled is not FINISHED:
+            self._wait(timeout)
+        if self._failure is None:
+            return self._value  # type: ignore[no-any-return]
+        self._failure.asked = True
+        try:
+            raise self._failure.error
+        finally:
+            del self  # the frame is in the traceback now
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the function raised, None if it returned; waits and raises as `result`. Thread context."""
+        if self._settled is not FINISHED:
+            self._wait(timeout)
+        return self._exception
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call ``fn(future)`` when it is settled: by who settles it, or here and now if it is. Any context.
+
+        In the order added. An exception is reported.
+        """
+        call = [fn]
+        self._attended().calls.append(call)
+        if self._settled is not PENDING:
+            self._call_back(call)
+
+    # --- settling
+
+    def _attended(self) -> Audience:
+        audience = self._audience
+        if audience is None:
+            audience = self.__dict__.setdefault("_audience", Audience())
+        return audience
+
+    def _wait(self, timeout: float | None) -> None:
+        """Until it is finished, or raise why not."""
+        if self._settled is PENDING:
+            deadline = None if timeout is None else monotonic() + timeout
+            self._refuse_own()
+            sleepers = self._attended().sleepers
+            while self._settled is PENDING:
+                if not sleepers.wait(lambda: self._settled is PENDING, deadline) and self._settled is PENDING:
+                    raise TimeoutError
+        if self._settled is NOTIFIED:
+            raise concurrent.futures.CancelledError
+
+    def _refuse_own(self) -> None:
+        """UsageError if it can't be settled before the calling function has returned."""
+        carrier, executor, me = self.carrier, self.item_executor, get_ident()
+        lane = self.item_lane if carrier is None else carrier.item_lane
+        if lane is None or not (
+            (executor is not None and executor.ident == me)  # it is in this very call
+            or (lane.limit == 1 and lane.executors[0].ident == me)
+        ):
+            return
+        raise UsageError(f"a call of queue {lane.name!r} can't wait for {self!r}, which waits for this very call")
+
+    def announce(self) -> None:
+        """It is settled: inform everybody who is there to hear it. May be repeated."""
+        audience = self._audience
+        if audience is None:
+            return
+        audience.sleepers.wake_all()
+        if audience.crowds:
+            self._inform(audience.crowd())
+        try:
+            for call in iter(audience.calls.popleft, None):
+                self._call_back(call)
+        except IndexError:
+            pass
+
+    def _inform(self, crowd: Any) -> None:
+        """Inform the waiters of the standard library, once."""
+        with crowd._condition:
+            if crowd._state == PENDING:
+                crowd._state = self._settled
+                for waiter in tuple(crowd._waiters):
+                    if self._settled is NOTIFIED:
+                        waiter.add_cancelled(self)
+                    elif self._failure is None:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_exception(self)
+
+    def _call_back(self, call: list[Any]) -> None:
+        try:
+            fn = call.pop()
+        except IndexError:
+            return  # whoever was faster calls it
+        try:
+            fn(self)
+        except Exception as error:
+            report_error(error, origin=self)
+
+    def _refuse(self, *args: object) -> NoReturn:
+        """Only its queue settles it."""
+        raise concurrent.futures.InvalidStateError(f"{self!r} is settled by its queue, by nobody else")
+
+    set_result = set_exception = set_running_or_notify_cancel = _refuse  # type: ignore[assignment]
+
+    # --- what the functions of the standard library look at
+
+    @property
+    def _condition(self) -> Any:  # type: ignore[override]
+        crowd = self._attended().crowd()
+        if self._settled is not PENDING:
+            self._inform(crowd)
+        return crowd._condition
+
+    @property
+    def _waiters(self) -> Any:  # type: ignore[override]
+        return self._attended().crowd()._waiters
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        settled = self._settled
+        if settled is PENDING:
+            return RUNNING if self.running() else PENDING
+        audience = self._audience
+        if audience is None or not audience.crowds or audience.crowd()._state == settled:
+            return settled
+        return CANCELLED if settled is NOTIFIED else RUNNING
+
+    @property
+    def _result(self) -> Any:  # type: ignore[override]
+        return self._value
+
+    @property
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
+        if self._failure is None:
+            return None
+        self._failure.asked = True
+        return self._failure.error

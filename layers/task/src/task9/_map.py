@@ -1,0 +1,72 @@
+"""`TaskQueue.map`: as many calls ahead as the buffer holds, and one more for each result that is taken (TK-18)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, copy_context
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from threadpool9.lowlevel import monotonic
+
+if TYPE_CHECKING:
+    from ._future import Future
+    from ._queue import TaskQueue
+
+__all__ = ["map_lazily"]
+
+T = TypeVar("T")
+
+
+def map_lazily(
+    queue: TaskQueue,
+    fn: Callable[..., T],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    buffersize: int | None,
+) -> Iterator[T]:
+    """See `TaskQueue.map`."""
+    if buffersize is None:
+        buffersize = 2 * sum(lane.limit for lane in queue.group.lanes)
+    elif type(buffersize) is not int:
+        raise TypeError(f"buffersize is an int >= 1 or None, not {buffersize!r}")
+    elif buffersize < 1:
+        raise ValueError(f"buffersize is an int >= 1 or None, not {buffersize!r}")
+    deadline = None if timeout is None else monotonic() + timeout
+    context = copy_context()
+    calls = _calls(queue, fn, zip(*iterables, strict=False), context)
+    futures: deque[Future[T]] = deque()
+    try:
+        futures.extend(islice(calls, buffersize))
+    except BaseException:
+        _cancel(futures)
+        raise
+    return _results(futures, calls, deadline)
+
+
+def _calls(
+    queue: TaskQueue, fn: Callable[..., T], arguments: Iterable[tuple[Any, ...]], context: Context
+) -> Iterator[Future[T]]:
+    return (queue.submit(fn, *args, context=context.copy()) for args in arguments)
+
+
+def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
+    try:
+        while futures:
+            # Nothing of ours keeps a result while somebody works on it.
+            yield _result(futures, deadline)
+            futures.extend(islice(calls, 1))
+    finally:
+        _cancel(futures)
+
+
+def _result(futures: deque[Future[T]], deadline: float | None) -> T:
+    result = futures[0].result(None if deadline is None else max(0.0, deadline - monotonic()))
+    del futures[0]
+    return result
+
+
+def _cancel(futures: deque[Future[T]]) -> None:
+    for future in futures:
+        future.cancel()

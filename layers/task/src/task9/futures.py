@@ -1,0 +1,273 @@
+"""`ThreadPoolExecutor` on a queue, so on shared threads (TK-20): one changed import line in place of the standard one.
+
+For example::
+
+    from task9.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_pending=100) as executor:
+        futures = [executor.submit(fetch, url) for url in urls]
+
+It is a subclass of the standard class, whose ``__init__`` checks the arguments and whose `map` is used, so both are the
+running Python's. Of what that class keeps for itself only ``_max_workers`` is used.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import logging
+import sys
+import weakref
+from collections.abc import Callable
+from concurrent.futures.thread import BrokenThreadPool
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
+
+from threadpool9 import PRI_NONE, FinalizingError, UsageError
+from threadpool9.lowlevel import Waiters, collect
+
+from ._errors import Full, QueueClosed
+from ._future import Future
+from ._group import Group
+from ._queue import TaskQueue
+
+__all__ = ["Full", "ThreadPoolExecutor"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: Of a worker's own context, so one for each thread: the executors that it was initialised for.
+_initialised: ContextVar[weakref.WeakSet[Crew]] = ContextVar("task9.futures.initialised")
+
+
+class Crew(Group):
+    """The group of one executor's queue."""
+
+    __slots__ = ("bound", "broken", "ended", "initargs", "initializer", "places", "space")
+
+    def __init__(
+        self, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], bound: int | None
+    ) -> None:
+        super().__init__(name)
+        self.initializer = initializer  # S
+        self.initargs = initargs  # S
+        self.broken = False  # A: written once
+        self.ended = False  # A: written once
+        self.bound = bound  # S: how many calls may wait
+        self.places: list[None] = [None] * (bound or 0)  # A: those that are free
+        self.space = Waiters()  # A: who waits for one
+
+    def refuse_closed(self) -> NoReturn:
+        """In the words of the standard library."""
+        raise QueueClosed(f"cannot schedule new futures after shutdown of {self.name!r}")
+
+    def refuse_broken(self) -> None:
+        """Raise BrokenThreadPool if an initializer has failed."""
+        if self.broken:
+            raise BrokenThreadPool(f"an initializer of {self.name!r} has failed; it takes and runs no calls any more")
+
+    def initialise(self) -> None:
+        """See that the initializer was called on this worker's thread; BrokenThreadPool if one has failed."""
+        self.refuse_broken()
+        if self.initializer is None:
+            return
+        done = _initialised.get(None)
+        if done is None:
+            _initialised.set(done := weakref.WeakSet())
+        if self in done:
+            return
+        try:
+            self.initializer(*self.initargs)
+        except BaseException:
+            logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
+            self.broken = True
+            self.space.wake_all()
+            self.refuse_broken()
+        done.add(self)
+
+    # --- places
+
+    def take_place(self, hand: list[None], block: bool) -> bool:
+        """Take a place into `hand`; wait for one if `block`, which is for thread context. False if there is none."""
+        while True:
+            try:
+                collect(self.places.pop, hand)
+                return True
+            except IndexError:
+                if not block:
+                    return False
+            try:
+                self.space.wait(lambda: not (self.places or self.broken or self.ended), None)
+            except BaseException:
+                self.offer()  # we may have been woken for a place that we do not take: let another have it
+                raise
+            self.refuse_broken()
+            if self.ended:
+                self.refuse_closed()
+
+    def give_place(self, hand: list[None]) -> None:
+        """Put back the place that is in `hand`, if any. Any context."""
+        places = self.places
+        places += hand; del hand[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        self.offer()
+
+    def offer(self) -> None:
+        """Have somebody who waits look again. Any context."""
+        if self.places and self.space.locks:
+            self.space.wake_one()
+
+
+class _Call(Future[T]):
+    """A call for an executor with an initializer, or with a bound."""
+
+    __slots__ = ("_crew", "_place")
+
+    def __init__(
+        self,
+        fn: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        context: Context,
+        crew: Crew,
+        place: list[None],
+    ) -> None:
+        super().__init__(fn, args, kwargs, context)
+        self._crew = crew  # S
+        self._place = place  # A: the place that it takes
+
+    def run(self) -> None:
+        """As for any submitted call; after the initializer."""
+        crew = self._crew
+        crew.give_place(self._place)
+        try:
+            crew.initialise()
+        except BrokenThreadPool as error:
+            self.fail(error.with_traceback(None), asked=True)  # it was logged
+        else:
+            super().run()
+
+    def was_withdrawn(self) -> None:
+        """As for any submitted call; and its place is free."""
+        super().was_withdrawn()
+        self._crew.give_place(self._place)
+
+    def forget_threads(self) -> None:
+        """As for any submitted call; and its place is free."""
+        super().forget_threads()
+        self._crew.give_place(self._place)
+        self._crew.space.wake_all()
+
+
+class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+    """The standard `concurrent.futures.ThreadPoolExecutor` on a `TaskQueue`: the process's shared threads (TK-20).
+
+    Args:
+        max_workers: how many calls run at once; default: the running Python's.
+        thread_name_prefix: the name of the queue, for people: snapshots and reports. Threads are shared, and have
+            names of their own.
+        initializer: called on each thread before the first call that it runs for this executor.
+        initargs: its arguments.
+        pri: a priority; calls run on threads of that priority.
+        percpu: one call at once on each CPU, bound to it, on the CPU it was submitted on; not with `max_workers`.
+        max_pending: how many calls may wait; None for no limit.
+        when_full: what a submit does then: ``"block"`` until there is room (from one of the executor's own calls, which
+            would wait for itself, it raises `Full`), ``"raise"`` `Full`, or ``"run"`` the call in the caller's thread.
+
+    What it promises beyond the standard one: the futures are `Future`, calls run in a copy of the submitter's context
+    variables, submit is for any context (but for a full executor with ``"block"``), an idle executor owns no thread,
+    and calls that were submitted before the exit of the interpreter run by the exit policy (TP-32).
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        pri: int = PRI_NONE,
+        percpu: bool = False,
+        max_pending: int | None = None,
+        when_full: Literal["block", "raise", "run"] = "block",
+    ) -> None:
+        super().__init__(max_workers, thread_name_prefix, initializer, initargs)
+        if percpu and max_workers is not None:
+            raise ValueError("max_workers is not for percpu, which runs one call on each CPU")
+        if max_pending is not None and type(max_pending) is not int:
+            raise TypeError(f"max_pending is an int >= 1 or None, not {max_pending!r}")
+        if max_pending is not None and max_pending < 1:
+            raise ValueError(f"max_pending is an int >= 1 or None, not {max_pending!r}")
+        if when_full not in ("block", "raise", "run"):
+            raise ValueError(f'when_full is "block", "raise" or "run", not {when_full!r}')
+        name = thread_name_prefix or f"executor-{next(_numbers)}"
+        self._when_full = when_full  # S
+        self._crew = Crew(name, initializer, initargs, max_pending)  # S
+        #: The queue that it stands on. S.
+        self.queue = TaskQueue(name, pri, percpu, 1 if percpu else self._max_workers, group=self._crew)
+        if percpu:
+            self._max_workers = len(self._crew.lanes)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have ``fn(*args, **kwargs)`` called, in a copy of the caller's context variables; its `Future`.
+
+        Any context; may block, raise `Full` or call `fn` itself only as `when_full` says. Raises RuntimeError after
+        `shutdown`, BrokenThreadPool if the initializer has failed, StartError as `threadpool9.Pool.schedule`.
+        """
+        crew, queue = self._crew, self.queue
+        if queue.closed:
+            crew.refuse_closed()
+        try:
+            if crew.initializer is None and crew.bound is None:
+                future = Future(fn, args, kwargs, copy_context())
+                future.start(queue.lane_here())
+                return future
+            return self._submit(fn, args, kwargs)
+        except FinalizingError:  # programs look for the words of the standard one
+            raise FinalizingError("cannot schedule new futures after interpreter shutdown") from None
+
+    def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
+        """With an initializer, or a bound."""
+        crew = self._crew
+        crew.refuse_broken()
+        place: list[None] = []
+        try:
+            if crew.bound is not None and not crew.take_place(
+                place, self._when_full == "block" and not crew.is_own_thread()
+            ):
+                if self._when_full == "run":
+                    future = Future(fn, args, kwargs, copy_context())
+                    future.run()
+                    future.raise_interrupt()
+                    return future
+                raise Full(f"executor {crew.name!r} holds {crew.bound} calls; {fn!r} was not submitted")
+            call = _Call(fn, args, kwargs, copy_context(), crew, place)
+            call.start(self.queue.lane_here())
+        except BaseException:
+            crew.give_place(place)
+            raise
+        return call
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Refuse new calls; with `cancel_futures` cancel what waits; with `wait` wait until all has been run.
+
+        Thread context; ``wait=False`` is for any. Raises UsageError if one of its own calls would wait for itself.
+        """
+        crew, queue = self._crew, self.queue
+        queue.closed = crew.ended = True
+        crew.space.wake_all()
+        if cancel_futures:
+            queue.cancel_pending()
+        if not wait:
+            queue._abandon()
+        elif crew.is_own_thread():
+            raise UsageError(f"a call of executor {crew.name!r} can't wait for the end of its own executor")
+        else:
+            queue.close_until(None, leave_workers=True)  # not for calls of another executor that was not waited for
+
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        queue = getattr(self, "queue", None)
+        if queue is not None and not finalizing():
+            queue._abandon()  # what was submitted still runs, as with the standard one
+
+
+_numbers = itertools.count()

@@ -1,0 +1,96 @@
+"""A work whose result somebody wants (WQ-16): the work waits on the lane, its future waits for nobody in advance.
+
+The queue calls its function by way of `Work.enter`, since such a work always has a context; there the future steps in.
+
+Rules. A: atomic, any context. B: written by the owner of the ticket's content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, NoReturn, TypeVar
+
+from task9 import Future
+from task9.lanes import Item
+from threadpool9.lowlevel import short_repr
+
+from ._work import Work
+
+__all__ = ["Submitted", "WorkFuture"]
+
+P = TypeVar("P")
+
+
+def _not_yet() -> NoReturn:
+    """In place of the function, which comes with the call."""
+    raise AssertionError
+
+
+class WorkFuture(Future[Any]):
+    """The future of a submitted work. It is never on a lane itself."""
+
+    __slots__ = ("work",)
+
+    def __init__(self, work: Submitted[Any], context: Context) -> None:
+        super().__init__(_not_yet, (), {}, context)
+        self.work: Submitted[Any] | None = work  # B: until it is called or withdrawn
+
+    @property
+    def carrier(self) -> Item | None:
+        """What waits on the lane; None once it was called or withdrawn. Any context."""
+        return self.work
+
+    @property
+    def task_name(self) -> str:
+        """What it is the result of, for people. Any context."""
+        work = self.work
+        return self._name or "work" if work is None else f"work {short_repr(work.payload)}"
+
+    def called(self, work: Submitted[Any], func: Callable[[Any, Any], object], arg: Any) -> None:
+        """``func(work, arg)`` is what is to be run now. The worker's thread."""
+        self.item_lane, self.item_executor = work.item_lane, work.item_executor
+        self._name = self.task_name
+        self.work = None
+        self.be_given(func, work, arg)
+
+
+class Submitted(Work[P]):
+    """A work that `WorkQueue.submit` has made."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, payload: P, context: Context) -> None:
+        super().__init__(payload, context)
+        self.future: WorkFuture | None = WorkFuture(self, context)  # B: until it is called
+
+    def enter(self, func: Callable[[Any, Any], object], arg: Any) -> object:
+        """As for any work; the future keeps what comes of the first call, should the function enqueue it again."""
+        future = self.future
+        if future is None:
+            return super().enter(func, arg)
+        # An exception keeps the frames of the function and of its callers, a frame its variables, so the work too. None
+        # of them may hold the future, which holds the exception.
+        self.future = None
+        future.called(self, func, arg)
+        hand = [future]
+        del future
+        hand.pop().run()
+        return None
+
+    def take_back(self, hand: list[None]) -> bool:
+        """As for any item; and the future is cancelled."""
+        future = self.future
+        return super().take_back(hand) if future is None else future.take_back_from(self, hand)
+
+    def was_withdrawn(self) -> None:
+        """As for any item: inform who waits for the future."""
+        if (future := self.future) is not None:
+            future.was_withdrawn()
+            future.work = None
+
+    def forget_threads(self) -> None:
+        """In a fork child: as for any work, and for any future."""
+        if (future := self.future) is not None:
+            future.forget_threads()
+        super().forget_threads()
