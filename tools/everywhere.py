@@ -8,9 +8,10 @@ An interpreter is looked for in the colon list $THREADPOOL9_PYTHONS, then by nam
 versions. It counts only if it runs (a pyenv shim of a version that is not selected does not). One of each tag,
 such as 3.13 or 3.13t, is used, and those that are absent are named. Arguments go to pytest.
 
-Tests marked `once` say nothing about the interpreter and run in .venv only. On a free-threaded interpreter those
-marked `parallel` run once more, each in several threads at once (pytest-run-parallel). What failed in processes gets a
-second try. The results of all runs are repeated at the end.
+Tests marked `once` say nothing about the interpreter and run in .venv only. The newest version and free-threaded ones
+run all others; versions between run those of the layers. On a free-threaded interpreter those marked `parallel` run
+once more, each in several threads at once (pytest-run-parallel). What failed in processes gets a second try. The results
+of all runs are repeated at the end.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ sys.exit(getattr(sys, "_is_gil_enabled", lambda: False)() and "the GIL is enable
 #: How pytest runs: in several processes; or in one, each test in so many threads at once and in each so many times.
 IN_PROCESSES = ("-n", "auto", "--dist", "loadgroup")
 IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
+#: What the versions between .venv's and the newest run: programs, plugins and the manual are the same there.
+LAYERS = [
+    *("tests/threadpool", "tests/task", "tests/workqueue", "tests/regressions"),
+    *("tests/faults", "tests/parallel", "tests/conformance/src"),
+]
 #: What --here leaves out, as pytest's -m says it.
 QUICK = "not long and not service"
 SLOW = "long or service"
@@ -135,11 +141,13 @@ def elsewhere(own: str, arguments: list[str]) -> list[tuple[str, bool, str]]:
     """Test on each interpreter but that of .venv."""
     found = interpreters()
     results = []
+    newest = max((tag for tag in found if not tag.endswith("t")), default="")
     for tag, python in found.items():
         if tag != own:
             began = time.monotonic()
             print(f"\n== Python {tag}, {python}", flush=True)
-            results += test_on(tag, python, arguments)
+            whole = tag == newest or tag.endswith("t")
+            results += test_on(tag, python, arguments or ([] if whole else LAYERS))
             print(f"== Python {tag} took {time.monotonic() - began:.0f} s with its environment", flush=True)
     absent = [tag for tag in TAGS if tag != own and tag not in found]
     if absent:
