@@ -10,8 +10,8 @@ such as 3.13 or 3.13t, is used, and those that are absent are named. Arguments g
 
 Tests marked `once` say nothing about the interpreter and run in .venv only. The newest version and free-threaded ones
 run all others; versions between run those of the layers. On a free-threaded interpreter those marked `parallel` run
-once more, each in several threads at once (pytest-run-parallel). What failed in processes gets a second try. The results
-of all runs are repeated at the end.
+once more, each in several threads at once (pytest-run-parallel). What failed in processes gets a second try. At the end
+the results of all runs are repeated.
 """
 
 from __future__ import annotations
