@@ -43,13 +43,15 @@ class Demand:
     #: How many seconds later than planned the starter came to look; the same for all pools.
     lateness = 0.0
 
-    __slots__ = ("_batch", "_blocked", "_last_head", "_pool", "_seen", "back_off", "grace", "when")
+    __slots__ = ("_batch", "_blocked", "_last_head", "_pool", "_unsure", "back_off", "grace", "when")
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._last_head: object = None  # what was at the head of the queue at the last look
-        self._seen: dict[Worker, int] = {}  # how many jobs each worker had begun at the last look
-        self._blocked: dict[Worker, None] = {}  # those seen blocked, the one that was looked at longest ago first
+        # How many jobs each had begun at the last look: of those seen blocked, the one that was looked at longest ago
+        # first, and of the others. Together they are the workers of the pool that were there then.
+        self._blocked: dict[Worker, int] = {}
+        self._unsure: dict[Worker, int] = {}
         self._batch = 1  # how many to start at once: grows while all that were started are blocked
         self.when = 0.0  # not to look again before
         self.back_off = 0.0
@@ -76,8 +78,9 @@ class Demand:
         if not pool._workers:
             self._batch, self.grace = 1, _GRACE
             return 1
+        self._meet()
         # Those that were started and have not begun a job take one each.
-        waiting = len(pool._jobs) - sum(not (worker.started or worker.rested) for worker in list(pool._workers))
+        waiting = len(pool._jobs) - sum(not (worker.started or worker.rested) for worker in self._unsure)
         if waiting <= 0:
             self.grace = min(self.grace * 2, _GRACE_SERVED)
             return 0
@@ -99,26 +102,34 @@ class Demand:
             self.grace = _GRACE
         return min(self._batch, waiting) if wanted else 0
 
+    def _meet(self) -> None:
+        """Look who came since the last look, and who has left. However many are blocked, this takes no longer."""
+        unsure, blocked, workers = self._unsure, self._blocked, self._pool._workers
+        for worker in reversed(list(workers)):  # the last ones are the youngest
+            if worker in unsure or worker in blocked:
+                break
+            unsure[worker] = -1
+        for worker in [worker for worker in unsure if worker not in workers]:
+            del unsure[worker]
+
     def _count_runnable(self, enough: int) -> tuple[int, bool]:
         """How many workers of the pool could use a CPU now, counted up to `enough`; and if any has begun a job."""
-        seen, blocked = self._seen, self._blocked
-        runnable, progress, doubtful = 0, False, []
-        workers = list(self._pool._workers)
-        for worker in workers:
-            if seen.get(worker) != worker.started or not worker.tid:
-                progress = progress or worker.started > 0
-                runnable += 1
+        unsure, blocked, workers = self._unsure, self._blocked, self._pool._workers
+        runnable, progress = 0, False
+        for worker, seen in [*unsure.items(), *islice(tuple(blocked.items()), _AGAIN)]:
+            begun = worker.started
+            if worker not in workers:  # it has left
                 blocked.pop(worker, None)
-            elif worker not in blocked:
-                doubtful.append(worker)
-        self._seen = {worker: worker.started for worker in workers}
-        for worker in (*doubtful, *islice(tuple(blocked), _AGAIN)):
-            if runnable >= enough:
-                break
+                continue
+            if begun != seen or not worker.tid:
+                progress = progress or begun > 0
+            elif runnable < enough and _osthread.is_blocked(worker.tid):
+                if begun or worker.rested:
+                    unsure.pop(worker, None)
+                    blocked.pop(worker, None)
+                    blocked[worker] = begun  # the last one now
+                continue
+            runnable += 1
             blocked.pop(worker, None)
-            if worker in self._seen:  # else it has left
-                if _osthread.is_blocked(worker.tid):
-                    blocked[worker] = None
-                else:
-                    runnable += 1
+            unsure[worker] = begun
         return runnable, progress

@@ -41,7 +41,8 @@ def _in_child() -> None:
         pool._workers.update(mine)
         pool._request = []
         pool._workers_gone = _atomic.Waiters()
-        starter.workers.update(mine)
+        for worker in mine:
+            starter.adopt(worker)
     for job in stranded:
         if job._runner != me:
             job._forget_threads()

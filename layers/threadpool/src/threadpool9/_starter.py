@@ -47,6 +47,7 @@ class Starter:
         self.finalizing = False  # A: written once, by the exit policy
         self.failed: BaseException | None = None  # A: why the last boot did not work
         self.workers: dict[Worker, None] = {}  # T: all that were started and not joined yet
+        self.bound: dict[Worker, None] = {}  # T: those of them that belong to a CPU
         self.absent = _atomic.token()  # A: taken while the thread exists
         self.booting: list[None] = []  # A: a promise: full from when a thread was started until it is there
         self.watchdog = Watchdog()  # T
@@ -86,6 +87,12 @@ class Starter:
         if self.finalizing:
             return FinalizingError("the interpreter is exiting; nothing can be scheduled any more")
         return StartError(f"no thread could be started and none is left that could try again: {self.failed}")
+
+    def adopt(self, worker: Worker) -> None:
+        """`worker` is there: to be seen off when it leaves. The starter's thread, or the only one of a fork child."""
+        self.workers[worker] = None
+        if worker.pool.cpu is not None:
+            self.bound[worker] = None
 
     # --- the thread
 
@@ -148,7 +155,7 @@ class Starter:
                     self.watchdog.look()
                     self._next_watch = now + period
                 whens.append(min(self._next_watch, now + period))
-            if any(worker.job is not None and worker.pool.cpu is not None for worker in self.workers):
+            if any(worker.job is not None for worker in self.bound):
                 if now >= self._next_cpus:
                     self._look_at_cpus()
                     self._next_cpus = now + _LOOK_AT_CPUS
@@ -175,8 +182,8 @@ class Starter:
 
     def _look_at_cpus(self) -> None:
         """Bound workers that are busy for long: has their CPU gone, or is it back (TP-8)?"""
-        for worker in self.workers:
-            if worker.job is not None and worker.pool.cpu is not None and worker.ident:
+        for worker in self.bound:
+            if worker.job is not None and worker.ident:
                 worker.settled.bind_from_outside(worker.tid)
 
     def _take(self, item: list[Pool] | Worker | None) -> None:
@@ -201,6 +208,7 @@ class Starter:
         pool = worker.pool
         pool._see_off(worker)
         self.workers.pop(worker, None)  # of a fork's parent, if it is not there
+        self.bound.pop(worker, None)
         if pool._closing and not pool._workers and (probe := probes.dispatcher__dying) is not None:
             probe(pool)
 
@@ -241,7 +249,7 @@ class Starter:
             demand.when = _seam.monotonic() + demand.back_off
             return False
         demand.back_off = 0.0
-        self.workers[worker] = None
+        self.adopt(worker)
         pool._threads_started += 1
         if (probe := probes.dispatcher__assign) is not None:
             probe(pool, _job_of(head), worker)
