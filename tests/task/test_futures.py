@@ -556,6 +556,11 @@ def test_tk18_fork() -> None:
         begun.wait(60)
         threading.Thread(target=concurrent.futures.wait, args=([running, waiting],)).start()
         while not waiting._waiters: pass
+        held = threading.Event()
+        def hold():
+            with waiting._condition: held.set(); go.wait(60)
+        threading.Thread(target=hold).start()
+        held.wait(60)
         if (pid := os.fork()) == 0:
             print(over.result(), waiting.cancelled(), type(running.exception(60)).__name__)
             print(len(concurrent.futures.wait([running, waiting], 60).done), queue.submit(int).result(60), flush=True)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Iterator
@@ -160,6 +164,29 @@ def test_wq16_nothing_is_left_for_the_collector(wq: WorkQueue[Any, Any], what: s
         assert wait_until(lambda: not any(ref() for ref in refs))
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_wq16_fork() -> None:
+    """In the child what waited is cancelled, what another thread was in raises ResultLost; the parent's go on."""
+    program = """
+        import os, threading, workqueue9
+        begun, go = threading.Event(), threading.Event()
+        wq = workqueue9.WorkQueue("q", lambda work, arg: (begun.set(), go.wait(60))[1])
+        running, waiting = wq.submit(1), wq.submit(2)
+        begun.wait(60)
+        if (pid := os.fork()) == 0:
+            go.set()
+            print(type(running.exception(60)).__name__, waiting.cancelled(), wq.submit(3).result(60), flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        go.set()
+        print(running.result(60), waiting.result(60))
+        """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT * 6, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["ResultLost True True", "True True"]
 
 
 def test_wq16_wait_from_another_thread(wq: WorkQueue[Any, Any]) -> None:
