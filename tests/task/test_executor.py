@@ -425,11 +425,11 @@ def test_tk20_exit() -> None:
     """Calls that were submitted run; those of exit functions too."""
     out = run(
         """
-        import atexit, time
+        import atexit, os, time
         from task9.futures import ThreadPoolExecutor
         executor = ThreadPoolExecutor(2)
-        atexit.register(lambda: executor.submit(print, "late"))
-        for n in range(3): executor.submit(lambda n=n: (time.sleep(0.05), print(n)))
+        atexit.register(lambda: executor.submit(os.write, 1, b"late "))
+        for n in range(3): executor.submit(lambda n=n: (time.sleep(0.05), os.write(1, f"{n} ".encode())))
         """
     )
     assert sorted(out.split()) == ["0", "1", "2", "late"]

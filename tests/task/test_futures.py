@@ -415,7 +415,13 @@ def test_tk18_nothing_is_left_for_the_collector(queue: TaskQueue, watched: bool)
                 pass
             queue.drain(LIMIT)
             del thing, future, cancelled
-            assert wait_until(lambda refs=refs: not any(ref() for ref in refs))
+
+            def gone(refs: list[Any] = refs) -> bool:
+                if FREE_THREADED:
+                    queue.call(int)  # what a thread has made goes when that thread runs
+                return not any(ref() for ref in refs)
+
+            assert wait_until(gone)
     finally:
         gc.enable()
         if watched:
@@ -556,6 +562,11 @@ def test_tk18_fork() -> None:
         begun.wait(60)
         threading.Thread(target=concurrent.futures.wait, args=([running, waiting],)).start()
         while not waiting._waiters: pass
+        held = threading.Event()
+        def hold():
+            with waiting._condition: held.set(); go.wait(60)
+        threading.Thread(target=hold).start()
+        held.wait(60)
         if (pid := os.fork()) == 0:
             print(over.result(), waiting.cancelled(), type(running.exception(60)).__name__)
             print(len(concurrent.futures.wait([running, waiting], 60).done), queue.submit(int).result(60), flush=True)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextvars
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Iterator
@@ -15,6 +19,7 @@ from pace import patience
 
 from conformance9.suite.tools import wait_until
 from task9 import Future, UsageError
+from threadpool9.lowlevel import FREE_THREADED
 from workqueue9 import WQ_GIANT, WQ_PERCPU, Full, Work, WorkQueue
 
 LIMIT = patience(10.0)
@@ -57,10 +62,18 @@ def test_wq16_results(options: dict[str, Any]) -> None:
 
 def test_wq16_a_work_that_is_called_before_submit_returns() -> None:
     """The caller gets the future even so."""
-    with WorkQueue("fast", function, max_active=2) as wq:
-        futures = [wq.submit(number) for number in range(20000)]
-        assert None not in futures
-        assert futures[-1].result(LIMIT) == (19999, None)
+
+    class Slow(WorkQueue[Any, Any]):
+        """Its enqueue returns when the work was called."""
+
+        def enqueue(self, *args: Any, **kwargs: Any) -> bool:
+            """As usual, but for that."""
+            done = super().enqueue(*args, **kwargs)
+            self.flush(LIMIT)
+            return done
+
+    with Slow("slow", function) as wq:
+        assert wq.submit(1).result(LIMIT) == (1, None)
 
 
 def test_wq16_cancel_is_exact_and_frees_the_place() -> None:
@@ -157,9 +170,38 @@ def test_wq16_nothing_is_left_for_the_collector(wq: WorkQueue[Any, Any], what: s
             assert (future.exception(LIMIT) is not None) is (what == "raises")
         wq.drain(LIMIT)
         del future, call
-        assert wait_until(lambda: not any(ref() for ref in refs))
+
+        def gone() -> bool:
+            if FREE_THREADED:
+                wq.submit(int)  # what a thread has made goes when that thread runs
+            return not any(ref() for ref in refs)
+
+        assert wait_until(gone)
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_wq16_fork() -> None:
+    """In the child what waited is cancelled, what another thread was in raises ResultLost; the parent's go on."""
+    program = """
+        import os, threading, workqueue9
+        begun, go = threading.Event(), threading.Event()
+        wq = workqueue9.WorkQueue("q", lambda work, arg: (begun.set(), go.wait(60))[1])
+        running, waiting = wq.submit(1), wq.submit(2)
+        begun.wait(60)
+        if (pid := os.fork()) == 0:
+            go.set()
+            print(type(running.exception(60)).__name__, waiting.cancelled(), wq.submit(3).result(60), flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        go.set()
+        print(running.result(60), waiting.result(60))
+        """
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT * 6, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["ResultLost True True", "True True"]
 
 
 def test_wq16_wait_from_another_thread(wq: WorkQueue[Any, Any]) -> None:

@@ -80,8 +80,7 @@ class Crew(Group):
             self.initializer(*self.initargs)
         except BaseException:
             logging.getLogger("concurrent.futures").critical("Exception in initializer:", exc_info=True)
-            self.broken = True
-            self.space.wake_all()
+            self.broken = True  # who waits for a place gets one, as each call that waits gives up its own
             self.refuse_broken()
         done.add(self)
 
@@ -97,7 +96,7 @@ class Crew(Group):
                 if not block:
                     return False
             try:
-                self.space.wait(lambda: not (self.places or self.broken or self.ended), None)
+                self.space.wait(lambda: not (self.places or self.ended), None)
             except BaseException:
                 self.offer()  # we may have been woken for a place that we do not take: let another have it
                 raise

@@ -7,6 +7,7 @@ Rules. A: atomic, any context. B: written by the owner of the ticket's content.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, NoReturn, TypeVar
@@ -58,11 +59,12 @@ class WorkFuture(Future[Any]):
 class Submitted(Work[P]):
     """A work that `WorkQueue.submit` has made."""
 
-    __slots__ = ("future",)
+    __slots__ = ("answering", "future")
 
     def __init__(self, payload: P, context: Context) -> None:
         super().__init__(payload, context)
         self.future: WorkFuture | None = WorkFuture(self, context)  # B: until it is called
+        self.answering: weakref.ref[WorkFuture] | None = None  # B: after that, for fork children
 
     def enter(self, func: Callable[[Any, Any], object], arg: Any) -> object:
         """As for any work; the future keeps what comes of the first call, should the function enqueue it again."""
@@ -71,7 +73,7 @@ class Submitted(Work[P]):
             return super().enter(func, arg)
         # An exception keeps the frames of the function and of its callers, a frame its variables, so the work too. None
         # of them may hold the future, which holds the exception.
-        self.future = None
+        self.answering, self.future = weakref.ref(future), None
         future.called(self, func, arg)
         hand = [future]
         del future
@@ -91,6 +93,9 @@ class Submitted(Work[P]):
 
     def forget_threads(self) -> None:
         """In a fork child: as for any work, and for any future."""
-        if (future := self.future) is not None:
+        future = self.future
+        if future is None and self.answering is not None:
+            future = self.answering()
+        if future is not None:
             future.forget_threads()
         super().forget_threads()
