@@ -111,12 +111,12 @@ def test_a_job_scheduled_at_any_step_of_a_worker_that_leaves_is_not_lost(crew: C
     """TP-4: one schedule, no other after it, between any two bytecodes of a worker that goes idle, waits and leaves."""
     crew.adapter.set_idle(0.001)
     pool, log = crew.pool(), Log()
-    late = crew.job(log.add)
     with stepped() as steps:
         for number in range(1000):
             began = threading.Event()
+            late = crew.job(log.add)  # a new one: that of the last step may still be on its way to done()
 
-            def last(job: Any, number: int = number, began: threading.Event = began) -> None:
+            def last(job: Any, number: int = number, began: threading.Event = began, late: Any = late) -> None:
                 steps.arm(number, lambda: crew.schedule(pool, late), ident=threading.get_ident())
                 began.set()
 
