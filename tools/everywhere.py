@@ -44,7 +44,7 @@ IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
 #: What the versions between .venv's and the newest run: programs, plugins and the manual are the same there.
 LAYERS = [
     *("tests/threadpool", "tests/task", "tests/workqueue", "tests/regressions"),
-    *("tests/faults", "tests/parallel", "tests/conformance/src"),
+    *("tests/faults", "tests/parallel", "tests/conformance/src", "tests/stress/test_fuzz.py"),
 ]
 #: What --here leaves out, as pytest's -m says it.
 QUICK = "not long and not service"
@@ -128,7 +128,7 @@ def test_on(tag: str, python: str, arguments: list[str]) -> list[tuple[str, bool
             return [(tag, False, "this would not test free threading, see above")]
     os.environ["SECTION9_LIGHT"] = "1"  # the storms' full length has run in .venv
     if not tag.endswith("t"):
-        return [(tag, *run_twice(inside, ["-m", "not once and not long", *arguments]))]
+        return [(tag, *run_twice(inside, ["-m", "not once and (not long or fuzz)", *arguments]))]
     results = [(tag, *run_twice(inside, ["-m", "not once", *arguments]))]
     print(f"\n== Python {tag}, each test in several threads at once", flush=True)
     # Our choice last: not all tests may run like this. And no second try: what fails now and then is what this is for.

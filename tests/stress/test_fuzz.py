@@ -18,6 +18,7 @@ import pytest
 from pace import patience
 from stormkit.fuzz import GIL, KINDS, _testcapi
 
+pytestmark = pytest.mark.fuzz
 HERE = Path(__file__).parent
 LIGHT = bool(os.environ.get("SECTION9_LIGHT"))
 FIRST = int(os.environ.get("SECTION9_FUZZ_SEED") or datetime.date.today().toordinal() * 1000)
