@@ -283,6 +283,7 @@ def test_the_totals_are_right_after_the_last_put_beside_cancels() -> None:
     assert after.started == after.completed
 
 
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")  # Python 3.12 and later
 def test_a_fork_while_a_probe_of_a_schedule_is_fired_leaves_the_task_idle() -> None:
     """TP-31: the child finds a task that another thread was about to put on its queue, and makes it idle."""
     inside, go, ran = threading.Event(), threading.Event(), threading.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import resource
 import socket
 import subprocess
 import sys
@@ -100,7 +101,7 @@ def test_tp10_a_user_gets_a_negative_nice_value(desktop: Any) -> None:
     got = run(desktop, "nobody", 80)
     (seen,) = got["seen"]
     assert (seen["policy"], seen["nice"], seen["refused"]) == (os.SCHED_OTHER, -6, None)
-    assert got["rttime"] == [-1, -1]
+    assert got["rttime"] == [resource.RLIM_INFINITY] * 2
     assert got["told"] == []
 
 
@@ -122,7 +123,7 @@ def test_what_the_os_grants_is_not_asked_of_the_daemon(desktop: Any) -> None:
     realtime, nice, idle = got["seen"]
     assert (realtime["rt"], realtime["reset"], realtime["refused"]) == (64, False, None)
     assert (nice["nice"], idle["nice"]) == (-20, 19)
-    assert got["rttime"] == [-1, -1]
+    assert got["rttime"] == [resource.RLIM_INFINITY] * 2
 
 
 def test_a_user_whom_polkit_refuses_goes_on_without(desktop: Any) -> None:
@@ -140,7 +141,7 @@ def test_no_real_time_by_environment(desktop: Any) -> None:
     (seen,) = got["seen"]
     assert (seen["policy"], seen["nice"]) == (os.SCHED_OTHER, -15)
     assert "no real time by threadpool9-rtkit's settings" in seen["refused"]
-    assert got["rttime"] == [-1, -1]
+    assert got["rttime"] == [resource.RLIM_INFINITY] * 2
     (seen,) = run(desktop, "nobody", 80, THREADPOOL9_RTKIT="0")["seen"]
     assert seen["nice"] == NICE
 

@@ -129,7 +129,8 @@ def _lower_nice(nice: int) -> int:
             import resource
         except ImportError:  # prepare() could not import it either
             return os.getpriority(os.PRIO_PROCESS, tid)
-        floor = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]
+        limit = resource.getrlimit(resource.RLIMIT_NICE)[0]
+        floor = -20 if limit == resource.RLIM_INFINITY else 20 - limit
         if nice < floor < os.getpriority(os.PRIO_PROCESS, tid):
             os.setpriority(os.PRIO_PROCESS, tid, floor)
     return os.getpriority(os.PRIO_PROCESS, tid)

@@ -108,7 +108,8 @@ def _make_nice(tid: int, nice: int) -> int:
 
 def _nearest(tid: int, nice: int) -> int:
     """Without RealtimeKit: the lowest nice value from `nice` on that the OS grants; what it is."""
-    floor = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]
+    limit = resource.getrlimit(resource.RLIMIT_NICE)[0]
+    floor = -20 if limit == resource.RLIM_INFINITY else 20 - limit
     for value in (nice, max(nice, floor)):
         try:
             if value < os.getpriority(os.PRIO_PROCESS, tid):
