@@ -179,6 +179,7 @@ def test_tk18_wait_and_as_completed(queue: TaskQueue) -> None:
     assert futures[1].exception() is not None
 
 
+@pytest.mark.alone
 def test_tk18_callbacks(queue: TaskQueue, reports: list[BaseException]) -> None:
     """In order, once, with the future; also if it is settled already; an exception is reported."""
     called: list[Any] = []
@@ -440,6 +441,7 @@ def test_tk18_arguments_are_gone_when_the_result_is_there(queue: TaskQueue) -> N
         assert wait_until(lambda ref=ref: ref() is None) if FREE_THREADED else ref() is None
 
 
+@pytest.mark.alone
 def test_tk18_an_exception_that_nobody_asked_for_is_reported(queue: TaskQueue, reports: list[BaseException]) -> None:
     """When the future goes; once; unless the tunable says no, or somebody has asked."""
     queue.submit(fail, ValueError("forgotten"))
