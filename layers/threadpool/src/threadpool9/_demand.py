@@ -4,7 +4,7 @@ Start the next worker while a job waits, none is idle, and fewer workers than CP
 blocked don't count, so blocked jobs never keep the next one from running, and a burst of jobs, however short, keeps
 every CPU busy without a thread for each. There is no cap.
 
-Who is blocked? A worker that has begun another job since the last look is not. Of the others the kernel knows: state
+Who is blocked? A worker that has begun a further job since the last look is not. Of the others the kernel knows: state
 ``R`` or ``S`` in ``/proc/self/task/TID/stat``. A look takes some microseconds, so of those that were seen blocked only
 a few are looked at again each time, in turn: should many have gone on, these few show it. With a GIL a thread that
 waits for it sleeps too; but then the starter has waited for the GIL as well, so if it came late it takes more time
@@ -121,7 +121,8 @@ class Demand:
             if worker not in workers:  # it has left
                 blocked.pop(worker, None)
                 continue
-            if begun != seen or not worker.tid:
+            # One that has begun its first job may be blocked in it already.
+            if not worker.tid or (begun != seen and not (begun == 1 and seen < 1)):
                 progress = progress or begun > 0
             elif runnable < enough and _osthread.is_blocked(worker.tid):
                 if begun or worker.rested:
