@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from submitted import Gate
 
 import task9
 import threadpool9
@@ -28,20 +29,6 @@ from task9.futures import Full, ThreadPoolExecutor
 
 LIMIT = patience(10.0)
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
-
-
-class Gate:
-    """A call that has begun and goes on until it is let go."""
-
-    def __init__(self, executor: Any) -> None:
-        self.begun, self.go = threading.Event(), threading.Event()
-        self.future: Future[bool] = executor.submit(self)
-        assert self.begun.wait(LIMIT)
-
-    def __call__(self) -> bool:
-        """Until let go."""
-        self.begun.set()
-        return self.go.wait(LIMIT)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from submitted import Gate
 
 import task9
 import threadpool9
@@ -52,20 +53,6 @@ def reports() -> Iterator[list[BaseException]]:
     threadpool9.register(taker)
     yield found
     threadpool9.unregister(taker)
-
-
-class Gate:
-    """A call that has begun and goes on until it is let go."""
-
-    def __init__(self, queue: Any) -> None:
-        self.begun, self.go = threading.Event(), threading.Event()
-        self.future: Future[bool] = queue.submit(self)
-        assert self.begun.wait(LIMIT)
-
-    def __call__(self) -> bool:
-        """Until let go."""
-        self.begun.set()
-        return self.go.wait(LIMIT)
 
 
 def fail(error: BaseException) -> None:
