@@ -62,7 +62,8 @@ def thread_pool(scale: float) -> float:
         return (CLOCK() - began) / number
 
 
-def _loop(queue: Any, number: int) -> float:
+def loop(queue: Any, number: int) -> float:
+    """A thread around a queue: seconds per item."""
     over: SimpleQueue[None] = SimpleQueue()
 
     def work() -> None:
@@ -85,13 +86,13 @@ def _loop(queue: Any, number: int) -> float:
 @contestant("burst", "queue.Queue loop")
 def queue_loop(scale: float) -> float:
     """A queue and a thread."""
-    return _loop(Queue(), int(SLOW * scale))
+    return loop(Queue(), int(SLOW * scale))
 
 
 @contestant("burst", "SimpleQueue loop")
 def simplequeue_loop(scale: float) -> float:
     """A SimpleQueue and a thread: the limit of pure Python."""
-    return _loop(SimpleQueue(), int(FAST * scale))
+    return loop(SimpleQueue(), int(FAST * scale))
 
 
 @contestant("burst", "trio's thread cache", needs="trio")

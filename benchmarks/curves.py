@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from bursts import SLOW, nothing
+from bursts import SLOW, loop, nothing
 from contest import CLOCK, contestant
 from waits import CPUS, Countdown, blob, hashing, throw_futures, throw_jobs
 
@@ -120,23 +119,6 @@ def _grow_executor(number: int) -> float:
         return (CLOCK() - began) / number
 
 
-def _grow_queue(number: int) -> float:
-    queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-
-    def work() -> None:
-        while (item := queue.get()) is not None:
-            item()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    began = CLOCK()
-    for _ in range(number):
-        queue.put(nothing)
-    queue.put(None)
-    thread.join()
-    return (CLOCK() - began) / number
-
-
 def _register_growth() -> None:
     def register(name: str, grow: Callable[[int], float], number: int) -> None:
         @contestant("growth", name)
@@ -147,7 +129,7 @@ def _register_growth() -> None:
         ("call", _grow_calls, 10**7),
         ("new Task", _grow_tasks, 10**6),
         ("ThreadPoolExecutor", _grow_executor, 10**5),
-        ("SimpleQueue loop", _grow_queue, 10**7),
+        ("SimpleQueue loop", lambda number: loop(SimpleQueue(), number), 10**7),
     ):
         for words, number in MANY.items():
             if number <= most:
