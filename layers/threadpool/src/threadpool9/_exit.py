@@ -20,7 +20,7 @@ from __future__ import annotations
 import atexit
 import math
 import sys
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from typing import TYPE_CHECKING
 
 from . import _atomic, _hooks, _osthread, _seam
@@ -55,12 +55,17 @@ class Exiting:
         self.deadline: float | None = None  # M
         self.report_at = math.inf  # M
         self.draining = False  # M
+        self.inline: int | None = None  # M: its ident while it runs jobs itself
+        self.looks: Iterator[float] | None = None  # M: see `_looks`
+        self.next_look = 0.0  # M: while inline
         self.ended = False  # M: `after_exit` was called
 
     def why_not(self) -> Error | None:
         """Why the calling thread may not schedule, None if it may. Any context."""
         if not self.begun:
             return None
+        if self.inline == _seam.get_ident():
+            self._look_inline()
         if self.refusing:
             return FinalizingError("the interpreter is exiting; nothing can be scheduled any more")
         if _seam.is_foreign_daemon():
@@ -68,6 +73,14 @@ class Exiting:
                 "the interpreter is exiting and waits for what is scheduled; a daemon thread can't add to that"
             )
         return None
+
+    def _look_inline(self) -> None:
+        """The exiting thread runs jobs itself, and may be kept inside one for ever: it looks where they schedule."""
+        looks, self.looks = self.looks, None  # a signal handler that schedules finds None
+        if looks is not None:
+            if _seam.monotonic() >= self.next_look:
+                self.next_look = _seam.monotonic() + next(looks, math.inf)
+            self.looks = looks
 
 
 exiting = Exiting()
@@ -176,6 +189,15 @@ def _begin() -> None:
 
 def _run_generations(policy: str | float) -> None:
     failures = {pool: pool._start_failures for pool in _pools()}
+    exiting.looks = looks = _looks(policy)
+    for pause in looks:
+        if not _serve_refused(policy, failures):
+            return
+        _seam.doze(pause)
+
+
+def _looks(policy: str | float) -> Iterator[float]:
+    """Look at what is unfinished, again and again until nothing is; yields the seconds until the next look."""
     generations = 0
     while _unfinished():
         generations += 1
@@ -183,7 +205,7 @@ def _run_generations(policy: str | float) -> None:
             exiting.refusing = True
         over = [_generation(), *(layer.generation() for layer in layers if layer.generation is not None)]
         pause = _FIRST_SLICE
-        while not all(ask() for ask in over) and _unfinished():
+        while True:
             if policy == "cancel":  # each time round: what still runs may schedule more
                 _cancel_queued()
                 for layer in layers:
@@ -191,12 +213,13 @@ def _run_generations(policy: str | float) -> None:
             if exiting.deadline is not None and _seam.monotonic() >= exiting.deadline:
                 exiting.given_up = True
                 return
-            if not _serve_refused(policy, failures):
-                return
             if _seam.monotonic() >= exiting.report_at:
                 exiting.report_at = math.inf
                 _hooks.tell(f"at exit, after {_REPORT_AFTER:g} s, waiting for {_names()}")
-            _seam.doze(pause)
+            yield pause
+            # What is left may be plumbing alone, which is nobody's generation: that too is waited for, not spun for.
+            if all(ask() for ask in over) or not _unfinished():
+                break
             pause = min(pause * 2, _LAST_SLICE)
 
 
@@ -209,6 +232,8 @@ def _generation() -> Callable[[], bool]:
 def _unfinished(besides: Container[Pool] = ()) -> bool:
     """True while there are jobs, or workers that may have one, in other pools than `besides`."""
     me = _seam.get_ident()
+    if exiting.inline == me:
+        return True
     for pool in _pools():
         if pool in besides:
             continue
@@ -243,6 +268,7 @@ def _run_inline(pool: Pool) -> None:
     worker.ident = _seam.get_ident()
     worker.inline = True
     pool._workers[worker] = None
+    exiting.inline = worker.ident
     try:
         while pool._jobs:
             try:
@@ -252,6 +278,7 @@ def _run_inline(pool: Pool) -> None:
                 continue
             worker._run(job, ticket)
     finally:
+        exiting.inline = None
         pool._see_off(worker)
 
 
