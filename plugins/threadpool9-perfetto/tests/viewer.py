@@ -115,13 +115,18 @@ class Viewer:
 
     def wait_for_text(self, part: str) -> str:
         """The text on the page, once `part` is in it."""
+        from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
         def text(driver: Any) -> str | None:
             shown: str = driver.execute_script("return document.body.innerText")
             return shown if part in shown else None
 
-        found: str = WebDriverWait(self.driver, LIMIT).until(text)
+        try:
+            found: str = WebDriverWait(self.driver, LIMIT).until(text)
+        except TimeoutException:
+            shown = self.driver.execute_script("return document.body.innerText")
+            raise AssertionError(f"no {part!r} on the page after {LIMIT:.0f} s, but:\n{shown}") from None
         return found
 
     def screenshot(self, path: Path) -> None:
