@@ -146,15 +146,15 @@ def lane_idle_against_schedule(w: World) -> Callable[[], None]:
     "TK-2, TK-6",
     cancel_does_not_wait=(
         "task9._task",
-        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                waited = True\n                yield from self._wait_for(executor, interlock, wait)\n",
         "                return False\n",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
     cancel_does_not_keep_the_task=(
         "task9._task",
-        "                waited = True\n                self._wait_for(executor, interlock, deadline)\n",
+        "                waited = True\n                yield from self._wait_for(executor, interlock, wait)\n",
         "                self.give_back(hand)\n"
-        "                self._wait_for(executor, interlock, deadline)\n                return False\n",
+        "                yield from self._wait_for(executor, interlock, wait)\n                return False\n",
     ),
 )
 def task_reschedule_run_cancel(w: World) -> Callable[[], None]:
@@ -218,7 +218,7 @@ def task_schedule_cancel_async(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-7, TK-8",
-    drain_waits_for_nothing=("task9._drain", "            marker.wait(deadline, what)\n", "            pass\n"),
+    drain_waits_for_nothing=("task9._drain", "            yield from marker.wait(wait, what)\n", "            pass\n"),
     quiet_looks_at_items_only=QUIET_LOOKS_AT_ITEMS_ONLY,
 )
 def drain_self_reschedule(w: World) -> Callable[[], None]:

@@ -15,11 +15,9 @@ LOST_WAKE_UP = (
     "if False:",
 )
 WAITER_LOOKS_FIRST = (
-    "threadpool9._atomic",
-    "            self.locks[mine] = thing\n            in_time = _sleep(mine, must_wait, deadline)",
-    "            must = must_wait()\n"
-    "            self.locks[mine] = thing\n"
-    "            in_time = _sleep(mine, lambda: must, deadline)",
+    "threadpool9._waiting",
+    "            self.locks[mine] = thing\n            in_time = not must_wait() or",
+    "            must = must_wait()\n            self.locks[mine] = thing\n            in_time = not must or",
 )
 CANCELLER_DOES_NOT_CLAIM = (
     "threadpool9._pool",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from explore9.gallery import exhibit
@@ -126,7 +126,7 @@ def freeze_while_an_executor_takes(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-6",
-    drain_waits_for_nothing=("task9._drain", "            marker.wait(deadline, what)\n", "            pass\n"),
+    drain_waits_for_nothing=("task9._drain", "            yield from marker.wait(wait, what)\n", "            pass\n"),
 )
 def flush_enqueue(w: World) -> Callable[[], None]:
     """flush beside another enqueue: what was enqueued before has completed."""
@@ -233,10 +233,10 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     at_return: list[tuple[bool, int]] = []
     original = wq._cancel
 
-    def spied(work: Any, deadline: float | None) -> bool:
+    def spied(work: Any, wait: Any) -> Generator[Any, Any, bool]:
         inside.set(True)
         try:
-            return bool(original(work, deadline))
+            return (yield from original(work, wait))
         finally:
             inside.set(False)
 
@@ -527,8 +527,8 @@ def slots_in_portions(w: World) -> Callable[[], None]:
     who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
     close_is_a_drain_and_a_destroy=(
         "workqueue9._workqueue",
-        "        return self._end(deadline)  # what was enqueued since then is completed too",
-        "        return self.destroy(timeout)",
+        "        return (yield from self._end(wait))  # what was enqueued since then is completed too",
+        "        return (yield from self.destroy_steps(wait))",
     ),
 )
 def wq_close_against_enqueue(w: World) -> Callable[[], None]:

@@ -145,7 +145,7 @@ fault(
 
 fault(
     "cancel of a task does not wait", "TK-6", "It returns while the function runs.",
-    "_task", "                self._wait_for(executor, interlock, deadline)\n", "                return False\n",
+    "_task", "                yield from self._wait_for(executor, interlock, wait)\n", "                return False\n",
 )  # fmt: skip
 fault(
     "cancel of a task says True after a wait", "TK-6", "The run is denied.",
@@ -183,8 +183,8 @@ fault(
 )  # fmt: skip
 fault(
     "cancel can be outrun", "TK-6", "The token is given back while cancel waits, so a task that reschedules itself goes on.",
-    "_task", "                waited = True\n                self._wait_for",
-    "                waited = True\n                self.give_back(hand)\n                self._wait_for",
+    "_task", "                waited = True\n                yield from self._wait_for",
+    "                waited = True\n                self.give_back(hand)\n                yield from self._wait_for",
 )  # fmt: skip
 fault(
     "cancel takes what is set aside for nowhere", "TK-6", "A re-run that waits for a run elsewhere is not withdrawn.",
@@ -201,12 +201,12 @@ fault(
 )  # fmt: skip
 fault(
     "cancel of a task releases a needless interlock", "TK-6", "The interlock is released though nothing is waited for.",
-    "_task", "            never_ran = self._cancel(hand, interlock, deadline)\n",
-    "            if interlock is not None:\n                interlock_released(interlock, get_ident)\n            never_ran = self._cancel(hand, interlock, deadline)\n",
+    "_task", "            never_ran = yield from self._cancel(hand, interlock, wait)\n",
+    "            if interlock is not None:\n                yield from interlock_released(interlock, tuple)\n            never_ran = yield from self._cancel(hand, interlock, wait)\n",
 )  # fmt: skip
 fault(
     "cancel of a task has no time limit", "TK-6", "It waits as long as it takes.",
-    "_task", "        deadline = deadline_after(timeout)\n        if interlock", "        deadline = None\n        if interlock",
+    "_task", "return run(self.cancel_steps(interlock, Blocking(timeout)))", "return run(self.cancel_steps(interlock, Blocking(None)))",
 )  # fmt: skip
 fault(
     "cancel_async of a running task says True", "TK-6", "It believes that it can stop a run.",
@@ -237,13 +237,13 @@ fault(
 )  # fmt: skip
 fault(
     "drain waits for later tasks", "TK-7", "It goes on until the queue is empty.",
-    "_drain", "    _pass(group, deadline, what)\n    if not group.set_aside:\n",
-    "    drain_until_quiet(group, deadline, what)\n    if not group.set_aside:\n",
+    "_drain", "    yield from _pass(group, wait, what)\n    if not group.set_aside:\n",
+    "    yield from drain_until_quiet(group, wait, what)\n    if not group.set_aside:\n",
 )  # fmt: skip
 fault(
     "drain waits for timers", "TK-7", "What is armed is waited for, too.",
-    "_drain", "    _pass(group, deadline, what)\n    if not group.set_aside:\n",
-    "    _pass(group, deadline, what)\n    while group.armed:\n        doze(0.001)\n    if not group.set_aside:\n",
+    "_drain", "    yield from _pass(group, wait, what)\n    if not group.set_aside:\n",
+    "    yield from _pass(group, wait, what)\n    while group.armed:\n        yield from wait.doze(0.001)\n    if not group.set_aside:\n",
 )  # fmt: skip
 fault(
     "drain from inside hangs", "TK-7", "A task that drains its own queue waits for itself.",
@@ -251,7 +251,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain has no time limit", "TK-7", "It waits as long as it takes.",
-    "_queue", "            drain_once(self.group, deadline, ", "            drain_once(self.group, None, ",
+    "_queue", "            yield from drain_once(self.group, wait, ", "            yield from drain_once(self.group, type(wait)(None), ",
 )  # fmt: skip
 fault(
     "close takes new tasks afterwards", "TK-16", "schedule on a closed queue is taken for one of a queue that coalesces.",
@@ -274,7 +274,7 @@ fault(
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
-    "_queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
+    "_queue", "        if not leave_workers and self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
 )  # fmt: skip
 
 # --- calls
@@ -297,8 +297,8 @@ fault(
 )  # fmt: skip
 fault(
     "close loses calls", "TK-17", "What waits is run before the end of a close, but calls are dropped.",
-    "_queue", "        self.closed = True\n        end(self.group, self._cancelled, deadline)\n",
-    "        self.closed = True\n        for lane in self.group.lanes:\n            for ticket in list(lane.items):\n                if ticket and isinstance(ticket[0], tuple):\n                    ticket.clear()\n        end(self.group, self._cancelled, deadline)\n",
+    "_queue", "        self.closed = True\n        try:\n            yield from end(",
+    "        self.closed = True\n        for lane in self.group.lanes:\n            for ticket in list(lane.items):\n                if ticket and isinstance(ticket[0], tuple):\n                    ticket.clear()\n        try:\n            yield from end(",
 )  # fmt: skip
 fault(
     "a closed queue swallows calls", "TK-17", "call on a closed queue does nothing instead of an error.",

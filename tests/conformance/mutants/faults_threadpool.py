@@ -35,8 +35,8 @@ fault(
 )  # fmt: skip
 fault(
     "put does not wait", "TP-9", "The last put returns while jobs run.",
-    "_registry", "                self.close(pools, deadline)\n",
-    "                for pool in pools:\n                    pool._dismiss_idle()\n",
+    "_registry", "                yield from self.close(pools, wait)\n",
+    "                for pool in pools:\n                    pool._dismiss_idle()\n                yield from ()\n",
 )  # fmt: skip
 fault(
     "put leaks a thread", "TP-9", "The last put waits for busy workers only, and lets idle ones be.",
@@ -64,7 +64,7 @@ fault(
 )  # fmt: skip
 fault(
     "put has no time limit", "TP-9", "The limit of the last put is forgotten.",
-    "_registry", "self.close(pools, deadline)", "self.close(pools, None)",
+    "_registry", "self.close(pools, wait)", "self.close(pools, type(wait)(None))",
 )  # fmt: skip
 
 # --- threads
@@ -307,16 +307,16 @@ fault(
 )  # fmt: skip
 fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
-    "_pool", "        if ticket is not None:\n            interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))\n", "",
+    "_pool", "        if ticket is not None:\n            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n", "        yield from ()\n",
 )  # fmt: skip
 fault(
     "cancel waits for the function", "TP-26", "cancel waits until the worker has returned from the function, not for done().",
-    "_pool", "lambda: job._wait_for(ticket, deadline))\n        return False\n",
-    "lambda: meetings.sleepers.wait_until_not(\n                job, lambda: any(worker.job is job for worker in list(self._workers)), deadline, \"\"))\n        return False\n",
+    "_pool", "lambda: job._wait_for(ticket, wait))\n        return False\n",
+    "lambda: meetings.sleepers.wait_until_not(\n                job, lambda: any(worker.job is job for worker in list(self._workers)), wait, \"\"))\n        return False\n",
 )  # fmt: skip
 fault(
     "interlock not released while waiting", "TP-26", "The job can't take it to call done().",
-    "_pool", "interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))", "job._wait_for(ticket, deadline)",
+    "_pool", "interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))", "job._wait_for(ticket, wait)",
 )  # fmt: skip
 fault(
     "interlock released one level", "TP-26", "An interlock that is held twice is still held while cancel waits.",
@@ -332,7 +332,7 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
-    "_atomic", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
+    "_waiting", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
 )  # fmt: skip
 fault(
     "cancel from another pool accepted", "TP-27", "A job can be cancelled on any pool.",
@@ -380,12 +380,12 @@ fault(
 
 fault(
     "wait withdraws", "TP-26", "wait takes a job that is queued out of the queue.",
-    "_job", "        self._wait_for(self._ticket, deadline)\n",
-    "        if self._ticket and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        self._wait_for(self._ticket, deadline)\n",
+    "_job", "        yield from self._wait_for(self._ticket, wait)\n",
+    "        if self._ticket and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        yield from self._wait_for(self._ticket, wait)\n",
 )  # fmt: skip
 fault(
     "wait misses a running job", "TP-26", "It returns at once when the function has been entered.",
-    "_job", "        self._wait_for(self._ticket, deadline)\n", "        if self._ticket:\n            self._wait_for(self._ticket, deadline)\n",
+    "_job", "        yield from self._wait_for(self._ticket, wait)\n", "        if self._ticket:\n            yield from self._wait_for(self._ticket, wait)\n",
 )  # fmt: skip
 fault(
     "a job may wait for itself", "TP-27", "It is not refused, and hangs.",

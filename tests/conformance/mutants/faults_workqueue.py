@@ -103,7 +103,7 @@ fault(
 )  # fmt: skip
 fault(
     "wait waits for the whole queue", "WQ-4", "As flush does.",
-    "_workqueue", "                self.group.wait(work, deadline)\n", "                drain_until_quiet(self.group, deadline, \"\")\n",
+    "_workqueue", "                yield from self.group.wait(work, wait)\n", "                yield from drain_until_quiet(self.group, wait, \"\")\n",
 )  # fmt: skip
 fault(
     "wait from inside hangs", "WQ-4", "The function waits for its own end.",
@@ -116,11 +116,11 @@ fault(
 )  # fmt: skip
 fault(
     "one of many waiters goes on", "WQ-4", "Only one of those who wait for a work is told.",
-    "threadpool9._atomic", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
+    "threadpool9._waiting", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
 )  # fmt: skip
 fault(
     "wait has no time limit", "WQ-4", "It waits as long as it takes.",
-    "_workqueue", "                self.group.wait(work, deadline)\n", "                self.group.wait(work, None)\n",
+    "_workqueue", "                yield from self.group.wait(work, wait)\n", "                yield from self.group.wait(work, type(wait)(None))\n",
 )  # fmt: skip
 fault(
     "wait of a delayed work returns at its expiry", "WQ-4 WQ-7", "What moves from the timer to the queue counts as gone.",
@@ -152,7 +152,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
-    "_workqueue", "            withdrawn = self._cancel(work, deadline)\n", "            withdrawn = self._cancel(work, None)\n",
+    "_workqueue", "            withdrawn = yield from self._cancel(work, wait)\n", "            withdrawn = yield from self._cancel(work, type(wait)(None))\n",
 )  # fmt: skip
 fault(
     "cancel leaves the work in the queue", "WQ-5", "It runs although cancel said that it would not.",
@@ -184,7 +184,7 @@ fault(
 )  # fmt: skip
 fault(
     "flush waits for later works", "WQ-6", "It goes on until the queue is empty.",
-    "_workqueue", "        self._queue.drain(timeout)\n", "        drain_until_quiet(self.group, deadline_after(timeout), \"\")\n",
+    "_workqueue", "        yield from self._queue.drain_steps(wait)\n", "        yield from drain_until_quiet(self.group, wait, \"\")\n",
 )  # fmt: skip
 fault(
     "flush from inside hangs", "WQ-6", "The function waits for its own end.",
@@ -197,7 +197,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain is a flush", "WQ-6", "What the function enqueues during a drain is not waited for.",
-    "_workqueue", "            drain_until_quiet(self.group, deadline, f\"draining queue {self.name!r}\")\n", "            self._queue.drain(timeout)\n",
+    "_workqueue", "            yield from drain_until_quiet(self.group, wait, f\"draining queue {self.name!r}\")\n", "            yield from self._queue.drain_steps(wait)\n",
 )  # fmt: skip
 fault(
     "drain does not reopen", "WQ-6", "The queue takes nothing any more.",
@@ -209,15 +209,15 @@ fault(
 )  # fmt: skip
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",
-    "_workqueue", "                self._drains -= counted\n", "                if deadline is None or not self.group.running():\n                    self._drains -= counted\n",
+    "_workqueue", "                self._drains -= counted\n", "                if wait.deadline is None or not self.group.running():\n                    self._drains -= counted\n",
 )  # fmt: skip
 fault(
     "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
-    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            self._drain(deadline)\n', "",
+    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "",
 )  # fmt: skip
 fault(
     "close drops what is pending", "WQ-6", "It withdraws the works that wait.",
-    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            self._drain(deadline)\n', "        self.cancel_pending()\n",
+    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "        self.cancel_pending()\n",
 )  # fmt: skip
 fault(
     "close waits for a thaw", "WQ-6 WQ-10", "What is held by a freeze keeps it for ever.",
@@ -229,8 +229,8 @@ fault(
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
-    "_workqueue", "        cancelled: tuple[Any, ...] = self._queue.close_until(deadline)\n",
-    "        self._queue._abandon()\n        self.group.halts[\"closed\"] = None\n        cancelled = tuple(self._queue._cancelled)\n",
+    "_workqueue", "        cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)\n",
+    "        yield from ()\n        self._queue._abandon()\n        self.group.halts[\"closed\"] = None\n        cancelled = tuple(self._queue._cancelled)\n",
 )  # fmt: skip
 fault(
     "an enqueue does not look again", "WQ-6", "One that is in the middle when a destroy begins stays pending for ever.",
@@ -250,7 +250,7 @@ fault(
 
 fault(
     "flush waits for timers", "WQ-7", "What is armed is waited for, too.",
-    "_workqueue", "        self._queue.drain(timeout)\n", "        self._queue.drain(timeout)\n        while self.group.armed:\n            __import__(\"time\").sleep(0.001)\n",
+    "_workqueue", "        yield from self._queue.drain_steps(wait)\n", "        yield from self._queue.drain_steps(wait)\n        while self.group.armed:\n            __import__(\"time\").sleep(0.001)\n",
 )  # fmt: skip
 fault(
     "early works", "WQ-7", "What is due within the next two milliseconds comes with what is due.",
@@ -286,11 +286,11 @@ fault(
 
 fault(
     "Full swallowed", "WQ-9", "A full queue that may not block takes the work all the same.",
-    "_slots", "            if not block:\n                raise full()\n", "            if not block:\n                return\n",
+    "_slots", "            if wait is None:\n                raise full()\n", "            if wait is None:\n                return\n",
 )  # fmt: skip
 fault(
     "a time limit on a full queue is ignored", "WQ-9", "Who blocks waits as long as it takes.",
-    "_slots", "deadline = deadline_after(timeout) if block else None", "deadline = None",
+    "_workqueue", "Blocking(timeout) if block else None", "Blocking(None) if block else None",
 )  # fmt: skip
 fault(
     "one more than max_pending", "WQ-9", "The queue holds one work too many.",
@@ -366,7 +366,7 @@ fault(
 )  # fmt: skip
 fault(
     "disable does not cancel", "WQ-10", "A pending work runs though it is disabled.",
-    "_workqueue", "        return self.cancel(work, timeout)\n", "        return False\n",
+    "_workqueue", "        return (yield from self.cancel_steps(work, wait))\n", "        yield from ()\n        return False\n",
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",

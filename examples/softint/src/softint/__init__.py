@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, final
 
 from task9 import TaskQueue
-from task9.lanes import Group, Item, Lane, pause, running, scheduling
+from task9.lanes import Group, Item, Lane, running, scheduling
 from threadpool9 import (
     PRI_SOFTBIO,
     PRI_SOFTCLOCK,
@@ -38,15 +38,16 @@ from threadpool9 import (
 )
 from threadpool9.hooks import hookspec
 from threadpool9.lowlevel import (
+    Blocking,
     Layer,
     Sight,
     Tally,
     TunableSet,
     changed,
     check_function,
-    deadline_after,
     get_ident,
     number,
+    run,
     token,
 )
 
@@ -251,7 +252,7 @@ class Handler:
         Thread context; may block, at most `timeout` seconds: then WaitTimeout, and it is gone all the same. From inside
         of the handler: UsageError.
         """
-        deadline, what = deadline_after(timeout), f"disestablishing {self!r}"
+        wait, what = Blocking(timeout), f"disestablishing {self!r}"
         me = get_ident()
         for item in list(self._items.values()):
             if item.item_running and item.item_executor is not None and item.item_executor.ident == me:
@@ -265,8 +266,8 @@ class Handler:
             while item.in_hand():
                 executor = item.item_executor
                 if executor is None or executor.current is not item:
-                    pause(deadline, what)  # something is being taken, perhaps this: a few bytecodes
-                elif not executor.wait_end(item, deadline):
+                    run(wait.pause(what))  # something is being taken, perhaps this: a few bytecodes
+                elif not run(executor.wait_end(item, wait)):
                     raise WaitTimeout(f"{what}: it is still running")
         if (probe := probes.disestablish) is not None:
             probe(self)

@@ -23,8 +23,9 @@ from threadpool9 import (
 )
 
 from . import _lifecycle as _lifecycle
+from ._aio import QueueAio, SharedQueueAio, TaskAio
 from ._delayed import DelayedTask
-from ._errors import QueueClosed, ResultLost
+from ._errors import LoopClosed, QueueClosed, ResultLost
 from ._future import Future
 from ._periodic import PeriodicTask
 from ._queue import TaskQueue
@@ -40,15 +41,19 @@ __all__ = [
     "FinalizingError",
     "Future",
     "LaneRecord",
+    "LoopClosed",
     "PeriodicTask",
     "PriorityError",
+    "QueueAio",
     "QueueClosed",
     "QueueRecord",
     "ResultLost",
     "SharedQueue",
+    "SharedQueueAio",
     "Snapshot",
     "StartError",
     "Task",
+    "TaskAio",
     "TaskQueue",
     "TunableError",
     "UsageError",

@@ -1,4 +1,4 @@
-"""Waiting for what a set of lanes holds, and ending it (TK-7, TK-16). Thread context; `deadline` is monotonic seconds.
+"""Waiting for what a set of lanes holds, and ending it (TK-7, TK-16). See threadpool9's `_waiting` for how.
 
 A drain puts a marker on each lane that is not quiet. When an executor meets the marker, everything before it has been
 taken; what other executors of the lane have in hand at that moment is waited for after that.
@@ -6,8 +6,10 @@ taken; what other executors of the lane have in hand at that moment is waited fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from threadpool9 import WaitTimeout
-from threadpool9.lowlevel import Waiters, discard, doze, monotonic, wait_until
+from threadpool9.lowlevel import Steps, Wait, Waiters, discard
 
 from ._errors import QueueClosed
 from ._executor import Executor
@@ -15,9 +17,7 @@ from ._group import CLOSED, Closing, Group
 from ._item import TAKING, Item
 from ._lane import Lane
 
-__all__ = ["drain_once", "drain_until_quiet", "end", "pause"]
-
-_TRANSIENT = 1e-4  # how long to doze while somebody is between two steps
+__all__ = ["drain_once", "drain_until_quiet", "end"]
 
 
 class Marker(Item):
@@ -43,28 +43,21 @@ class Marker(Item):
         self._reached = True
         self._waiters.wake_all()
 
-    def wait(self, deadline: float | None, what: str) -> None:
+    def wait(self, wait: Wait, what: str) -> Steps[None]:
         """Until we were met and what the others had in hand is over."""
-        wait_until(self._waiters, lambda: not self._reached, deadline, what)
+        yield from self._waiters.wait_until_not(lambda: not self._reached, wait, what)
         for executor, item, run in self._others:
 
             def busy(executor: Executor = executor, item: object = item, run: int = run) -> bool:
                 return executor.runs == run and executor.current is not None and executor.current is item
 
-            executor.lane.group.sleepers.wait_until_not(executor, busy, deadline, what)
+            yield from executor.lane.group.sleepers.wait_until_not(executor, busy, wait, what)
 
     def __repr__(self) -> str:
         return "<drain marker>"
 
 
-def pause(deadline: float | None, what: str) -> None:
-    """Give somebody who is between two steps the time for them; WaitTimeout after `deadline`."""
-    if deadline is not None and monotonic() > deadline:
-        raise WaitTimeout(f"{what}: the time limit ran out")
-    doze(_TRANSIENT)
-
-
-def _holds_nothing(lane: Lane, deadline: float | None, what: str) -> bool:
+def _holds_nothing(lane: Lane, wait: Wait, what: str) -> Steps[bool]:
     """True if the lane is halted and nothing waits there."""
     while lane.group.halted() and not lane.pending():
         runs, swept = lane.runs(), lane.swept
@@ -77,38 +70,38 @@ def _holds_nothing(lane: Lane, deadline: float | None, what: str) -> bool:
         ):
             return True
         # Somebody is taking right now, and puts back what is not to be taken: a few bytecodes.
-        pause(deadline, what)
+        yield from wait.pause(what)
     return False
 
 
-def _wait_for_runs(executors: tuple[Executor, ...] | list[Executor], deadline: float | None, what: str) -> None:
+def _wait_for_runs(executors: Iterable[Executor], wait: Wait, what: str) -> Steps[None]:
     for executor in executors:
         current = executor.current
-        if current is not None and current is not TAKING and not executor.wait_end(current, deadline):
+        if current is not None and current is not TAKING and not (yield from executor.wait_end(current, wait)):
             raise WaitTimeout(f"{what}: the time limit ran out")
 
 
-def drain_once(group: Group, deadline: float | None, what: str) -> None:
+def drain_once(group: Group, wait: Wait, what: str) -> Steps[None]:
     """Until all that was put on the lanes of `group` before this call is over."""
-    _pass(group, deadline, what)
+    yield from _pass(group, wait, what)
     if not group.set_aside:
         return
     # A task that was running elsewhere when its turn came was set aside. Once the run that was in its way is over,
     # the executor takes it in hand and puts it back at the front of its lane: so wait for those runs, then for
     # what executors have in hand, then for what they have put back.
-    _wait_for_runs([executor for executor in group.executors() if executor.deferred], deadline, what)
-    _pass(group, deadline, what)
-    _pass(group, deadline, what)
+    yield from _wait_for_runs([executor for executor in group.executors() if executor.deferred], wait, what)
+    yield from _pass(group, wait, what)
+    yield from _pass(group, wait, what)
 
 
-def _pass(group: Group, deadline: float | None, what: str) -> None:
+def _pass(group: Group, wait: Wait, what: str) -> Steps[None]:
     markers: list[tuple[Lane, Marker]] = []
     try:
         for lane in list(group.lanes):
             while not lane.quiet():
-                if _holds_nothing(lane, deadline, what):
+                if (yield from _holds_nothing(lane, wait, what)):
                     # A halted lane takes no marker either; nothing waits there, so its runs are all there is.
-                    _wait_for_runs(lane.executors, deadline, what)
+                    yield from _wait_for_runs(lane.executors, wait, what)
                     break
                 marker = Marker()
                 markers.append((lane, marker))
@@ -117,9 +110,9 @@ def _pass(group: Group, deadline: float | None, what: str) -> None:
                     break
                 except QueueClosed:  # a close is looking whether it is through: look, too
                     markers.pop()
-                    pause(deadline, what)
+                    yield from wait.pause(what)
         for _, marker in markers:
-            marker.wait(deadline, what)
+            yield from marker.wait(wait, what)
     except BaseException:
         for lane, marker in markers:
             if marker.item_ticket is not None:
@@ -127,15 +120,15 @@ def _pass(group: Group, deadline: float | None, what: str) -> None:
         raise
 
 
-def drain_until_quiet(group: Group, deadline: float | None, what: str) -> None:
+def drain_until_quiet(group: Group, wait: Wait, what: str) -> Steps[None]:
     """Until nothing is left, what is put on meanwhile included."""
     while not group.quiet():
-        _pass(group, deadline, what)
+        yield from _pass(group, wait, what)
         if not group.quiet():
-            pause(deadline, what)  # two who drain would otherwise wait for each other's markers, in turns
+            yield from wait.pause(what)  # two who drain would otherwise wait for each other's markers, in turns
 
 
-def end(group: Group, cancelled: list[Item], deadline: float | None) -> None:
+def end(group: Group, cancelled: list[Item], wait: Wait) -> Steps[None]:
     """Cancel what is armed and drain, until no executor takes anything any more, and nothing is there to take.
 
     What was cancelled is appended to `cancelled`. The group is halted for good when this returns.
@@ -145,7 +138,7 @@ def end(group: Group, cancelled: list[Item], deadline: float | None) -> None:
     try:
         while True:
             disarm_all(group, cancelled)
-            drain_until_quiet(group, deadline, what)
+            yield from drain_until_quiet(group, wait, what)
             # Publish, then look: see the head of `_group`.
             group.halts[ended] = None
             disarm_all(group, cancelled)  # a period that was beginning has armed its next one
@@ -154,7 +147,7 @@ def end(group: Group, cancelled: list[Item], deadline: float | None) -> None:
                 group.halts.pop(ended, None)
                 return
             group.let_go(ended)
-            pause(deadline, what)
+            yield from wait.pause(what)
     except BaseException:
         group.let_go(ended)
         raise

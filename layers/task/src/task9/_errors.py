@@ -13,5 +13,9 @@ class ResultLost(Error):
     """In a fork child: the function was running in another thread at the fork, so there will be no result (TK-18)."""
 
 
+class LoopClosed(UsageError):
+    """The event loop that the queue lives in was closed: nothing can run there any more (TK-19)."""
+
+
 class Full(Error):
     """As many calls wait as may; this one was not submitted (TK-20)."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Job
-from threadpool9.lowlevel import Plumbing, discard, get_ident, report_error
+from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, report_error
 
 from ._call import Call
 from ._item import TAKING, Item
@@ -48,7 +48,7 @@ class Executor:
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane  # S
-        self.job = Plumbing(self._run, lane.group.name)  # S
+        self.job = self.make_job()  # S
         self.current: Any = None  # E: the item in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.ticket: list[Any] = []  # E: the ticket taken last; full while its item is not yet in `current`
@@ -56,6 +56,10 @@ class Executor:
         self.moves = 0  # E: how many of these were no runs
         self.errors = 0  # E
         self.deferred: list[list[Any]] = []  # A: tickets of items that we run, handed to us by other executors
+
+    def make_job(self) -> Job:
+        """What the lane posts to its pool to have us run."""
+        return Plumbing(self._run, self.lane.group.name)
 
     @property
     def started(self) -> int:
@@ -225,8 +229,8 @@ class Executor:
         if self.deferred:
             self._take_deferred()
 
-    def wait_end(self, item: object, deadline: float | None) -> bool:
-        """Wait until the run of `item` that is under way, if any, is over. Thread context; False after `deadline`."""
+    def wait_end(self, item: object, wait: Wait) -> Steps[bool]:
+        """Wait until the run of `item` that is under way, if any, is over; False if it was not in time."""
         run = self.runs
         if self.current is not item:
             return True
@@ -236,6 +240,6 @@ class Executor:
 
         sleepers = self.lane.group.sleepers
         while must_wait():
-            if not sleepers.wait(self, must_wait, deadline) and must_wait():
+            if not (yield from sleepers.wait(self, must_wait, wait)) and must_wait():
                 return False
         return True

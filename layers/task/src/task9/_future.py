@@ -28,7 +28,17 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from threadpool9 import Error, UsageError
-from threadpool9.lowlevel import FREE, FREE_THREADED, get_ident, monotonic, report_error
+from threadpool9.lowlevel import (
+    FREE,
+    FREE_THREADED,
+    Awaiting,
+    Blocking,
+    Steps,
+    Wait,
+    get_ident,
+    report_error,
+    run,
+)
 
 from ._audience import Audience, Failure, Spent
 from ._errors import ResultLost
@@ -260,7 +270,7 @@ class Future(concurrent.futures.Future[T], Item):
         could only wait for itself.
         """
         if self._settled is not FINISHED:
-            self._wait(timeout)
+            run(self._finish(Blocking(None if timeout is None else max(0.0, timeout))))
         if self._failure is None:
             return self._value  # type: ignore[no-any-return]
         self._failure.asked = True
@@ -269,10 +279,16 @@ class Future(concurrent.futures.Future[T], Item):
         finally:
             del self  # the frame is in the traceback now
 
+    def __await__(self) -> Steps[T]:
+        """``await future``, in a task of asyncio or trio: as `result`. To cancel that ends the waiting only (AW-2)."""
+        wait = Awaiting(None)
+        yield from wait.run(self._finish(wait)).__await__()
+        return self.result()
+
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the function raised, None if it returned; waits and raises as `result`. Thread context."""
         if self._settled is not FINISHED:
-            self._wait(timeout)
+            run(self._finish(Blocking(None if timeout is None else max(0.0, timeout))))
         return self._exception
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
@@ -293,22 +309,26 @@ class Future(concurrent.futures.Future[T], Item):
             audience = self.__dict__.setdefault("_audience", Audience())
         return audience
 
-    def _wait(self, timeout: float | None) -> None:
-        """Until it is finished, or raise why not."""
+    def _unsettled(self) -> bool:
+        return self._settled is PENDING
+
+    def _finish(self, wait: Wait) -> Steps[None]:
+        """Wait until it is finished, or raise why not."""
         if self._settled is PENDING:
-            deadline = None if timeout is None else monotonic() + timeout
-            self._refuse_own()
+            self._refuse_own(wait)
             sleepers = self._attended().sleepers
             while self._settled is PENDING:
-                if not sleepers.wait(lambda: self._settled is PENDING, deadline) and self._settled is PENDING:
+                if not (yield from sleepers.wait(self._unsettled, wait)) and self._settled is PENDING:
                     raise TimeoutError
         if self._settled is NOTIFIED:
             raise concurrent.futures.CancelledError
 
-    def _refuse_own(self) -> None:
+    def _refuse_own(self, wait: Wait) -> None:
         """UsageError if it can't be settled before the calling function has returned."""
         carrier, executor, me = self.carrier, self.item_executor, get_ident()
         lane = self.item_lane if carrier is None else carrier.item_lane
+        if lane is not None:
+            lane.may_wait(wait)
         if lane is None or not (
             (executor is not None and executor.ident == me)  # it is in this very call
             or (lane.limit == 1 and lane.executors[0].ident == me)

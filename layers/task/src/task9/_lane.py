@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any
 
 from threadpool9 import Error, Job, Pool
-from threadpool9.lowlevel import FREE, Lock, contents, deque, discard, token
+from threadpool9.lowlevel import FREE, Lock, Wait, contents, deque, discard, token
 
 from ._call import Call
 from ._executor import Executor
@@ -66,14 +66,17 @@ class Lane:
         "unused",
     )  # fmt: skip
 
-    def __init__(self, group: Group, pool: Pool, limit: int = 1) -> None:
+    #: True if its items run in the thread of an event loop, which nobody but its owner can make run.
+    in_loop = False
+
+    def __init__(self, group: Group, pool: Any, limit: int = 1) -> None:
         self.group = group  # S
-        self.pool = pool  # S
+        self.pool: Pool = pool  # S
         self.limit = limit  # S: how many executors there may be
         self.items: Any = deque()  # A
         #: With several executors, taking an item and saying so must be one step for a drain's marker (G).
         self.guard = Lock() if limit > 1 else None  # S
-        self.executors: tuple[Executor, ...] = (Executor(self),)  # G: replaced by a longer one
+        self.executors: tuple[Executor, ...] = (self.make_executor(),)  # G: replaced by a longer one
         self.idle: list[Executor] = list(self.executors)  # A
         self.promise: list[Job] | None = None  # A: full while an executor's job waits for a worker
         self.unused = 0  # roughly how many empty tickets there are
@@ -81,6 +84,13 @@ class Lane:
         self.sweeping: list[Any] = []  # what the owner of the sweeper's token has in hand
         self.swept = 0  # written by the owner of the sweeper's token: odd during a sweep
         group.lanes.append(self)
+
+    def make_executor(self) -> Executor:
+        """One more executor of this lane."""
+        return Executor(self)
+
+    def may_wait(self, wait: Wait) -> None:
+        """Before `wait` waits for what is to run here: UsageError where that could never come. Any context."""
 
     @property
     def name(self) -> str:
@@ -231,7 +241,7 @@ class Lane:
         if self.group.halts and self.group.halted():
             return
         try:
-            job = self.idle[-1].job
+            job: Any = self.idle[-1].job
         except IndexError:
             return
         self.pool.post(job)

@@ -76,6 +76,8 @@ def _generation() -> Callable[[], bool]:
         if group.halted():
             continue  # what is held is not waited for, but reported
         for lane in list(group.lanes):
+            if lane.in_loop:
+                continue  # nor what waits for a loop that does not run any more
             waiting += [ticket for ticket in contents(lane.items) if ticket]
             runs += [(executor, executor.runs) for executor in lane.executors if executor.current is not None]
 
@@ -97,11 +99,12 @@ def _waiting() -> Iterable[str]:
 
 
 def _report_held() -> None:
-    """At the end of the exit: what a frozen queue holds is not run, and not lost without a word."""
+    """At the end of the exit: what can't run is not lost without a word."""
     for group in groups.all():
         held = sum(len(lane.pending()) for lane in list(group.lanes))
-        if held and FREEZE in group.halts:
-            warnings.warn(f"at exit queue {group.name!r} is frozen: {held} were not run", RuntimeWarning, stacklevel=2)
+        why = "is frozen" if FREEZE in group.halts else "waits for its event loop"
+        if held and (FREEZE in group.halts or any(lane.in_loop for lane in group.lanes)):
+            warnings.warn(f"at exit queue {group.name!r} {why}: {held} were not run", RuntimeWarning, stacklevel=2)
 
 
 def shown(current: Any) -> object:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from threadpool9.lowlevel import monotonic
+from threadpool9.lowlevel import Steps, Wait, monotonic
 
 from ._delayed import DelayedTask
 from ._errors import QueueClosed
@@ -139,9 +139,9 @@ class PeriodicTask(DelayedTask):
         self.item_timing = None
         return True
 
-    def _cancel(self, hand: list[None], interlock: Any, deadline: float | None) -> bool:
+    def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         try:
-            return super()._cancel(hand, interlock, deadline)
+            return (yield from super()._cancel(hand, interlock, wait))
         finally:
             if hand:
                 self.item_timing = None

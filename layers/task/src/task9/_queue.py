@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from threadpool9 import PRI_NONE, PerCPU, Pool, UsageError, current_cpu
-from threadpool9.lowlevel import Reference, check_function, check_priority, deadline_after
+from threadpool9 import PRI_NONE, PerCPU, UsageError, current_cpu
+from threadpool9.lowlevel import Blocking, Reference, Steps, Wait, check_function, check_priority, poster_of, run
 
+from ._aio import QueueAio
 from ._drain import disarm_all, drain_once, end
+from ._errors import LoopClosed
 from ._future import Future
 from ._group import FREEZE, Group
 from ._lane import Lane
+from ._loop import LoopLane, LoopReference
 from ._map import map_lazily
 from ._task import Task, check_task
 from ._watch import probes
@@ -43,6 +46,8 @@ class TaskQueue:
         percpu: one lane for each CPU, each in order, bound to its CPU; a task runs on the CPU it was scheduled on.
         concurrency: how many tasks run at once (started in order); not together with `percpu`.
         group: what a layer above shares among the lanes; see `task9.lanes`.
+        on: an event loop whose thread runs the tasks (TK-19): an asyncio loop, a `trio.lowlevel.TrioToken`, or any
+            `threadpool9.lowlevel.Poster`. Not together with `pri`, `percpu` and `concurrency`.
 
     Thread context. Close it, or use it in a ``with`` statement. Follows ``taskqueue_create``.
     """
@@ -57,6 +62,7 @@ class TaskQueue:
         concurrency: int = 1,
         *,
         group: Group | None = None,
+        on: object = None,
     ) -> None:
         self.closed = True  # A: False from when we are complete until close
         if not isinstance(name, str):
@@ -65,6 +71,9 @@ class TaskQueue:
             raise TypeError(f"concurrency is an int >= 1, not {concurrency!r}")
         if concurrency < 1 or (percpu and concurrency != 1):
             raise ValueError(f"concurrency is >= 1, and 1 for a per-CPU queue, not {concurrency}")
+        poster = None if on is None else poster_of(on)
+        if poster is not None and (percpu or concurrency != 1 or pri != PRI_NONE):
+            raise ValueError("a queue in an event loop has one thread, the loop's: no pri, percpu or concurrency")
         self.name = name  # S
         self.pri = check_priority(pri)  # S
         self.group = group if group is not None else Group(name, self._shared)  # S: for layers
@@ -72,13 +81,13 @@ class TaskQueue:
         #: CPU to lane, for a per-CPU queue. An entry is never replaced.
         self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None  # S: the lane of a queue that is not per-CPU
-        self._reference = Reference(pri, percpu)  # S
+        self._reference: Any = Reference(pri, percpu) if poster is None else LoopReference(poster)  # S
         pool = self._reference.pool
-        if isinstance(pool, Pool):
-            self._lane = Lane(self.group, pool, concurrency)
-        else:
+        if isinstance(pool, PerCPU):
             for cpu in pool.cpus:
                 self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))
+        else:
+            self._lane = Lane(self.group, pool, concurrency) if poster is None else LoopLane(self.group, pool)
         self.closed = False
 
     def __repr__(self) -> str:
@@ -196,7 +205,7 @@ class TaskQueue:
     def lane_of(self, cpu: int) -> Lane:
         """The lane of CPU `cpu`. Any context. UsageError if the queue is not per-CPU, CPUError for a bad CPU."""
         pools = self._reference.pool
-        if isinstance(pools, Pool):
+        if not isinstance(pools, PerCPU):
             raise UsageError(f"queue {self.name!r} is not per-CPU: there is no CPU to choose")
         lane = self._lanes.get(cpu) if type(cpu) is int else None
         if lane is not None:
@@ -211,19 +220,27 @@ class TaskQueue:
 
     # --- waiting
 
+    def _may_wait(self, wait: Wait) -> None:
+        for lane in list(self.group.lanes):
+            lane.may_wait(wait)
+
     def drain(self, timeout: float | None = None) -> None:
         """Wait until all that was scheduled before this call has completed, on every CPU (TK-7).
 
         Thread context; may block, at most `timeout` seconds (WaitTimeout). What is scheduled later, and what is
         armed in the timer, is not awaited. From a task of the same queue: UsageError.
         """
-        deadline = deadline_after(timeout)
+        run(self.drain_steps(Blocking(timeout)))
+
+    def drain_steps(self, wait: Wait) -> Steps[None]:
+        """`drain`, for layers: by a thread or by a task of an event loop."""
         if self.group.is_own_thread():
             raise UsageError(f"a task of queue {self.name!r} can't wait for its own queue to drain")
+        self._may_wait(wait)
         if (probe := probes.drain__start) is not None:
             probe(self)
         try:
-            drain_once(self.group, deadline, f"draining queue {self.name!r}")
+            yield from drain_once(self.group, wait, f"draining queue {self.name!r}")
         finally:
             if (probe := probes.drain__done) is not None:
                 probe(self)
@@ -247,33 +264,45 @@ class TaskQueue:
         wait on). A second close does nothing. From a task of the same queue: UsageError. Nothing runs here when it
         has returned: a schedule at the same time as the close has been run by then, or it raises QueueClosed.
         """
-        deadline = deadline_after(timeout)
-        if self.group.is_own_thread():
-            raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
-        return self.close_until(deadline)
+        return run(self.close_steps(Blocking(timeout)))
 
-    def close_until(self, deadline: float | None, leave_workers: bool = False) -> tuple[DelayedTask, ...]:
-        """`close`, for layers: until `deadline` (monotonic seconds).
+    def close_steps(self, wait: Wait, leave_workers: bool = False) -> Steps[tuple[DelayedTask, ...]]:
+        """`close`, for layers: by a thread or by a task of an event loop.
 
         With `leave_workers` it does not wait until workers have left that nobody else needs, nor for what they run for
         queues that were dropped.
         """
+        if not leave_workers and self.group.is_own_thread():
+            raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
+        self._may_wait(wait)
         self.closed = True
-        end(self.group, self._cancelled, deadline)
+        try:
+            yield from end(self.group, self._cancelled, wait)
+        except LoopClosed as error:
+            count = self.cancel_pending()
+            raise LoopClosed(f"closing queue {self.name!r}: {error}; {count} that waited were withdrawn") from None
         if leave_workers:
             self._reference.release()
         else:
-            self._reference.put(deadline)
+            yield from self._reference.put_steps(wait)
         returned: list[Any] = []
         # Each is returned by one of several closes at once. Two slices, no call: both happen, or neither.
         returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip  # noqa: E702
         return tuple(returned)
 
+    @property
+    def aio(self) -> QueueAio:
+        """`drain` and `close` for event loops: ``await queue.aio.drain()`` (AW-1)."""
+        return QueueAio(self)
+
     def _abandon(self) -> None:
         """Close without waiting: what is scheduled still runs, then the workers leave. Any context."""
         self.closed = True
         disarm_all(self.group, self._cancelled)
-        self.group.let_go(FREEZE)  # nobody is left to thaw it
+        try:
+            self.group.let_go(FREEZE)  # nobody is left to thaw it
+        except LoopClosed:
+            self.cancel_pending()  # it can't run any more
         self._reference.release()
 
     def __enter__(self) -> TaskQueue:
@@ -283,6 +312,14 @@ class TaskQueue:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> TaskQueue:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aio.close()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         reference = getattr(self, "_reference", None)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from threadpool9 import PRI_NONE, UsageError
-from threadpool9.lowlevel import RLock, check_priority
+from threadpool9.lowlevel import Blocking, RLock, Steps, Wait, check_priority, run
 
+from ._aio import SharedQueueAio
 from ._queue import TaskQueue
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class SharedQueue(TaskQueue):
         Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the queue goes when its tasks have
         run. One put too many is a UsageError.
         """
+        run(self.put_steps(Blocking(timeout)))
+
+    def put_steps(self, wait: Wait) -> Steps[None]:
+        """`put`, for layers: by a thread or by a task of an event loop."""
         last = False
         try:
             with registry.lock:
@@ -49,7 +54,7 @@ class SharedQueue(TaskQueue):
                     last = True
                 self.references -= 1
             if last:
-                super().close(timeout)
+                yield from super().close_steps(wait)
         except BaseException:
             if last:
                 self.references = 0
@@ -58,9 +63,9 @@ class SharedQueue(TaskQueue):
 
     def discard(self) -> None:
         """A queue that lost the race to be the one: nobody has seen it."""
-        super().close()
+        run(super().close_steps(Blocking(None)))
 
-    def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
+    def close_steps(self, wait: Wait, leave_workers: bool = False) -> Steps[tuple[DelayedTask, ...]]:
         """A shared queue belongs to everybody: `put` the reference instead. Always UsageError."""
         raise UsageError(f"{self!r} is shared; put() the reference that get() gave")
 
@@ -68,6 +73,16 @@ class SharedQueue(TaskQueue):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.put()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aio.put()
+
+    @property
+    def aio(self) -> SharedQueueAio:
+        """`drain` and `put` for event loops: ``await queue.aio.put()`` (AW-1)."""
+        return SharedQueueAio(self)
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not finalizing() and self is not registry.system:  # which lives as long as the process

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from threadpool9 import UsageError, WaitTimeout
 from threadpool9.lowlevel import (
+    Blocking,
+    Steps,
+    Wait,
     check_function,
     check_unit_class,
-    deadline_after,
-    doze,
     get_ident,
     interlock_released,
-    monotonic,
     owner_check,
+    run,
 )
 
+from ._aio import TaskAio
 from ._item import Item, in_hands
 from ._watch import probes
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from ._queue import TaskQueue
 
 __all__ = ["Task"]
-
-_TRANSIENT = 1e-4  # how long to doze while an executor is between two steps
 
 
 def _dead(task: Task) -> None:
@@ -195,16 +195,19 @@ class Task(Item):
         Afterwards nothing runs without a new schedule. From inside the task itself: withdraws a pending
         re-run and returns False at once. Raises WaitTimeout; UsageError if the interlock is not held.
         """
+        return run(self.cancel_steps(interlock, Blocking(timeout)))
+
+    def cancel_steps(self, interlock: Any, wait: Wait) -> Steps[bool]:
+        """`cancel`, for layers: by a thread or by a task of an event loop."""
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        deadline = deadline_after(timeout)
         if interlock is not None:
             owned = owner_check(interlock)
             if owned is not None and not owned():
                 raise UsageError(f"cancel() of {self!r} was given an interlock that the caller does not hold")
         hand: list[None] = []
         try:
-            never_ran = self._cancel(hand, interlock, deadline)
+            never_ran = yield from self._cancel(hand, interlock, wait)
             self.fire_cancelled()
             self.give_back(hand)
         except BaseException:
@@ -212,7 +215,12 @@ class Task(Item):
             raise
         return never_ran
 
-    def _cancel(self, hand: list[None], interlock: Any, deadline: float | None) -> bool:
+    @property
+    def aio(self) -> TaskAio:
+        """`cancel` for event loops: ``await task.aio.cancel()`` (AW-1)."""
+        return TaskAio(self)
+
+    def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         waited = False
         while True:
             # The token in our hand keeps everybody from scheduling until we are through.
@@ -223,22 +231,20 @@ class Task(Item):
                 if executor.ident == get_ident():
                     return False
                 waited = True
-                self._wait_for(executor, interlock, deadline)
+                yield from self._wait_for(executor, interlock, wait)
             elif hand or not self.in_hand():
                 # Ours; or somebody else is cancelling or scheduling it at this moment, and what happens at the same
                 # time as this call may be taken to happen after it.
                 return not waited
             else:
                 # An executor is between taking it and showing that: a few bytecodes.
-                doze(_TRANSIENT)
-                if deadline is not None and monotonic() > deadline:
-                    raise WaitTimeout(f"{self!r} is still running")
+                yield from wait.pause(f"{self!r} is still running")
 
-    def _wait_for(self, executor: Executor, interlock: Any, deadline: float | None) -> None:
+    def _wait_for(self, executor: Executor, interlock: Any, wait: Wait) -> Steps[None]:
         if interlock is None:
-            over = executor.wait_end(self, deadline)
+            over = yield from executor.wait_end(self, wait)
         else:
-            over = interlock_released(interlock, lambda: executor.wait_end(self, deadline))
+            over = yield from interlock_released(interlock, lambda: executor.wait_end(self, wait))
         if not over:
             raise WaitTimeout(f"{self!r} is still running")
 

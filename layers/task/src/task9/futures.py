@@ -24,7 +24,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from threadpool9 import PRI_NONE, FinalizingError, UsageError
-from threadpool9.lowlevel import Waiters, collect
+from threadpool9.lowlevel import Blocking, Waiters, collect, run
 
 from ._errors import Full, QueueClosed
 from ._future import Future
@@ -96,7 +96,7 @@ class Crew(Group):
                 if not block:
                     return False
             try:
-                self.space.wait(lambda: not (self.places or self.ended), None)
+                run(self.space.wait(lambda: not (self.places or self.ended), Blocking(None)))
             except BaseException:
                 self.offer()  # we may have been woken for a place that we do not take: let another have it
                 raise
@@ -261,7 +261,8 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         elif crew.is_own_thread():
             raise UsageError(f"a call of executor {crew.name!r} can't wait for the end of its own executor")
         else:
-            queue.close_until(None, leave_workers=True)  # not for calls of another executor that was not waited for
+            # Not for the calls of another executor that was not waited for.
+            run(queue.close_steps(Blocking(None), leave_workers=True))
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         queue = getattr(self, "queue", None)

@@ -6,7 +6,7 @@ Users of tasks need nothing of this. How a lane works is said in the module it c
 from __future__ import annotations
 
 from ._call import Call
-from ._drain import drain_until_quiet, pause
+from ._drain import drain_until_quiet
 from ._executor import Executor
 from ._group import FREEZE, Group
 from ._item import TAKING, Item, in_hands
@@ -28,7 +28,6 @@ __all__ = [
     "check_seconds",
     "drain_until_quiet",
     "in_hands",
-    "pause",
     "running",
     "scheduling",
 ]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import _exit as _exit
 from . import _fork as _fork
+from ._aio import JobAio, PerCPUAio, PoolAio
 from ._autoload import autoload_plugins
 from ._errors import (
     CPUError,
@@ -108,9 +109,12 @@ __all__ = [
     "ErrorReport",
     "FinalizingError",
     "Job",
+    "JobAio",
     "PerCPU",
+    "PerCPUAio",
     "PluginError",
     "Pool",
+    "PoolAio",
     "PoolRecord",
     "PriorityError",
     "PriorityRefused",

@@ -1,4 +1,4 @@
-"""What the layers make of the primitives: tokens, tickets, waiting, counting. Everything here is for any context,
+"""What the layers make of the primitives: tokens, tickets, counting. Everything here is for any context,
 unless it says otherwise.
 
 Two ideas carry the whole stack.
@@ -36,20 +36,15 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from . import _seam
-from ._errors import WaitTimeout
 
 __all__ = [
     "FREE",
     "Flock",
-    "Sleepers",
     "Tally",
-    "Waiters",
     "collect",
     "contents",
-    "deadline_after",
     "discard",
     "token",
-    "wait_until",
 ]
 
 T = TypeVar("T")
@@ -61,107 +56,6 @@ FREE = (None,)
 def token() -> list[None]:
     """A free token: a test-and-set bit, see the module's text."""
     return [None]
-
-
-class Waiters:
-    """Threads that wait for one event, which others announce with `wake_all` or `wake_one`.
-
-    Each waiter sleeps on a lock of its own: ``acquire`` interrupted by ``release`` on the same thread loses
-    no wake-up, which `threading.Event` does. The protocol is publish-then-look on both sides: a waiter
-    enters itself, *then* looks whether it must still wait; an announcer changes the state, *then* calls
-    `wake_all`. An announcement may come early (spurious), never too late, so waiters look again.
-    """
-
-    __slots__ = ("locks",)
-
-    def __init__(self) -> None:
-        #: Those who wait. A hot path tests this deque itself before it calls `wake_all`.
-        self.locks: _seam.deque[Any] = _seam.deque()
-
-    def wake_all(self) -> None:
-        """Release everybody who waits now."""
-        locks = self.locks
-        # As many as there are now: a waiter that looks again and re-enters is not for this round.
-        for _ in range(len(locks)):
-            if not self.wake_one():
-                return
-
-    def wake_one(self) -> bool:
-        """Release the one who has waited longest, if any."""
-        try:
-            for lock in iter(self.locks.popleft, None): lock.release(); break  # fmt: skip  # noqa: E701, E702 see above
-        except IndexError:
-            return False
-        return True
-
-    def wait(self, must_wait: Callable[[], object], deadline: float | None) -> bool:
-        """Enter, look, and sleep until woken once or `deadline` (monotonic seconds) has passed. Thread context.
-
-        Returns False when the deadline has passed, True otherwise; in both cases look again.
-        """
-        mine = _seam.Lock()
-        mine.acquire()
-        try:
-            self.locks.append(mine)
-            in_time = _sleep(mine, must_wait, deadline)
-            discard(self.locks, mine)
-        except BaseException:
-            discard(self.locks, mine)
-            raise
-        return in_time
-
-
-class Sleepers:
-    """Threads that each wait for something to happen to one of many objects: one table for all of them.
-
-    `Waiters` for objects of which there may be a million, of which hardly any is ever waited for.
-    """
-
-    __slots__ = ("locks",)
-
-    def __init__(self) -> None:
-        #: The lock on which a thread sleeps, and the object it waits for. A hot path tests this before it calls `wake`.
-        self.locks: dict[Any, object] = {}
-
-    def wake(self, thing: object) -> None:
-        """Release everybody who waits for `thing`."""
-        for lock in list(self.locks):
-            # Whoever takes it out of the table is the one who releases it.
-            if self.locks.get(lock) is thing and self.locks.pop(lock, None) is not None:
-                lock.release()
-
-    def wait(self, thing: object, must_wait: Callable[[], object], deadline: float | None) -> bool:
-        """As `Waiters.wait`, for what happens to `thing`. Thread context."""
-        mine = _seam.Lock()
-        mine.acquire()
-        try:
-            self.locks[mine] = thing
-            in_time = _sleep(mine, must_wait, deadline)
-            self.locks.pop(mine, None)
-        except BaseException:
-            self.locks.pop(mine, None)
-            raise
-        return in_time
-
-    def wait_until_not(self, thing: object, must_wait: Callable[[], object], deadline: float | None, what: str) -> None:
-        """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline. Thread context."""
-        while must_wait():
-            if not self.wait(thing, must_wait, deadline) and must_wait():
-                raise WaitTimeout(f"{what}: the time limit ran out")
-
-
-def _sleep(mine: Any, must_wait: Callable[[], object], deadline: float | None) -> bool:
-    if not must_wait():
-        return True
-    left = 1e6 if deadline is None else min(deadline - _seam.monotonic(), 1e6)
-    return left > 0 and (mine.acquire(True, left) or deadline is None)
-
-
-def wait_until(waiters: Waiters, must_wait: Callable[[], object], deadline: float | None, what: str) -> None:
-    """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline. Thread context."""
-    while must_wait():
-        if not waiters.wait(must_wait, deadline) and must_wait():
-            raise WaitTimeout(f"{what}: the time limit ran out")
 
 
 _ONCE: tuple[tuple[()], ...] = ((),)
@@ -195,17 +89,6 @@ def contents(items: _seam.deque[Any]) -> list[Any]:
             return list(items)
         except RuntimeError:
             continue
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The monotonic time `timeout` seconds from now; None for no limit. Refuses negative and NaN."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not 0 <= timeout < 1e12:
-        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
-    return _seam.monotonic() + timeout
 
 
 class Flock(Generic[T]):

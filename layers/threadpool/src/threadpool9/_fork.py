@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 
-from . import _atomic, _autoload, _hooks, _seam
+from . import _autoload, _hooks, _seam
 from ._exit import forget_exit
 from ._job import Job, begin_era, meetings
 from ._layer import after_fork, layers
 from ._registry import registry
 from ._starter import Starter
 from ._topology import allowed
+from ._waiting import Waiters
 
 
 def _in_child() -> None:
@@ -40,7 +41,7 @@ def _in_child() -> None:
         pool._workers.clear()
         pool._workers.update(mine)
         pool._request = []
-        pool._workers_gone = _atomic.Waiters()
+        pool._workers_gone = Waiters()
         for worker in mine:
             starter.adopt(worker)
     for job in stranded:

@@ -24,8 +24,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _atomic, _hooks, _seam
+from ._aio import JobAio
 from ._errors import Error, UsageError
 from ._seam import get_ident
+from ._waiting import Blocking, Sleepers, Steps, Wait, run
 
 if TYPE_CHECKING:
     from ._pool import Pool
@@ -43,8 +45,8 @@ class Meetings:
         self.posts: dict[Job, Pool] = {}
         #: What cancellers have just withdrawn and not given back yet, by the identity of the list.
         self.cancels: dict[int, list[Job]] = {}
-        #: Threads that wait for the end of a run.
-        self.sleepers = _atomic.Sleepers()
+        #: Who waits for the end of a run.
+        self.sleepers = Sleepers()
 
 
 meetings = Meetings()
@@ -218,17 +220,25 @@ class Job:
         Runs that are scheduled later are not awaited. The interlock need not be held; whoever holds it keeps the
         job from its done(). Raises WaitTimeout after `timeout` seconds; UsageError from the job's own function.
         """
-        deadline = _atomic.deadline_after(timeout)
+        run(self.wait_steps(Blocking(timeout)))
+
+    def wait_steps(self, wait: Wait) -> Steps[None]:
+        """`wait`, for layers: by a thread or by a task of an event loop."""
         if self._runner == get_ident():
             raise UsageError(f"{self!r} cannot wait for itself: call done() and return")
-        self._wait_for(self._ticket, deadline)
+        yield from self._wait_for(self._ticket, wait)
 
-    def _wait_for(self, ticket: list[Job] | None, deadline: float | None) -> None:
-        """Wait until the run of `ticket` is over, or the ticket was withdrawn. Thread context."""
+    def _wait_for(self, ticket: list[Job] | None, wait: Wait) -> Steps[None]:
+        """Wait until the run of `ticket` is over, or the ticket was withdrawn."""
         if ticket is not None:
-            meetings.sleepers.wait_until_not(
-                self, lambda: self._ticket is ticket, deadline, f"{self!r} is still {self._state()}"
+            yield from meetings.sleepers.wait_until_not(
+                self, lambda: self._ticket is ticket, wait, f"{self!r} is still {self._state()}"
             )
+
+    @property
+    def aio(self) -> JobAio:
+        """`wait` for event loops: ``await job.aio.wait()`` (AW-1)."""
+        return JobAio(self)
 
     def destroy(self) -> None:
         """Give the job back: it must be idle; scheduling it afterwards is an error (TP-27). Never blocks.
@@ -327,10 +337,10 @@ def held_by(lock: Any, ident: int) -> bool:
     return f" owner={ident} " in repr(lock)
 
 
-def interlock_released(lock: Any, wait: Callable[[], T]) -> T:
-    """Give `lock` up, however deep it is held, call ``wait()``, take it back; what `wait` returned.
+def interlock_released(lock: Any, wait: Callable[[], Steps[T]]) -> Steps[T]:
+    """Give `lock` up, however deep it is held, wait, take it back; what the steps of `wait` returned.
 
-    Whatever is raised, and wherever, the lock is held again when this is left. Thread context.
+    Whatever is raised, and wherever, the lock is held again when this is left.
     """
     saved: list[Any] = []
     restored: list[Any] = []
@@ -344,7 +354,7 @@ def interlock_released(lock: Any, wait: Callable[[], T]) -> T:
 
     try:
         _atomic.collect(release or functools.partial(lock.__exit__, None, None, None), saved)
-        result = wait()
+        result = yield from wait()
         take_back()
     except BaseException:
         while saved and not restored:

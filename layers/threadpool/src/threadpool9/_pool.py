@@ -25,10 +25,12 @@ import itertools
 from typing import TYPE_CHECKING
 
 from . import _atomic, _hooks, _seam
+from ._aio import PoolAio
 from ._errors import Error, UsageError
 from ._job import Job, interlock_released, meetings
 from ._priority import Scheduling
 from ._probes import probes
+from ._waiting import Blocking, Steps, Wait, Waiters, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +80,7 @@ class Pool:
         self._start_failures = 0  # T
         self._threads_started = 0  # T
         self._threads_left = 0  # T
-        self._workers_gone = _atomic.Waiters()  # A
+        self._workers_gone = Waiters()  # A
 
     def __repr__(self) -> str:
         where = "unbound" if self.cpu is None else f"cpu {self.cpu}"
@@ -280,7 +282,10 @@ class Pool:
             UsageError: wrong pool, interlock not held, or a job that cancels itself before done().
             WaitTimeout: the job runs on.
         """
-        deadline = _atomic.deadline_after(timeout)
+        return run(self.cancel_steps(job, Blocking(timeout)))
+
+    def cancel_steps(self, job: Job, wait: Wait) -> Steps[bool]:
+        """`cancel`, for layers: by a thread or by a task of an event loop."""
         _check_job(job)
         if job._runner == _seam.get_ident():
             raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
@@ -288,7 +293,7 @@ class Pool:
             return True
         ticket = job._ticket
         if ticket is not None:
-            interlock_released(job._interlock, lambda: job._wait_for(ticket, deadline))
+            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))
         return False
 
     # --- waiting
@@ -299,12 +304,15 @@ class Pool:
         What is scheduled later is not awaited; nothing is refused meanwhile, and other holders of the pool go on.
         Raises WaitTimeout after `timeout` seconds; UsageError from one of the pool's own jobs.
         """
-        deadline = _atomic.deadline_after(timeout)
+        run(self.drain_steps(Blocking(timeout)))
+
+    def drain_steps(self, wait: Wait) -> Steps[None]:
+        """`drain`, for layers: by a thread or by a task of an event loop."""
         me = _seam.get_ident()
         if any(worker.ident == me and worker.job is not None for worker in list(self._workers)):
             raise UsageError(f"a job of {self!r} can't wait for its own pool to drain")
         for job, ticket in self._under_way():
-            job._wait_for(ticket, deadline)
+            yield from job._wait_for(ticket, wait)
 
     def _under_way(self) -> list[tuple[Job, list[Job]]]:
         """Every job that is queued or running now, with its ticket. Thread context."""
@@ -330,7 +338,16 @@ class Pool:
         While others hold references to the pool nothing is awaited: use `drain`, or `Job.wait`, for that.
         UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
         """
-        self._registry.put(self, _atomic.deadline_after(timeout), [])
+        run(self.put_steps(Blocking(timeout)))
+
+    def put_steps(self, wait: Wait) -> Steps[None]:
+        """`put`, for layers: by a thread or by a task of an event loop."""
+        yield from self._registry.put(self, wait, [])
+
+    @property
+    def aio(self) -> PoolAio:
+        """`cancel`, `drain` and `put` for event loops: ``await pool.aio.drain()`` (AW-1)."""
+        return PoolAio(self)
 
     def release(self) -> None:
         """Give the reference back without waiting: what is scheduled still runs, then the workers leave.

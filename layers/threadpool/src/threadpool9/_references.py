@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _atomic, _topology
+from . import _topology
+from ._aio import PerCPUAio
 from ._errors import CPUError
 from ._pool import Pool
 from ._priority import Scheduling, check_priority
 from ._probes import probes
 from ._registry import members, registry
+from ._waiting import Blocking, Steps, Wait, run
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -133,7 +135,16 @@ class PerCPU:
 
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
-        registry.put_percpu(self, _atomic.deadline_after(timeout), [])
+        run(self.put_steps(Blocking(timeout)))
+
+    def put_steps(self, wait: Wait) -> Steps[None]:
+        """`put`, for layers: by a thread or by a task of an event loop."""
+        yield from registry.put_percpu(self, wait, [])
+
+    @property
+    def aio(self) -> PerCPUAio:
+        """`put` for event loops: ``await percpu.aio.put()`` (AW-1)."""
+        return PerCPUAio(self)
 
     def __enter__(self) -> PerCPU:
         return self
@@ -218,23 +229,28 @@ class Reference:
         """True until it was given back. Any context."""
         return bool(self._hand)
 
-    def put(self, deadline: float | None = None) -> None:
-        """Give it back, if that has not been done; as `Pool.put`, until `deadline` (monotonic seconds). Thread context.
+    def put_steps(self, wait: Wait) -> Steps[None]:
+        """Give it back, if that has not been done; as `Pool.put`.
 
         From inside a job of these very pools the last reference is given back without waiting for the job itself.
         """
-        self._give_back(lambda pools, given: registry.put_layer(pools, deadline, given))
+        yield from self._give_back(lambda pools, given: registry.put_layer(pools, wait, given))
 
     def release(self) -> None:
         """Give it back without waiting, if that has not been done. Any context."""
-        self._give_back(lambda pools, given: registry.release(members(pools), pools, given))
 
-    def _give_back(self, give: Callable[[Any, list[None]], None]) -> None:
+        def give(pools: Any, given: list[None]) -> tuple[()]:
+            registry.release(members(pools), pools, given)
+            return ()
+
+        run(self._give_back(give))
+
+    def _give_back(self, give: Callable[[Any, list[None]], Any]) -> Steps[None]:
         hand, given, mine = self._hand, list[None](), False
         try:
             pools = hand[0]
             del hand[0]; mine = True  # fmt: skip  # noqa: E702
-            give(pools, given)
+            yield from give(pools, given)
         except BaseException as error:
             if mine and not given:
                 hand += [pools]  # still ours

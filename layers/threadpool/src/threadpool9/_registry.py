@@ -20,6 +20,7 @@ from ._probes import probes
 from ._settle import apply_priority
 from ._starter import Starter
 from ._tunables import changed, tunables
+from ._waiting import Blocking, Steps, Wait, run
 from ._watchdog import Sight, sources
 from ._worker import Worker
 
@@ -92,40 +93,40 @@ class Registry:
 
     # --- putting
 
-    def put(self, pool: Pool, deadline: float | None, given: list[None]) -> None:
+    def put(self, pool: Pool, wait: Wait, given: list[None]) -> Steps[None]:
         """`Pool.put`; `given` is not empty any more when the reference was given back."""
         if pool.cpu is not None:
             raise UsageError(f"{pool!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
         if (probe := probes.put) is not None:
             probe(pool, pool.pri)
-        self._put(pool, (pool,), self.unbound, deadline, given, probes.put__destroy)
+        yield from self._put(pool, (pool,), self.unbound, wait, given, probes.put__destroy)
 
-    def put_percpu(self, percpu: PerCPU, deadline: float | None, given: list[None]) -> None:
+    def put_percpu(self, percpu: PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
         """`PerCPU.put`; as above."""
         if (probe := probes.percpu__put) is not None:
             probe(percpu, percpu.pri)
         pools = tuple(percpu._pools.values())
-        self._put(percpu, pools, self.percpu, deadline, given, probes.percpu__put__destroy)
+        yield from self._put(percpu, pools, self.percpu, wait, given, probes.percpu__put__destroy)
 
-    def put_layer(self, holder: Pool | PerCPU, deadline: float | None, given: list[None]) -> None:
+    def put_layer(self, holder: Pool | PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
         """`put` for a layer's own reference: where the last put would wait for the calling job, it does not wait."""
         pools = members(holder)
         if own_pool(pools) is not None:
             self.release(pools, holder, given)
         elif isinstance(holder, Pool):
-            self.put(holder, deadline, given)
+            yield from self.put(holder, wait, given)
         else:
-            self.put_percpu(holder, deadline, given)
+            yield from self.put_percpu(holder, wait, given)
 
     def _put(
         self,
         holder: Pool | PerCPU,
         pools: tuple[Pool, ...],
         table: dict[int, Any],
-        deadline: float | None,
+        wait: Wait,
         given: list[None],
         destroy_probe: Any,
-    ) -> None:
+    ) -> Steps[None]:
         try:
             with self.lock:
                 if holder.references == 0:
@@ -142,7 +143,7 @@ class Registry:
             if holder._closing:
                 if destroy_probe is not None:
                     destroy_probe(holder, holder.pri)
-                self.close(pools, deadline)
+                yield from self.close(pools, wait)
         except BaseException:
             if holder._closing:
                 for pool in pools:  # nobody waits any more, but idle workers need not idle out
@@ -171,7 +172,7 @@ class Registry:
             if pool._closing and not pool.busy():
                 self.forget(pool)
 
-    def close(self, pools: tuple[Pool, ...], deadline: float | None) -> None:
+    def close(self, pools: tuple[Pool, ...], wait: Wait) -> Steps[None]:
         """Wait until every job of `pools` has run and every worker has left. `_closing` is set."""
         for pool in pools:
             if (probe := probes.destroy) is not None:
@@ -180,20 +181,19 @@ class Registry:
         for pool in pools:
             if pool.busy() and (probe := probes.destroy__wait) is not None:
                 probe(pool, len(pool._workers))
-            self._wait_gone(pool, deadline)
+            yield from self._wait_gone(pool, wait)
             self.forget(pool)
 
-    def _wait_gone(self, pool: Pool, deadline: float | None) -> None:
+    def _wait_gone(self, pool: Pool, wait: Wait) -> Steps[None]:
         pause = 0.01
         while pool.busy():
-            limit = deadline
+            limit = None
             if pool._jobs and self.starter.absent and not self.starter.ensure_alive():
                 # No thread can be had, and nobody is left who could try again: we are.
                 limit = _seam.monotonic() + pause
-                limit = limit if deadline is None else min(limit, deadline)
                 pause = min(pause * 2, 1.0)
-            pool._workers_gone.wait(pool.busy, limit)
-            if deadline is not None and _seam.monotonic() >= deadline and pool.busy():
+            yield from pool._workers_gone.wait(pool.busy, wait, limit)
+            if wait.over() and pool.busy():
                 raise WaitTimeout(f"the last put of {pool!r}: the time limit ran out")
 
 
@@ -266,7 +266,7 @@ def retire_idle(timeout: float | None = 5.0) -> int:
     as long as it takes).
     Busy workers are left alone; when none is left the starter goes too.
     """
-    deadline = _atomic.deadline_after(timeout)
+    wait = Blocking(timeout)
     sent = []
     with registry.lock:
         pools = list(registry.pools)
@@ -280,10 +280,12 @@ def retire_idle(timeout: float | None = 5.0) -> int:
         def still(pool: Pool = pool, worker: Worker = worker) -> bool:
             return worker in pool._workers and worker.leaving
 
-        while still() and pool._workers_gone.wait(still, deadline):
+        while still() and run(pool._workers_gone.wait(still, wait)):
             pass
         left += worker not in pool._workers
-    _osthread.wait_gone([worker.tid for pool, worker in sent if worker not in pool._workers], deadline)
+    _osthread.wait_gone([worker.tid for pool, worker in sent if worker not in pool._workers], wait.deadline)
     # The starter goes with the last worker, unless it is asked for another one.
-    _osthread.wait_gone([helper] * bool(helper), deadline, lambda: starter.tid in (0, helper) and not starter.busy())
+    _osthread.wait_gone(
+        [helper] * bool(helper), wait.deadline, lambda: starter.tid in (0, helper) and not starter.busy()
+    )
     return left

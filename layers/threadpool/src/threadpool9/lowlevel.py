@@ -11,20 +11,17 @@ from __future__ import annotations
 from ._atomic import (
     FREE,
     Flock,
-    Sleepers,
     Tally,
-    Waiters,
     collect,
     contents,
-    deadline_after,
     discard,
     token,
-    wait_until,
 )
 from ._exit import exiting
 from ._hooks import report_error
 from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check
 from ._layer import Layer
+from ._loops import AsyncioPoster, Awaiting, Poster, TrioPoster, poster_here, poster_of
 from ._priority import check_priority
 from ._probes import Probes, Watch
 from ._references import Reference, private_pool
@@ -45,26 +42,34 @@ from ._seam import (
 )
 from ._texts import note_origin, short_repr
 from ._tunables import TunableSet, boolean, changed, number
+from ._waiting import Blocking, Sleepers, Steps, Wait, Waiters, deadline_after, run
 from ._watchdog import Sight
 
 __all__ = [
     "FREE",
     "FREE_THREADED",
+    "AsyncioPoster",
+    "Awaiting",
+    "Blocking",
     "Empty",
     "Flock",
     "Layer",
     "Lock",
     "Mailbox",
     "Plumbing",
+    "Poster",
     "Probes",
     "RLock",
     "Reference",
     "Sight",
     "SimpleQueue",
     "Sleepers",
+    "Steps",
     "Tally",
     "Thread",
+    "TrioPoster",
     "TunableSet",
+    "Wait",
     "Waiters",
     "Watch",
     "boolean",
@@ -87,9 +92,11 @@ __all__ = [
     "note_origin",
     "number",
     "owner_check",
+    "poster_here",
+    "poster_of",
     "private_pool",
     "report_error",
+    "run",
     "short_repr",
     "token",
-    "wait_until",
 ]

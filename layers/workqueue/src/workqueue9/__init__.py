@@ -14,6 +14,7 @@ from __future__ import annotations
 from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, UsageError, WaitTimeout
 
 from . import _lifecycle as _lifecycle
+from ._aio import WorkQueueAio
 from ._errors import Full, WorkPending
 from ._flags import ANY, WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU
 from ._stats import QueueStats, snapshot
@@ -38,5 +39,6 @@ __all__ = [
     "Work",
     "WorkPending",
     "WorkQueue",
+    "WorkQueueAio",
     "snapshot",
 ]

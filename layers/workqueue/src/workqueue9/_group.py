@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from task9 import QueueClosed
 from task9.lanes import Executor, Group, Item, Lane, in_hands
 from threadpool9 import WaitTimeout
-from threadpool9.lowlevel import FREE, RLock, Sleepers, Tally, monotonic_ns, note_origin
+from threadpool9.lowlevel import FREE, RLock, Sleepers, Steps, Tally, Wait, monotonic_ns, note_origin
 
 from ._probes import probes
 from ._slots import Slots
@@ -194,8 +194,8 @@ class WorkGroup(Group):
         """The executors that are in the function with `work`. Any context."""
         return [executor for executor in self.executors() if executor.current is work]
 
-    def wait(self, work: Work[Any], deadline: float | None) -> None:
-        """Until the runs of `work` that are under way or pending now are over. Thread context; WaitTimeout.
+    def wait(self, work: Work[Any], wait: Wait) -> Steps[None]:
+        """Until the runs of `work` that are under way or pending now are over. WaitTimeout.
 
         First until what is pending now has been called or withdrawn, then until the runs that are under way are over.
         Whoever enqueues it again meanwhile is not waited for, but for a run that has begun by then.
@@ -207,9 +207,9 @@ class WorkGroup(Group):
 
         in_time = True
         while in_time and pending():
-            in_time = self.called.wait(work, pending, deadline)
+            in_time = yield from self.called.wait(work, pending, wait)
         # An executor shows the work before it gives the token back, so none escapes this look.
         for executor in self.in_function(work):
-            in_time = in_time and executor.wait_end(work, deadline)
+            in_time = in_time and (yield from executor.wait_end(work, wait))
         if not in_time and (pending() or self.in_function(work)):
             raise WaitTimeout(f"{work!r} is still pending or running on queue {self.name!r}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import chain, repeat
 
-from threadpool9.lowlevel import Waiters, collect, deadline_after
+from threadpool9.lowlevel import Steps, Wait, Waiters, collect
 
 __all__ = ["Slots"]
 
@@ -48,14 +48,13 @@ class Slots:
             except IndexError:
                 pass  # somebody else was faster
 
-    def take(self, hand: list[None], block: bool, timeout: float | None, full: Callable[[], Exception]) -> None:
-        """Take a slot into `hand`; wait for one if `block`, which is for thread context; else raise ``full()``."""
-        deadline = deadline_after(timeout) if block else None
+    def take(self, hand: list[None], wait: Wait | None, full: Callable[[], Exception]) -> Steps[None]:
+        """Take a slot into `hand`; wait for one, or if that is None or not in time, raise ``full()``."""
         while not self._try(hand):
-            if not block:
+            if wait is None:
                 raise full()
             try:
-                in_time = self.space.wait(lambda: not self.free, deadline)
+                in_time = yield from self.space.wait(lambda: not self.free, wait)
             except BaseException:
                 self.offer()  # we may have been woken for a slot that we do not take: let another have it
                 raise

@@ -18,10 +18,11 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from task9 import Future, TaskQueue
-from task9.lanes import FREEZE, Lane, check_seconds, drain_until_quiet, pause
+from task9.lanes import FREEZE, Lane, check_seconds, drain_until_quiet
 from threadpool9 import PRI_NONE, UsageError, WaitTimeout
-from threadpool9.lowlevel import RLock, check_function, check_priority, deadline_after, monotonic_ns
+from threadpool9.lowlevel import Blocking, RLock, Steps, Wait, check_function, check_priority, monotonic_ns, run
 
+from ._aio import WorkQueueAio
 from ._errors import Full, WorkPending
 from ._flags import FLAGS, WQ_GIANT, WQ_PERCPU, AnyCPU
 from ._group import WorkGroup
@@ -128,7 +129,7 @@ class WorkQueue(Generic[W, A]):
             if work.item_lane is not lane:
                 self._check_work(work)
             if group.slots is not None:
-                return self._enqueue_bounded(work, lane, block, timeout)
+                return run(self._enqueue_bounded(work, lane, Blocking(timeout) if block else None))
             if work.barred:
                 return False
             if not work.item_ticket:
@@ -152,15 +153,31 @@ class WorkQueue(Generic[W, A]):
         The function is called in a copy of the caller's context variables, or in `context`. What it raises goes to the
         future, not to `on_error`. To cancel the future withdraws the work. Otherwise as `enqueue`.
         """
-        if context is None:
-            context = copy_context()
-        work: Any = Submitted(payload, context)
+        work: Any = Submitted(payload, copy_context() if context is None else context)
         future: Future[Any] = work.future  # the work gives it up when it is called
         self.enqueue(work, cpu, block, timeout)
         return future
 
-    def _enqueue_bounded(self, work: W, lane: Lane, block: bool, timeout: float | None) -> bool:
-        """`enqueue` on a queue with max_pending: first a slot, then the token, then the lane."""
+    def submit_steps(
+        self, payload: Any, cpu: int | AnyCPU | None, wait: Wait, context: Context | None
+    ) -> Steps[Future[Any]]:
+        """`submit`, by a thread or by a task of an event loop."""
+        work: Any = Submitted(payload, copy_context() if context is None else context)
+        future: Future[Any] = work.future
+        yield from self.enqueue_steps(work, cpu, wait)
+        return future
+
+    def enqueue_steps(self, work: W, cpu: int | AnyCPU | None, wait: Wait) -> Steps[bool]:
+        """`enqueue`, by a thread or by a task of an event loop."""
+        if self.group.slots is None:
+            return self.enqueue(work, cpu)
+        lane = self._choose(cpu)
+        self._check_open()
+        self._check_work(work)
+        return (yield from self._enqueue_bounded(work, lane, wait))
+
+    def _enqueue_bounded(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
+        """`enqueue` on a queue with max_pending: first a slot, then the token, then the lane. None: does not wait."""
         group = self.group
         slots = group.slots
         assert slots is not None
@@ -172,7 +189,8 @@ class WorkQueue(Generic[W, A]):
             return False
         try:
             # The queue's own function would wait for itself.
-            slots.take(slot, block and not group.is_own_thread(), timeout, lambda: self._full(work, block, timeout))
+            waits = None if group.is_own_thread() else wait
+            yield from slots.take(slot, waits, lambda: self._full(work, waits))
             if self.state != "open":
                 self._check_open()  # it may have taken long
             if not work.take_token(hand):
@@ -196,9 +214,10 @@ class WorkQueue(Generic[W, A]):
             raise
         return True
 
-    def _full(self, work: W, block: bool, timeout: float | None) -> Full:
+    def _full(self, work: W, wait: Wait | None) -> Full:
         bound = self.group.slots.bound if self.group.slots is not None else 0
-        what = f"held {bound} works for {timeout} s" if block and timeout is not None else f"holds {bound} works"
+        timeout = wait and wait.timeout
+        what = f"holds {bound} works" if timeout is None else f"held {bound} works for {timeout} s"
         return Full(f"queue {self.name!r} {what}; {work!r} was not enqueued")
 
     def enqueue_delayed(self, work: W, seconds: float, jitter: float = 0.0, cpu: int | AnyCPU | None = None) -> bool:
@@ -295,7 +314,10 @@ class WorkQueue(Generic[W, A]):
         Bounded: runs that are enqueued later are not awaited. From the queue's own function: returns at once, as
         it would wait for itself (probe ``wait__self``). Raises WaitTimeout after `timeout` seconds.
         """
-        deadline = deadline_after(timeout)
+        run(self.wait_steps(work, Blocking(timeout)))
+
+    def wait_steps(self, work: W, wait: Wait) -> Steps[None]:
+        """`wait`, by a thread or by a task of an event loop."""
         self._check_work(work)
         if (probe := probes.wait__start) is not None:
             probe(self, work)
@@ -306,7 +328,7 @@ class WorkQueue(Generic[W, A]):
             else:
                 if self.group.pending_here(work) and (probe := probes.wait__hit) is not None:
                     probe(self, work)
-                self.group.wait(work, deadline)
+                yield from self.group.wait(work, wait)
         finally:
             if (probe := probes.wait__done) is not None:
                 probe(self, work)
@@ -328,13 +350,16 @@ class WorkQueue(Generic[W, A]):
         Thread context; waits for a run under way. Who enqueues meanwhile, the function itself too, gets False.
         From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
         """
-        deadline = deadline_after(timeout)
+        return run(self.cancel_steps(work, Blocking(timeout)))
+
+    def cancel_steps(self, work: W, wait: Wait) -> Steps[bool]:
+        """`cancel`, by a thread or by a task of an event loop."""
         self._check_work(work)
         counted = False
         try:
             with disable_lock:
                 work.barred += 1; counted = True  # fmt: skip  # noqa: E702 see threadpool9's _atomic
-            withdrawn = self._cancel(work, deadline)
+            withdrawn = yield from self._cancel(work, wait)
             with disable_lock:
                 work.barred -= 1; counted = False  # fmt: skip  # noqa: E702
         except BaseException:
@@ -344,7 +369,7 @@ class WorkQueue(Generic[W, A]):
             raise
         return withdrawn
 
-    def _cancel(self, work: W, deadline: float | None) -> bool:
+    def _cancel(self, work: W, wait: Wait) -> Steps[bool]:
         group = self.group
         withdrawn = waited = False
         what = f"{work!r} is still pending or running on queue {self.name!r}"
@@ -356,7 +381,7 @@ class WorkQueue(Generic[W, A]):
             running = group.in_function(work)
             for executor in running:
                 waited = True
-                if not executor.wait_end(work, deadline):
+                if not (yield from executor.wait_end(work, wait)):
                     raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
             if not running:
                 # Enqueues are refused meanwhile. But one that had begun before may be about to put it here. And without
@@ -364,17 +389,21 @@ class WorkQueue(Generic[W, A]):
                 # back, so who finds the token given back looks for the executor once more.
                 if not group.pending_here(work) and not group.in_function(work):
                     return withdrawn and not waited
-                pause(deadline, what)
+                yield from wait.pause(what)
 
     def disable(self, work: W, timeout: float | None = None) -> bool:
         """Cancel `work` and let every enqueue of it return False until `enable` (WQ-10). Counted. Thread context.
 
         Returns as `cancel`.
         """
+        return run(self.disable_steps(work, Blocking(timeout)))
+
+    def disable_steps(self, work: W, wait: Wait) -> Steps[bool]:
+        """`disable`, by a thread or by a task of an event loop."""
         self._check_work(work)
         with disable_lock:
             work.disabled += 1; work.barred += 1  # fmt: skip  # noqa: E702
-        return self.cancel(work, timeout)
+        return (yield from self.cancel_steps(work, wait))
 
     def enable(self, work: W) -> bool:
         """Undo one `disable`; True if the work may be enqueued again now. What was refused is not made up for."""
@@ -391,30 +420,37 @@ class WorkQueue(Generic[W, A]):
         Thread context. On a frozen queue with works it waits for the thaw. From the queue's own function:
         UsageError. Raises WaitTimeout.
         """
+        run(self.flush_steps(Blocking(timeout)))
+
+    def flush_steps(self, wait: Wait) -> Steps[None]:
+        """`flush`, by a thread or by a task of an event loop."""
         if self.group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to be flushed")
-        self._queue.drain(timeout)
+        yield from self._queue.drain_steps(wait)
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the queue is empty, works enqueued by its own function included (WQ-6). Thread context.
 
         Meanwhile everybody else's enqueue is a UsageError. Raises WaitTimeout; UsageError from its own function.
         """
-        deadline = deadline_after(timeout)
+        run(self.drain_steps(Blocking(timeout)))
+
+    def drain_steps(self, wait: Wait) -> Steps[None]:
+        """`drain`, by a thread or by a task of an event loop."""
         if self.group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to drain")
         if self.state == "destroyed":
             raise UsageError(f"queue {self.name!r} is destroyed")
-        self._drain(deadline)
+        yield from self._drain(wait)
 
-    def _drain(self, deadline: float | None) -> None:
+    def _drain(self, wait: Wait) -> Steps[None]:
         counted = False
         try:
             with disable_lock:
                 self._drains += 1; counted = True  # fmt: skip  # noqa: E702
                 if self.state == "open":
                     self.state = "draining"
-            drain_until_quiet(self.group, deadline, f"draining queue {self.name!r}")
+            yield from drain_until_quiet(self.group, wait, f"draining queue {self.name!r}")
             with disable_lock:
                 self._drains -= 1; counted = False  # fmt: skip  # noqa: E702
             self._reopen()
@@ -435,15 +471,18 @@ class WorkQueue(Generic[W, A]):
         A frozen queue is thawed. A second close does nothing. Thread context; WaitTimeout after `timeout` seconds:
         call it again to wait on. UsageError from its own function.
         """
-        deadline = deadline_after(timeout)
+        return run(self.close_steps(Blocking(timeout)))
+
+    def close_steps(self, wait: Wait) -> Steps[tuple[W, ...]]:
+        """`close`, by a thread or by a task of an event loop."""
         if self.state == "destroyed":
             return ()
         if self.group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't close its own queue")
         self.thaw()  # what is held would keep us here for ever
         if self.state not in ("ending", "destroyed"):
-            self._drain(deadline)
-        return self._end(deadline)  # what was enqueued since then is completed too
+            yield from self._drain(wait)
+        return (yield from self._end(wait))  # what was enqueued since then is completed too
 
     def destroy(self, timeout: float | None = None) -> tuple[W, ...]:
         """End the queue (WQ-6, WQ-7): after a drain; a running function is waited for. Thread context.
@@ -451,6 +490,10 @@ class WorkQueue(Generic[W, A]):
         Cancels works that are armed for later and returns them. With a work pending, from its own function, or
         a second time: UsageError, and nothing was changed.
         """
+        return run(self.destroy_steps(Blocking(timeout)))
+
+    def destroy_steps(self, wait: Wait) -> Steps[tuple[W, ...]]:
+        """`destroy`, by a thread or by a task of an event loop."""
         if self.state == "destroyed":
             raise UsageError(f"queue {self.name!r} is destroyed already")
         if self.group.is_own_thread():
@@ -458,16 +501,16 @@ class WorkQueue(Generic[W, A]):
         waiting = sum(len(lane.pending()) for lane in list(self.group.lanes))
         if waiting and self.state != "ending":
             raise UsageError(f"queue {self.name!r} has {waiting} works pending; drain() it before destroy()")
-        return self._end(deadline_after(timeout))
+        return (yield from self._end(wait))
 
-    def _end(self, deadline: float | None) -> tuple[W, ...]:
+    def _end(self, wait: Wait) -> Steps[tuple[W, ...]]:
         if self.state == "destroyed":
             return ()  # by another close, meanwhile
         if (probe := probes.exit__start) is not None:
             probe(self)
         self.state = "ending"  # a destroy that was cut short may be called again
         self.thaw()  # nothing is pending, but an executor may be about to put back what it was taking
-        cancelled: tuple[Any, ...] = self._queue.close_until(deadline)
+        cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)
         self.state = "destroyed"
         if (probe := probes.destroy) is not None:
             probe(self)
@@ -482,6 +525,19 @@ class WorkQueue(Generic[W, A]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> WorkQueue[W, A]:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aio.close()
+
+    @property
+    def aio(self) -> WorkQueueAio[W]:
+        """The calls that wait, for event loops: ``await queue.aio.drain()`` (AW-1)."""
+        return WorkQueueAio(self)
 
     # --- freezing and looking
 

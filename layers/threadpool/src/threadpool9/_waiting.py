@@ -1,0 +1,214 @@
+"""Waiting: by a thread, which sleeps, or by a task of an event loop, which lets the loop go on (AW-1).
+
+Whatever waits is written once, as *steps*: a generator that is given a `Wait` and has ``yield from`` where it waits.
+
+    Blocking    the thread sleeps inside of the steps, which never yield anything: `run` has their result in one go. For
+                exceptions, asynchronous ones too, they are ordinary calls.
+    Awaiting    (see `_aio`) what they yield goes to the event loop; an exception that the loop throws in, or the end of
+                the generator, comes out at that ``yield from``, where the steps undo what they began.
+
+Publish, then look, on both sides: who waits enters itself, *then* looks whether it must still wait; who announces
+changes the state, *then* wakes. A wake-up may come early, never too late, so whoever is woken looks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeAlias, TypeVar
+
+from . import _seam
+from ._atomic import discard
+from ._errors import WaitTimeout
+
+__all__ = ["Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Any, Any, T]
+
+_LONG = 1e6  # seconds: the longest that a lock can be waited for at once
+
+
+class Wait:
+    """How somebody waits, and until when.
+
+    Args:
+        timeout: seconds, 0 or more; None for no limit. Raises TypeError, ValueError.
+    """
+
+    __slots__ = ("check", "deadline", "timeout")
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout  # S: seconds, as asked for
+        self.deadline = deadline_after(timeout)  # S: monotonic seconds
+        #: Called before this waits, and now and then meanwhile: raises if what is waited for can't come.
+        self.check: Callable[[], object] | None = None
+
+    def left(self, limit: float | None = None) -> float:
+        """Seconds until the deadline, or until `limit` (monotonic) if that is sooner."""
+        left = _LONG if self.deadline is None else min(self.deadline - _seam.monotonic(), _LONG)
+        return left if limit is None else min(left, limit - _seam.monotonic())
+
+    def over(self) -> bool:
+        """True if the deadline has passed."""
+        return self.deadline is not None and _seam.monotonic() >= self.deadline
+
+    def bell(self) -> Any:
+        """What is entered where it can be found: its ``release()`` ends `sleep`, once, in any context."""
+        raise NotImplementedError
+
+    def sleep(self, bell: Any, limit: float | None = None) -> Steps[bool]:
+        """Until `bell` is released; False if the deadline, or `limit`, passed first."""
+        while (left := self.left(limit)) > 0:
+            if self.check is not None:
+                self.check()
+                left = min(left, _CHECKED)
+            if (yield from self.listen(bell, left)):
+                return True
+        return False
+
+    def listen(self, bell: Any, seconds: float) -> Steps[bool]:
+        """Until `bell` is released, at most so many seconds; False if it was not."""
+        raise NotImplementedError
+
+    def doze(self, seconds: float) -> Steps[None]:
+        """Where nobody can tell us what we wait for."""
+        raise NotImplementedError
+
+    def pause(self, what: str) -> Steps[None]:
+        """Give somebody who is between two steps the time for them; WaitTimeout naming `what` after the deadline."""
+        if self.over():
+            raise WaitTimeout(f"{what}: the time limit ran out")
+        if self.check is not None:
+            self.check()
+        yield from self.doze(_TRANSIENT)
+
+
+_TRANSIENT = 1e-4
+_CHECKED = 0.25
+
+
+class Blocking(Wait):
+    """A thread waits. Thread context."""
+
+    __slots__ = ()
+
+    def bell(self) -> Any:
+        """A lock of its own: ``release`` on the same thread, by a handler, is not lost, as it is with an Event."""
+        lock = _seam.Lock()
+        lock.acquire()
+        return lock
+
+    def listen(self, bell: Any, seconds: float) -> Steps[bool]:
+        """As above."""
+        yield from ()  # nothing, ever
+        return bool(bell.acquire(True, seconds))
+
+    def doze(self, seconds: float) -> Steps[None]:
+        """As above."""
+        yield from ()  # nothing, ever
+        _seam.doze(seconds)
+
+
+def run(steps: Steps[T]) -> T:
+    """The result of `steps` that were given a `Blocking`. Thread context."""
+    try:
+        next(steps)
+    except StopIteration as over:
+        result: T = over.value
+        return result
+    raise AssertionError("steps that block have yielded")
+
+
+class Waiters:
+    """Those who wait for one event, which others announce with `wake_all` or `wake_one`."""
+
+    __slots__ = ("locks",)
+
+    def __init__(self) -> None:
+        #: The bells of those who wait. A hot path tests this deque itself before it calls `wake_all`.
+        self.locks: _seam.deque[Any] = _seam.deque()
+
+    def wake_all(self) -> None:
+        """Wake everybody who waits now. Any context."""
+        locks = self.locks
+        # As many as there are now: a waiter that looks again and re-enters is not for this round.
+        for _ in range(len(locks)):
+            if not self.wake_one():
+                return
+
+    def wake_one(self) -> bool:
+        """Wake the one who has waited longest, if any. Any context."""
+        woken = False
+        while not woken:  # a bell whose loop is closed wakes nobody
+            try:
+                for lock in iter(self.locks.popleft, None): woken = lock.release() is not False; break  # fmt: skip  # noqa: E701, E702 see _atomic
+            except IndexError:
+                return False
+        return True
+
+    def wait(self, must_wait: Callable[[], object], wait: Wait, limit: float | None = None) -> Steps[bool]:
+        """Enter, look, sleep until woken once; False if the deadline or `limit` (monotonic) has passed. Look again."""
+        mine = wait.bell()
+        try:
+            self.locks.append(mine)
+            in_time = not must_wait() or (yield from wait.sleep(mine, limit))
+            discard(self.locks, mine)
+        except BaseException:
+            discard(self.locks, mine)
+            raise
+        return in_time
+
+    def wait_until_not(self, must_wait: Callable[[], object], wait: Wait, what: str) -> Steps[None]:
+        """Sleep while `must_wait()` says so; `WaitTimeout` naming `what` after the deadline."""
+        while must_wait():
+            if not (yield from self.wait(must_wait, wait)) and must_wait():
+                raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+class Sleepers:
+    """Those who each wait for something to happen to one of many objects: one table for all of them.
+
+    `Waiters` for objects of which there may be a million, of which hardly any is ever waited for.
+    """
+
+    __slots__ = ("locks",)
+
+    def __init__(self) -> None:
+        #: The bell of who waits, and the object it waits for. A hot path tests this before it calls `wake`.
+        self.locks: dict[Any, object] = {}
+
+    def wake(self, thing: object) -> None:
+        """Wake everybody who waits for `thing`. Any context."""
+        for lock in list(self.locks):
+            # Whoever takes it out of the table is the one who releases it.
+            if self.locks.get(lock) is thing and self.locks.pop(lock, None) is not None:
+                lock.release()
+
+    def wait(self, thing: object, must_wait: Callable[[], object], wait: Wait) -> Steps[bool]:
+        """As `Waiters.wait`, for what happens to `thing`."""
+        mine = wait.bell()
+        try:
+            self.locks[mine] = thing
+            in_time = not must_wait() or (yield from wait.sleep(mine))
+            self.locks.pop(mine, None)
+        except BaseException:
+            self.locks.pop(mine, None)
+            raise
+        return in_time
+
+    def wait_until_not(self, thing: object, must_wait: Callable[[], object], wait: Wait, what: str) -> Steps[None]:
+        """As `Waiters.wait_until_not`, for what happens to `thing`."""
+        while must_wait():
+            if not (yield from self.wait(thing, must_wait, wait)) and must_wait():
+                raise WaitTimeout(f"{what}: the time limit ran out")
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The monotonic time `timeout` seconds from now; None for no limit. Refuses negative and NaN."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if not 0 <= timeout < 1e12:
+        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
+    return _seam.monotonic() + timeout
