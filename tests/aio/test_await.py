@@ -13,8 +13,8 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
-from conftest import LIMIT, run_on
 from flow import Flows, pause, until
+from loops import LIMIT, run_on
 
 import task9
 import threadpool9

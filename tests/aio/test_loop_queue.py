@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import LIMIT
 from flow import Flows, pause, until
+from loops import LIMIT
 from stormkit.benches import interrupted_at
 
 import task9

@@ -282,7 +282,7 @@ def disable_against_enqueue(w: World) -> Callable[[], None]:
     "WQ-7, WQ-10",
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            if work.barred:\n                work.give_back(hand)\n                return False\n",
+        "            if work.barred:\n                self.group.free(work, hand)\n                return False\n",
         "",
     ),
 )

@@ -59,11 +59,11 @@ fault(
 )  # fmt: skip
 fault(
     "two at once on a shared queue", "TK-4", "Each lane of a per-CPU queue has two executors.",
-    "_queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu), 2)",
+    "_queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu), 2)",
 )  # fmt: skip
 fault(
     "shared queues are not bound", "TK-4", "They run on an unbound pool.",
-    "_queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
+    "_queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "one shared queue for all priorities", "TK-4", "get of any priority gives the same queue.",
@@ -89,11 +89,11 @@ fault(
 )  # fmt: skip
 fault(
     "concurrency ignored", "TK-5", "A private queue runs one task at a time.",
-    "_queue", "Lane(self.group, pool, concurrency)", "Lane(self.group, pool, 1)",
+    "_queue", "lane_class(self.group, pool, concurrency)", "lane_class(self.group, pool, 1)",
 )  # fmt: skip
 fault(
     "one more than the concurrency", "TK-5", "A private queue runs n + 1 tasks at once.",
-    "_queue", "Lane(self.group, pool, concurrency)", "Lane(self.group, pool, concurrency + 1)",
+    "_queue", "lane_class(self.group, pool, concurrency)", "lane_class(self.group, pool, concurrency + 1)",
 )  # fmt: skip
 fault(
     "executors without end", "TK-5", "Each executor that begins makes another one, however many there are.",

@@ -51,7 +51,7 @@ fault(
 )  # fmt: skip
 fault(
     "works are not bound", "WQ-2", "The CPUs' queues run on an unbound pool.",
-    "task9._queue", "self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
+    "task9._queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "CPUs take turns", "WQ-2", "One queue serves all CPUs, so they do not run in parallel.",

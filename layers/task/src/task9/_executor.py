@@ -154,7 +154,7 @@ class Executor:
         if lane.guard is not None and len(lane.executors) < lane.limit:
             with lane.guard:
                 if not lane.idle and len(lane.executors) < lane.limit:
-                    another = Executor(lane)
+                    another = lane.make_executor()
                     lane.executors = (*lane.executors, another)
                     lane.idle.append(another)
 

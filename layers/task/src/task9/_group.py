@@ -102,6 +102,9 @@ class Group:
         """`item` was withdrawn; its token is still in somebody's hand. Any context."""
         item.fire_cancelled()
 
+    #: The class of the queue's lanes, where it is not `Lane`.
+    lane_class: Any = None
+
     def free(self, item: Item, hand: list[None]) -> None:
         """`item`, whose token is in `hand`, becomes idle without a run. Any context. May be repeated."""
         # Without a further call, as `Item.give_back`: it undoes what had no frame left.

@@ -83,11 +83,12 @@ class TaskQueue:
         self._lane: Lane | None = None  # S: the lane of a queue that is not per-CPU
         self._reference: Any = Reference(pri, percpu) if poster is None else LoopReference(poster)  # S
         pool = self._reference.pool
+        lane_class = self.group.lane_class or (Lane if poster is None else LoopLane)
         if isinstance(pool, PerCPU):
             for cpu in pool.cpus:
-                self._lanes[cpu] = Lane(self.group, pool.ref_remote(cpu))
+                self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))
         else:
-            self._lane = Lane(self.group, pool, concurrency) if poster is None else LoopLane(self.group, pool)
+            self._lane = lane_class(self.group, pool, concurrency)
         self.closed = False
 
     def __repr__(self) -> str:

@@ -96,6 +96,8 @@ def forget_exit() -> None:
 
 
 def _gate(pool: Pool, job: Job) -> Error | None:
+    if job.plumbing and not exiting.refusing:
+        return None  # what runs inside has been let in, or is refused by its own layer
     return exiting.why_not()
 
 

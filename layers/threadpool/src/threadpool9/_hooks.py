@@ -218,6 +218,7 @@ def _recompile() -> None:
 
 def ask(
     name: str,
+    /,
     check: Callable[[Any, str], Any] | None = None,
     answers: tuple[type[BaseException], ...] = (),
     **arguments: Any,

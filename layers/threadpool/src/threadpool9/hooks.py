@@ -7,7 +7,7 @@ A plugin marks its functions with `hookimpl` and is registered by `register`, or
 
 from __future__ import annotations
 
-from ._hooks import CPU, ErrorReport, hookimpl, hookspec, plugin_manager, register, unregister
+from ._hooks import CPU, ErrorReport, ask, hookimpl, hookspec, plugin_manager, register, unregister
 from ._layer import after_exit, after_fork
 from ._priority import Scheduling
 from ._specs import Questions, Tracing
@@ -20,6 +20,7 @@ __all__ = [
     "Tracing",
     "after_exit",
     "after_fork",
+    "ask",
     "hookimpl",
     "hookspec",
     "plugin_manager",

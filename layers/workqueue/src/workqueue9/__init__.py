@@ -15,8 +15,9 @@ from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartEr
 
 from . import _lifecycle as _lifecycle
 from ._aio import WorkQueueAio
-from ._errors import Full, WorkPending
+from ._errors import BackendDown, Full, WorkPending
 from ._flags import ANY, WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU
+from ._remote import Backend, KeyedWork, RemoteCall, RemoteGroup
 from ._stats import QueueStats, snapshot
 from ._work import Work
 from ._workqueue import WorkQueue
@@ -27,12 +28,17 @@ __all__ = [
     "WQ_GIANT",
     "WQ_MPSAFE",
     "WQ_PERCPU",
+    "Backend",
+    "BackendDown",
     "CPUError",
     "Error",
     "FinalizingError",
     "Full",
+    "KeyedWork",
     "PriorityError",
     "QueueStats",
+    "RemoteCall",
+    "RemoteGroup",
     "StartError",
     "UsageError",
     "WaitTimeout",

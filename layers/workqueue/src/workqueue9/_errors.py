@@ -11,3 +11,7 @@ class WorkPending(UsageError):
 
 class Full(Error):
     """The queue holds `max_pending` works; the work was not enqueued (WQ-9)."""
+
+
+class BackendDown(Error):
+    """There is nobody at the back end to send a work to (WQ-15); it waits at the front of its queue."""

@@ -49,7 +49,7 @@ class Stats:
 class WorkGroup(Group):
     """The group of one work queue."""
 
-    __slots__ = ("arg", "called", "cancelled", "func", "on_error", "slots", "stats", "wq")
+    __slots__ = ("arg", "called", "cancelled", "func", "on_error", "plain", "slots", "stats", "wq")
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class WorkGroup(Group):
         self.stats: dict[Executor, Stats] = {}  # A: an executor adds its own once
         self.cancelled = Tally()  # A
         self.slots = None if max_pending is None else Slots(max_pending)  # S
+        self.plain = self.slots is None  # S: an enqueue is no more than a put on a lane
         self.called = Sleepers()  # A: who waits for a work to be called or withdrawn
 
     # --- running
@@ -78,7 +79,7 @@ class WorkGroup(Group):
         Works that follow each other share a clock reading: the end of one is the start of the next. What the call
         needs is bound as defaults, since locals are what any interpreter reads fastest.
         """
-        stats = self.stats.setdefault(executor, Stats())
+        stats = self.stats_of(executor)
         last = monotonic_ns()
 
         def call(
@@ -111,6 +112,19 @@ class WorkGroup(Group):
                 stats.run_ns += last - start
 
         return call
+
+    def stats_of(self, executor: Executor) -> Stats:
+        """What `executor` has measured; for its own thread."""
+        return self.stats.get(executor) or self.stats.setdefault(executor, Stats())
+
+    def prepare(self, work: Work[Any]) -> None:
+        """Before an enqueue of a queue that is not plain. Any context. Raises what keeps the work out."""
+
+    def unprepare(self, work: Work[Any]) -> None:
+        """After an enqueue that was none. Any context."""
+
+    def ended(self) -> None:
+        """The queue was destroyed. May be repeated."""
 
     def refuse_closed(self) -> NoReturn:
         """As in the layer below, in this layer's words."""

@@ -6,6 +6,7 @@ from threadpool9.lowlevel import RLock
 
 from . import _group, _workqueue
 from ._probes import layer
+from ._remote import RemoteGroup
 from ._stats import queues
 
 
@@ -18,6 +19,8 @@ def _in_child() -> None:
             group.slots.forget_threads()
         group.called.locks.clear()
         queue.forget_drains()
+        if isinstance(group, RemoteGroup):
+            group.forget()
 
 
 layer.after_fork = _in_child

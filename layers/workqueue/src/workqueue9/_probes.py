@@ -54,6 +54,14 @@ class Tracing:
         """The function has returned or raised; `wk` may be somebody else's by now. The worker's thread."""
 
     @hookspec
+    def workqueue9_started(self, wq: WorkQueue[Any, Any] | None, wk: Work[Any], where: str) -> None:
+        """A back end reports that `wk` was entered, at `where`. A thread of the back end (WQ-15)."""
+
+    @hookspec
+    def workqueue9_rerun(self, wq: WorkQueue[Any, Any] | None, wk: Work[Any], where: str) -> None:
+        """It was entered once more, at `where`: what ran before may have been lost. A thread of the back end."""
+
+    @hookspec
     def workqueue9_wait__start(self, wq: WorkQueue[Any, Any], wk: Work[Any]) -> None:
         """`WorkQueue.wait` was called. Its caller's thread."""
 
@@ -78,7 +86,15 @@ class Tracing:
         """A queue's threads have let go of it. The thread of destroy's caller."""
 
 
-layer = Layer("workqueue9", Tracing)
+class Questions:
+    """What workqueue9 asks."""
+
+    @hookspec
+    def workqueue9_backend(self, name: str) -> object:
+        """The `Backend` that is called `name`, for ``WorkQueue(backend=name)``; None if it is another's (HK-6)."""
+
+
+layer = Layer("workqueue9", Tracing, Questions)
 probes = layer.probes
 # The three that are fired for each single work ride on the tests that a lane makes for each item.
 running.conditions.append(lambda: probes.entry is not None or probes.return_ is not None)

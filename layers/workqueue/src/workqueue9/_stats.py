@@ -10,6 +10,7 @@ from task9.lanes import Item
 from threadpool9.lowlevel import Flock
 
 from ._group import BUCKETS
+from ._remote import RemoteGroup
 
 if TYPE_CHECKING:
     from ._workqueue import WorkQueue
@@ -32,6 +33,8 @@ class QueueStats:
     """Bucket n counts works that waited less than 2**n nanoseconds (and at least half of that)."""
     pending: int
     running: int
+    reruns: int = 0
+    """Works that a back end has entered again, since what ran before may have been lost (WQ-15)."""
 
 
 queues: Flock[WorkQueue[Any, Any]] = Flock()
@@ -60,6 +63,7 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
         wait_histogram=tuple(sum(stats.waits[n] for stats in measured) for n in range(BUCKETS)),
         pending=waiting + armed,
         running=running,
+        reruns=group.reruns.value() if isinstance(group, RemoteGroup) else 0,
     )
 
 

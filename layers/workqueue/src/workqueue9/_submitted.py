@@ -28,6 +28,12 @@ def _not_yet() -> NoReturn:
     raise AssertionError
 
 
+def _repeat(error: BaseException | None, value: object) -> object:
+    if error is not None:
+        raise error
+    return value
+
+
 class WorkFuture(Future[Any]):
     """The future of a submitted work. It is never on a lane itself."""
 
@@ -47,6 +53,11 @@ class WorkFuture(Future[Any]):
         """What it is the result of, for people. Any context."""
         work = self.work
         return self._name or "work" if work is None else f"work {short_repr(work.payload)}"
+
+    def answer(self, error: BaseException | None, value: object) -> None:
+        """Settle it, for a call that was made elsewhere. The thread of who settles it."""
+        self.be_given(_repeat, error, value)
+        self.run()
 
     def called(self, work: Submitted[Any], func: Callable[[Any, Any], object], arg: Any) -> None:
         """``func(work, arg)`` is what is to be run now. The worker's thread."""
@@ -73,12 +84,18 @@ class Submitted(Work[P]):
             return super().enter(func, arg)
         # An exception keeps the frames of the function and of its callers, a frame its variables, so the work too. None
         # of them may hold the future, which holds the exception.
-        self.answering, self.future = weakref.ref(future), None
-        future.called(self, func, arg)
-        hand = [future]
+        hand = [self.give_up_future(func, arg)]
         del future
         hand.pop().run()
         return None
+
+    def give_up_future(self, func: Callable[[Any, Any], object], arg: Any) -> WorkFuture:
+        """The future, which is to be settled now. By who has taken the work."""
+        future = self.future
+        assert future is not None
+        self.answering, self.future = weakref.ref(future), None
+        future.called(self, func, arg)
+        return future
 
     def take_back(self, hand: list[None]) -> bool:
         """As for any item; and the future is cancelled."""

@@ -27,6 +27,7 @@ from ._errors import Full, WorkPending
 from ._flags import FLAGS, WQ_GIANT, WQ_PERCPU, AnyCPU
 from ._group import WorkGroup
 from ._probes import probes
+from ._remote import Backend, RemoteGroup, as_backend
 from ._stats import QueueStats, queues, take
 from ._submitted import Submitted
 from ._work import Work
@@ -52,6 +53,8 @@ class WorkQueue(Generic[W, A]):
         max_active: how many works run at once, started in order; 1 makes an ordered queue. Not with WQ_PERCPU.
         max_pending: how many works may wait (delayed ones apart); None for no limit (WQ-9).
         on_error: ``on_error(exception, work)`` instead of the error hook (WQ-11).
+        backend: runs the works elsewhere (WQ-15): a `Backend`, or the name of one that a plugin knows. Not with
+            WQ_PERCPU and WQ_GIANT.
 
     Thread context. ``with`` thaws, drains and destroys at its end. Follows ``workqueue_create``.
     """
@@ -66,6 +69,8 @@ class WorkQueue(Generic[W, A]):
         max_active: int = 1,
         max_pending: int | None = None,
         on_error: Callable[[BaseException, W], object] | None = None,
+        *,
+        backend: Backend | str | None = None,
     ) -> None:
         self.state = "destroyed"  # A: until we are complete
         if not isinstance(name, str):
@@ -87,7 +92,12 @@ class WorkQueue(Generic[W, A]):
         self.pri = check_priority(pri)  # S
         self.flags = flags  # S
         self.max_active = max_active  # S
-        self.group = group = WorkGroup(name, func, arg, bool(flags & WQ_GIANT), max_pending, on_error)  # S
+        about = (name, func, arg, bool(flags & WQ_GIANT), max_pending, on_error)
+        if backend is not None and flags & (WQ_PERCPU | WQ_GIANT):
+            raise ValueError("WQ_PERCPU and WQ_GIANT are about local threads: a queue with a back end has neither")
+        self.group = group = (  # S
+            WorkGroup(*about) if backend is None else RemoteGroup(*about, backend=as_backend(backend), pri=pri)
+        )
         group.wq = weakref.ref(self)
         self._queue = TaskQueue(name, pri, percpu, max_active, group=group)  # S
         self._lane = None if percpu else self._queue.lane_here()  # S
@@ -128,8 +138,8 @@ class WorkQueue(Generic[W, A]):
         try:
             if work.item_lane is not lane:
                 self._check_work(work)
-            if group.slots is not None:
-                return run(self._enqueue_bounded(work, lane, Blocking(timeout) if block else None))
+            if not group.plain:
+                return run(self._enqueue_prepared(work, lane, Blocking(timeout) if block else None))
             if work.barred:
                 return False
             if not work.item_ticket:
@@ -169,12 +179,29 @@ class WorkQueue(Generic[W, A]):
 
     def enqueue_steps(self, work: W, cpu: int | AnyCPU | None, wait: Wait) -> Steps[bool]:
         """`enqueue`, by a thread or by a task of an event loop."""
-        if self.group.slots is None:
+        if self.group.plain:
             return self.enqueue(work, cpu)
         lane = self._choose(cpu)
         self._check_open()
         self._check_work(work)
-        return (yield from self._enqueue_bounded(work, lane, wait))
+        return (yield from self._enqueue_prepared(work, lane, wait))
+
+    def _enqueue_prepared(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
+        """`enqueue` on a queue that is not plain. None: does not wait."""
+        group, enqueued = self.group, False
+        if not work.item_token:
+            return work.coalesce(group)
+        try:
+            group.prepare(work)
+            if group.slots is not None:
+                enqueued = yield from self._enqueue_bounded(work, lane, wait)
+            elif not work.barred:
+                work.since = monotonic_ns()
+                enqueued = lane.put(work)
+        finally:
+            if not enqueued:
+                group.unprepare(work)
+        return enqueued
 
     def _enqueue_bounded(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
         """`enqueue` on a queue with max_pending: first a slot, then the token, then the lane. None: does not wait."""
@@ -237,13 +264,15 @@ class WorkQueue(Generic[W, A]):
         try:
             if not work.take_token(hand):
                 return work.coalesce(self.group)
+            self.group.prepare(work)
             work.item_lane = lane  # then look, as above
             if work.barred:
-                work.give_back(hand)
+                self.group.free(work, hand)
                 return False
             work.arm(lane, seconds, jitter, hand)
         except BaseException:
-            work.give_back(hand)
+            if hand:
+                self.group.free(work, hand)
             raise
         return True
 
@@ -512,6 +541,7 @@ class WorkQueue(Generic[W, A]):
         self.thaw()  # nothing is pending, but an executor may be about to put back what it was taking
         cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)
         self.state = "destroyed"
+        self.group.ended()
         if (probe := probes.destroy) is not None:
             probe(self)
         if (probe := probes.exit__done) is not None:

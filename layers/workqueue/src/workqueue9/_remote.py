@@ -1,0 +1,357 @@
+"""Works that run elsewhere (WQ-15): the local queue is the authority, a back end runs one work at a time somewhere.
+
+    enqueue   the payload is packed. What can't be is refused here, and the work is as it was.
+    send      an executor takes the work as ever, shows that it has it, and hands a `RemoteCall` to the back end. From
+              here to the end the work counts as being in the function, for everybody; no thread waits for it.
+    end       the back end reports it, from any thread. That posts the executor's job, which settles the work and sends
+              the next one.
+
+So an executor of such a lane is not a thread's but a place, and there are as many as `max_active` says. What a queue
+promises about order, pending works, cancelling, waiting, draining and freezing is kept by the same lanes.
+
+Rules. A: atomic, any context. E: written by the executor's thread, of which there is one at a time. S: set at init.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from task9.lanes import TAKING, Executor, Lane, running
+from threadpool9 import Error, Job
+from threadpool9.hooks import ask
+from threadpool9.lowlevel import Tally, get_ident, monotonic_ns, report_error
+
+from ._errors import BackendDown
+from ._group import WorkGroup
+from ._probes import probes
+from ._submitted import Submitted
+from ._work import Work
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Backend", "KeyedWork", "RemoteCall", "RemoteGroup"]
+
+P = TypeVar("P")
+
+
+class Backend(Protocol):
+    """What runs the works of a queue elsewhere: the argument `backend` of `WorkQueue` (WQ-15, HK-6).
+
+    It may serve any number of queues, and knows each by its `RemoteGroup`: name, func, arg, pri.
+    """
+
+    def open(self, queue: RemoteGroup) -> None:
+        """A queue begins. Thread context. Raise what keeps it from running there: a function that can't cross."""
+
+    def pack(self, queue: RemoteGroup, work: Work[Any]) -> Any:
+        """What is sent in place of `work`, kept until then. Any context: whoever enqueues.
+
+        Raise TypeError naming what can't cross; the work is not enqueued then.
+        """
+
+    def start(self, call: RemoteCall) -> None:
+        """Have `call` run once, somewhere, and report its end: see there. Does not wait for it. The queue's thread.
+
+        Raise `BackendDown` if there is nobody to send it to: it stays at the front of the queue, which is halted until
+        `RemoteGroup.resume`. What else is raised is what became of the work, as if the function had raised it.
+        """
+
+    def ready(self) -> bool:
+        """True if there is somebody to send works to, so far as is known. Any context."""
+
+    def close(self, queue: RemoteGroup) -> None:
+        """A queue has ended; nothing of it is under way. Any context."""
+
+
+class KeyedWork(Work[P]):
+    """A work with an idempotency key: a back end makes a second run of what has completed a no-op (WQ-15).
+
+    Args:
+        payload: as for `Work`.
+        key: says which work this is; equal keys are the same work.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, payload: P, key: str) -> None:
+        super().__init__(payload)
+        self.key: str | None = key  # S
+
+
+class RemoteCall:
+    """One work on its way: what a back end is given to run, and what it reports to.
+
+    Of `ended` and `failed` the first report counts, so that a back end may report what it is not sure to have reported.
+    Each may be called from any thread.
+
+    Attributes:
+        queue: the `RemoteGroup`.
+        parcel: what `Backend.pack` has made of the work.
+        key: the work's idempotency key, or None.
+        name: the work, for people.
+        where: where it runs, as `started` said; None before.
+    """
+
+    __slots__ = ("_executor", "_open", "key", "name", "outcome", "parcel", "queue", "sent", "where", "work")
+
+    def __init__(self, executor: RemoteExecutor, queue: RemoteGroup, work: Work[Any], parcel: Any) -> None:
+        self.queue = queue  # S
+        self.parcel = parcel  # S
+        self.key: str | None = getattr(work, "key", None)  # S
+        self.name = repr(work)  # S
+        self.work = work  # S
+        self.sent = monotonic_ns()  # S
+        self.where: str | None = None  # A
+        self.outcome: list[tuple[BaseException | None, Any]] = []  # A: how it ended
+        self._open = [None]  # A: a token, taken by the report that counts
+        self._executor = executor  # S
+
+    def __repr__(self) -> str:
+        where = "sent" if self.where is None else f"at {self.where}"
+        return f"<{self.name} {where}>"
+
+    def started(self, where: str) -> None:
+        """It has been entered at `where`. A second time is a rerun, which is counted and probed (at least once)."""
+        again, self.where = self.where is not None, where
+        if again:
+            self.queue.reruns.bump()
+            if (probe := probes.rerun) is not None:
+                probe(self.queue.wq(), self.work, where)
+        elif (probe := probes.started) is not None:
+            probe(self.queue.wq(), self.work, where)
+
+    def ended(self, value: Any) -> None:
+        """It returned `value`."""
+        self._end(None, value)
+
+    def failed(self, error: BaseException) -> None:
+        """It raised, or can't be run; for people the error says where."""
+        self._end(error, None)
+
+    def _end(self, error: BaseException | None, value: Any) -> None:
+        try:
+            del self._open[0]; self.outcome += ((error, value),)  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        except IndexError:
+            return
+        executor = self._executor
+        try:
+            executor.lane.pool.post(executor.job)
+        except Error as refused:  # no thread, or the exit refuses this one: then here
+            report_error(refused, origin=self)
+            executor.settle_here(self)
+            executor.rest()
+
+
+class RemoteGroup(WorkGroup):
+    """The group of a queue whose works run elsewhere."""
+
+    __slots__ = ("backend", "parcels", "pri", "reruns")
+
+    def __init__(self, *args: Any, backend: Backend, pri: int) -> None:
+        super().__init__(*args)
+        self.backend = backend  # S
+        self.pri = pri  # S
+        self.parcels: dict[Work[Any], Any] = {}  # A: of what is pending
+        self.reruns = Tally()  # A
+        self.plain = False  # S
+        backend.open(self)
+
+    def ended(self) -> None:
+        """As for any group."""
+        self.backend.close(self)
+
+    def prepare(self, work: Work[Any]) -> None:
+        """Pack it."""
+        if work.context is not None and not isinstance(work, Submitted):
+            raise TypeError(f"{work!r} has a context, which can't run elsewhere")
+        self.parcels[work] = self.backend.pack(self, work)
+
+    def unprepare(self, work: Work[Any]) -> None:
+        """Throw away what was packed, unless the work waits here all the same."""
+        if not self.pending_here(work):
+            self.parcels.pop(work, None)
+
+    def undone(self, item: Any) -> None:
+        """As in the layer below; and what was packed is thrown away."""
+        self.unprepare(item)
+        super().undone(item)
+
+    def resume(self) -> None:
+        """After `BackendDown`: there is somebody to send works to. Any context."""
+        self.let_go(self.backend)
+
+    def forget(self) -> None:
+        """In a fork child: what was packed or sent is the parent's."""
+        self.parcels.clear()
+        self.halts.pop(self.backend, None)
+        for executor in self.executors():
+            if isinstance(executor, RemoteExecutor):
+                executor.forget()
+
+    @property
+    def in_flight(self) -> list[RemoteCall]:
+        """What was sent and has not ended. Any context; a moment's truth."""
+        calls = [getattr(executor, "call", None) for executor in self.executors()]
+        return [call for call in calls if call is not None]
+
+
+class RemoteLane(Lane):
+    """A lane whose executors are places at a back end."""
+
+    __slots__ = ()
+
+    def make_executor(self) -> Executor:
+        """As for any lane."""
+        return RemoteExecutor(self)
+
+
+class RemoteExecutor(Executor):
+    """One place at a back end."""
+
+    __slots__ = ("call", "future", "settling")
+
+    def __init__(self, lane: Lane) -> None:
+        super().__init__(lane)
+        self.call: RemoteCall | None = None  # E: in flight
+        self.future: Any = None  # E: of a submitted work
+        self.settling = [None]  # A: a token; whoever settles has it
+
+    def _run(self, job: Job) -> None:
+        lane: Any = self.lane
+        self.ident = get_ident()
+        self._begin()
+        while self.call is None or self.settle_here(self.call):
+            if self._send():
+                continue  # it may have ended already
+            self.rest()
+            # Look again: who appended before the line above saw no idle executor.
+            if not lane.items or lane.group.halted():
+                break
+            try:
+                lane.idle.remove(self)
+            except ValueError:
+                break
+            self.ident = get_ident()
+        else:
+            self.ident = 0
+        job.done()
+
+    def _send(self) -> bool:
+        """Take a work and send it; False if there is none."""
+        lane, items = self.lane, self.lane.items
+        group: Any = lane.group
+        tickets = iter(items.popleft, None)
+        while items and not group.halted():
+            # What one sends stays in its order: no other executor takes anything meanwhile.
+            with lane.guard or contextlib.nullcontext():
+                self.current = TAKING
+                try:
+                    work = self._take_guarded(tickets)
+                except IndexError:
+                    continue  # it was withdrawn
+                if work is None:
+                    continue
+                ticket = self.ticket
+                call = RemoteCall(self, group, work, group.parcels.pop(work, None))
+                try:
+                    group.backend.start(call)
+                except BackendDown as error:
+                    group.parcels[work] = call.parcel
+                    ticket.append(work)
+                    self._put_back(ticket)
+                    self.moves += 1  # the taking was none either
+                    self.current = TAKING
+                    self._halt(error)
+                    return False
+                except BaseException as error:
+                    call.failed(error)
+                self._was_sent(call, work)
+            if items and lane.idle and not lane.promise:
+                lane.kick_another()
+            return True
+        return False
+
+    def _halt(self, error: BackendDown) -> None:
+        """Nothing is sent until `RemoteGroup.resume`."""
+        group: Any = self.lane.group
+        report_error(error, origin=f"queue {group.name!r}")
+        group.halts[group.backend] = None
+        # Published, then looked: one that came meanwhile has found nothing to resume.
+        if group.backend.ready():
+            group.resume()
+
+    def _was_sent(self, call: RemoteCall, work: Any) -> None:
+        """From here on it counts as called: see `WorkGroup.make_call`."""
+        group: Any = self.lane.group
+        group.stats_of(self).waits[max(0, call.sent - work.since).bit_length()] += 1
+        if not running.plain:
+            group.entering(self.lane, work)
+        if isinstance(work, Submitted):
+            self.future = work.give_up_future(group.func, group.arg)
+        slot = work.slot
+        work.slot = False
+        self.call = call
+        work.item_token.append(None)
+        if slot:
+            group.slots.give([None])
+        if group.called.locks:
+            group.called.wake(work)
+
+    def settle_here(self, call: RemoteCall) -> bool:
+        """If `call` has ended, settle its work: True. Any thread; one does it."""
+        group: Any = self.lane.group
+        if not call.outcome:
+            return False
+        try:
+            del self.settling[0]
+        except IndexError:
+            return False
+        try:
+            if self.call is not call:
+                return False
+            (error, value), work = call.outcome[0], call.work
+            group.stats_of(self).run_ns += monotonic_ns() - call.sent
+            future, self.future = self.future, None
+            if future is not None:
+                future.answer(error, value)
+            elif error is not None:
+                self._failed(error, work)
+            if not running.plain:
+                group.returned(self.lane, work)
+            self.call = None
+            self.current = TAKING
+            group.sleepers.wake(self)
+        finally:
+            self.settling.append(None)
+        return True
+
+    def rest(self) -> None:
+        """Idle again."""
+        self.current = None
+        self.lane.group.sleepers.wake(self)
+        self.ident = 0
+        self.lane.idle.append(self)
+
+    def forget(self) -> None:
+        """In a fork child: what is under way is the parent's."""
+        self.call = self.future = None
+        self.settling = [None]
+
+
+def as_backend(backend: Any) -> Backend:
+    """`backend` itself, or what a plugin knows by that name (HK-6). TypeError, ValueError."""
+    found = backend
+    if isinstance(backend, str):
+        found = ask("workqueue9_backend", name=backend)
+        if found is None:
+            raise ValueError(f"no plugin knows a back end {backend!r}; install one, or hand over the object itself")
+    missing = [name for name in ("open", "pack", "start", "ready", "close") if not callable(getattr(found, name, None))]
+    if missing:
+        raise TypeError(f"a back end has the methods open, pack, start, ready and close; {found!r} has no {missing[0]}")
+    result: Backend = found
+    return result
+
+
+RemoteGroup.lane_class = RemoteLane
