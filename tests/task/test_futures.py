@@ -568,6 +568,37 @@ def test_tk18_fork() -> None:
     assert out.splitlines() == ["0 True ResultLost", "2 0", "True 0"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(FREE_THREADED, reason="a free-threaded CPython 3.13 does not stop other threads before it forks")
+def test_tk18_fork_while_the_probe_of_a_submit_is_fired() -> None:
+    """The child's copy is cancelled: nobody would ever put it on the queue."""
+    out = run(
+        """
+        import os, threading, task9, threadpool9
+        inside, go, futures = threading.Event(), threading.Event(), []
+        class Listener:
+            @threadpool9.hookimpl
+            def task9_schedule(self, lane, task):
+                futures.append(task)
+                inside.set()
+                go.wait(60)
+        threadpool9.register(Listener())
+        queue = task9.TaskQueue("q")
+        thread = threading.Thread(target=queue.submit, args=(int,))
+        thread.start()
+        inside.wait(60)
+        if (pid := os.fork()) == 0:
+            print(futures[0].cancelled(), flush=True)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        go.set()
+        thread.join()
+        print(futures[0].result(60))
+        """
+    )
+    assert out.splitlines() == ["True", "0"]
+
+
 def test_tk18_exit() -> None:
     """Drained by default; with the policy "cancel" what waits is cancelled, and whoever waits for it is woken."""
     program = """

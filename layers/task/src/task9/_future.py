@@ -106,10 +106,15 @@ class Future(concurrent.futures.Future[T], Item):
         self.item_lane, self.item_ticket = lane, [self]
         ticket = self.item_ticket
         try:
-            if not scheduling.plain:
+            if scheduling.plain:
+                lane.put_ticket(ticket)
+            else:  # meanwhile a fork child finds it in `in_hands`
+                in_hands[self] = None
                 self.fire_scheduled(lane)
-            lane.put_ticket(ticket)
+                del in_hands[self]; lane.items.append(ticket)  # fmt: skip  # noqa: E702
+                lane.see_to_it()
         except BaseException as error:
+            in_hands.pop(self, None)
             try:
                 del ticket[0]
             except IndexError:

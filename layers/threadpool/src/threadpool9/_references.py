@@ -61,12 +61,11 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
         probe(pri)
     fresh = registry.make(pri, None, registry.wanted(pri))
     with registry.lock:
-        pool = registry.unbound.setdefault(pri, fresh)
-        pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702
-    if pool is not fresh:
-        registry.forget(fresh)
-        if (probe := probes.get__race) is not None:
-            probe(pri)
+        pool = registry.unbound.get(pri, fresh)
+        # Known, published and taken, or none of it.
+        registry.pools[pool] = None; registry.unbound[pri] = pool; pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702
+    if pool is not fresh and (probe := probes.get__race) is not None:
+        probe(pri)
 
 
 def private_pool(name: str, pri: int = -1) -> Pool:
@@ -75,7 +74,10 @@ def private_pool(name: str, pri: int = -1) -> Pool:
     Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process.
     Thread context, or any context when hooks have been asked before.
     """
-    return registry.make(check_priority(pri), None, registry.wanted(pri), name)
+    pool = registry.make(check_priority(pri), None, registry.wanted(pri), name)
+    with registry.lock:
+        registry.pools[pool] = None
+    return pool
 
 
 class PerCPU:
@@ -124,9 +126,9 @@ class PerCPU:
             cpus = self.cpus
             return self._pools[cpus[cpu % len(cpus)]]
         fresh = registry.make(self.pri, cpu, self._wanted)
-        pool = self._pools.setdefault(cpu, fresh)
-        if pool is not fresh:
-            registry.forget(fresh)
+        with registry.lock:
+            pool = self._pools.get(cpu, fresh)
+            registry.pools[pool] = None; self._pools[cpu] = pool  # fmt: skip  # noqa: E702
         return pool
 
     def release(self) -> None:
@@ -185,13 +187,11 @@ def take_percpu(pri: int, hand: list[PerCPU]) -> None:
     fresh = PerCPU(pri, registry.wanted(pri))
     _topology.current_cpu()  # finds the system's call now, so that ref() never has to import in a handler
     with registry.lock:
-        percpu = registry.percpu.setdefault(pri, fresh)
-        percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
-    if percpu is not fresh:
-        for pool in fresh._pools.values():
-            registry.forget(pool)
-        if (probe := probes.percpu__get__race) is not None:
-            probe(pri)
+        percpu = registry.percpu.get(pri, fresh)
+        known = dict.fromkeys(percpu._pools.values())
+        registry.pools |= known; registry.percpu[pri] = percpu; percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
+    if percpu is not fresh and (probe := probes.percpu__get__race) is not None:
+        probe(pri)
 
 
 class Reference:

@@ -65,13 +65,11 @@ class Registry:
         return wanted
 
     def make(self, pri: int, cpu: int | None, wanted: Scheduling, name: str = "poolthread") -> Pool:
-        """A fresh pool, entered in the table. No thread is started (TP-3)."""
+        """A fresh pool, for the caller to enter in the table when it publishes it. No thread is started (TP-3)."""
         if (probe := probes.create) is not None:
             probe(cpu, pri)
         self.prune()
         pool = Pool(pri, cpu, wanted, self, name)
-        with self.lock:
-            self.pools[pool] = None
         if (probe := probes.create__success) is not None:
             probe(cpu, pri, pool)
         return pool
