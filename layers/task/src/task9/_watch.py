@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from threadpool9.lowlevel import Layer, TunableSet, boolean, changed, number
 
+from ._native import limiter
 from ._specs import Tracing
 
 layer = Layer("task9", Tracing)
@@ -26,16 +27,32 @@ class Tunables(TunableSet):
     report_unretrieved: bool
     """Report an exception of a submitted call that nobody had asked for when its future went, default True (TK-18)."""
 
+    native_threads: int
+    """Threads that BLAS and OpenMP may use in each worker, through threadpoolctl; 0 (default) sets nothing.
+
+    To be set in thread context, when the libraries are loaded and before their work begins: workers that are busy then
+    keep what they have.
+    """
+
     def __init__(self) -> None:
-        super().__init__("task9", {"limit_ms": (0.0, number(0)), "report_unretrieved": (True, boolean)})
+        super().__init__(
+            "task9",
+            {
+                "limit_ms": (0.0, number(0)),
+                "report_unretrieved": (True, boolean),
+                "native_threads": (0, number(0, integer=True)),
+            },
+        )
         running.conditions.append(lambda: self.limit_ms > 0)
         running.update()
 
     def on_change(self) -> None:
         """As in the base class."""
         running.update()
+        limiter.follow(self.native_threads)
         for notify in changed:  # the watchdog may have something to watch now
             notify()
 
 
 tunables = Tunables()
+limiter.follow(tunables.native_threads)
