@@ -202,12 +202,15 @@ def _looks(policy: str | float) -> Iterator[float]:
     """Look at what is unfinished, again and again until nothing is; yields the seconds until the next look."""
     generations = 0
     while _unfinished():
-        generations += 1
+        over = [_generation(), *(layer.generation() for layer in layers if layer.generation is not None)]
+        # What is left may be plumbing alone, which is nobody's generation: that too is waited for, not spun for.
+        empty = all(ask() for ask in over)
+        generations += not empty
         if generations > GENERATIONS:
             exiting.refusing = True
-        over = [_generation(), *(layer.generation() for layer in layers if layer.generation is not None)]
         pause = _FIRST_SLICE
-        while True:
+        while empty or (_unfinished() and not all(ask() for ask in over)):
+            empty = False
             if policy == "cancel":  # each time round: what still runs may schedule more
                 _cancel_queued()
                 for layer in layers:
@@ -219,9 +222,6 @@ def _looks(policy: str | float) -> Iterator[float]:
                 exiting.report_at = math.inf
                 _hooks.tell(f"at exit, after {_REPORT_AFTER:g} s, waiting for {_names()}")
             yield pause
-            # What is left may be plumbing alone, which is nobody's generation: that too is waited for, not spun for.
-            if all(ask() for ask in over) or not _unfinished():
-                break
             pause = min(pause * 2, _LAST_SLICE)
 
 
