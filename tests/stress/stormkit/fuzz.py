@@ -467,11 +467,12 @@ def exit_episode(seed: int) -> None:
     threadpool9.tunables.exit_policy = choose.choice(("drain", "drain", "cancel", "abandon", 0.05))  # type: ignore[assignment]
     print("policy", threadpool9.tunables.exit_policy, flush=True)
     place = Place()
-    numbers = iter(range(10**6))
+    numbers, one_by_one = iter(range(10**6)), threading.Lock()  # without a GIL an iterator may give a number twice
 
     def launch(mine: random.Random, count: int) -> None:
         for _ in range(count):
-            number = next(numbers)
+            with one_by_one:
+                number = next(numbers)
             say = lambda what, number=number: os.write(1, f"{what} {number}\n".encode())  # noqa: E731
 
             def run(say: Any = say, pause: float = mine.choice((0.0, 0.0, 0.001))) -> None:
