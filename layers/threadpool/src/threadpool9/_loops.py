@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ._errors import UsageError
-from ._waiting import Steps, Wait
+from ._waiting import LONG, Steps, Wait
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,80 +120,136 @@ def poster_of(loop: object) -> Poster:
     raise TypeError(f"an event loop is an asyncio loop, a trio token, or an object with post(fn), not {loop!r}")
 
 
-class _Bell:
-    """What a waiting task is entered as; see `Wait.bell`."""
+class _AsyncioBell:
+    """What a waiting task of asyncio is entered as, see `Wait.bell`; and the future that it awaits.
 
-    __slots__ = ("_poster",)
+    asyncio takes any object with these methods for a future. So what wakes the task is posted by whoever rings, without
+    a future of asyncio's in between, which would cost another turn of the loop.
 
-    def __init__(self, poster: Any) -> None:
-        self._poster = poster  # S
+    Rules. A: atomic, any context. L: the loop's thread.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_calls", "_cancelled", "_loop", "_rung")
+
+    def __init__(self, poster: AsyncioPoster) -> None:
+        self._loop = poster.loop  # S
+        self._calls: list[Any] = []  # A: what wakes the task; whoever takes it out does it
+        self._rung = False  # A
+        self._cancelled = False  # L
+        self._asyncio_future_blocking = False  # L: asyncio's mark of a future
 
     def release(self) -> bool:
         """Wake the task. Any context. False if its loop is closed: there is nobody to wake."""
+        self._rung = True
         try:
-            self._poster.post(self.ring)
+            return self._wake(self._loop.call_soon_threadsafe)
+        except RuntimeError:
+            return False
+
+    def _wake(self, call_soon: Callable[..., object]) -> bool:
+        try:
+            for fn, context in iter(self._calls.pop, None): call_soon(fn, self, context=context); break  # fmt: skip  # noqa: E701, E702 see _atomic
+        except IndexError:
+            pass  # it does not wait yet, or was woken
+        return True
+
+    def listen(self, seconds: float) -> Steps[bool]:
+        """Until it rings, at most so many seconds."""
+        if self._rung:
+            return True
+        self._asyncio_future_blocking = True
+        if seconds >= LONG:
+            yield self
+            return self._rung
+        timer = self._loop.call_later(seconds, self._wake, self._loop.call_soon)
+        try:
+            yield self
+        finally:
+            timer.cancel()
+        return self._rung
+
+    # --- what asyncio calls
+
+    def add_done_callback(self, fn: Callable[[Any], object], *, context: Any = None) -> None:
+        """By the task: publish it, then look."""
+        self._calls.append((fn, context))
+        if self._rung:
+            self._wake(self._loop.call_soon)
+
+    def remove_done_callback(self, fn: Callable[[Any], object]) -> int:
+        """By nobody."""
+        return 0
+
+    def cancel(self, msg: object = None) -> bool:
+        """By the task's cancel; False if it is woken already, and is to be cancelled then."""
+        if not self._calls:
+            return False
+        self._cancelled = True
+        return self._wake(self._loop.call_soon)
+
+    def cancelled(self) -> bool:
+        """As a future's."""
+        return self._cancelled
+
+    def done(self) -> bool:
+        """As a future's."""
+        return self._rung or self._cancelled
+
+    def result(self) -> None:
+        """By the task, when it is woken."""
+        if self._cancelled:
+            raise sys.modules["asyncio"].CancelledError
+
+    exception = result
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """As a future's."""
+        return self._loop
+
+
+class _TrioBell:
+    """What a waiting task of trio is entered as; see `Wait.bell`."""
+
+    __slots__ = ("_poster", "_rung", "_task")
+
+    def __init__(self, poster: TrioPoster) -> None:
+        self._poster = poster  # S
+        self._rung = False  # L, as the next
+        self._task: Any = None
+
+    def release(self) -> bool:
+        """Wake the task. Any context. False if its run is over: there is nobody to wake."""
+        try:
+            self._poster.post(self._ring)
         except RuntimeError:
             return False
         return True
 
-    def ring(self) -> None:
-        """In the loop's thread."""
-        raise NotImplementedError
-
-
-class _AsyncioBell(_Bell):
-    __slots__ = ("future",)
-
-    def __init__(self, poster: AsyncioPoster) -> None:
-        super().__init__(poster)
-        self.future: asyncio.Future[bool] = poster.loop.create_future()
-
-    def ring(self) -> None:
-        self._end(True)
-
-    def _end(self, rung: bool) -> None:
-        if not self.future.done():
-            self.future.set_result(rung)
-
-    def listen(self, seconds: float) -> Steps[bool]:
-        """Until it rings, at most so many seconds."""
-        timer = self._poster.loop.call_later(seconds, self._end, False)
-        try:
-            rung = yield from self.future.__await__()
-        finally:
-            timer.cancel()
-        if not rung:
-            self.future = self._poster.loop.create_future()  # it may still ring
-        return rung
-
-
-class _TrioBell(_Bell):
-    __slots__ = ("rung", "task")
-
-    def __init__(self, poster: Poster) -> None:
-        super().__init__(poster)
-        self.rung = False
-        self.task: Any = None
-
-    def ring(self) -> None:
-        self.rung = True
-        task, self.task = self.task, None
+    def _ring(self) -> None:
+        self._rung = True
+        task, self._task = self._task, None
         if task is not None:
             sys.modules["trio"].lowlevel.reschedule(task)
 
     def listen(self, seconds: float) -> Steps[bool]:
         """Until it rings, at most so many seconds."""
-        trio: Any = sys.modules["trio"]
+        if seconds >= LONG:
+            yield from self._sleep()
+            return self._rung
+        with sys.modules["trio"].move_on_after(seconds):
+            yield from self._sleep()
+        return self._rung
+
+    def _sleep(self) -> Steps[None]:
+        lowlevel: Any = sys.modules["trio"].lowlevel
 
         def abort(raise_cancel: object) -> object:
-            self.task = None
-            return trio.lowlevel.Abort.SUCCEEDED
+            self._task = None
+            return lowlevel.Abort.SUCCEEDED
 
-        with trio.move_on_after(seconds):
-            if not self.rung:
-                self.task = trio.lowlevel.current_task()
-                yield from trio.lowlevel.wait_task_rescheduled(abort).__await__()
-        return self.rung
+        if not self._rung:
+            self._task = lowlevel.current_task()
+            yield from lowlevel.wait_task_rescheduled(abort).__await__()
 
 
 class Awaiting(Wait):

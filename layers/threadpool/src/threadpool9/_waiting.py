@@ -20,12 +20,12 @@ from . import _seam
 from ._atomic import discard
 from ._errors import WaitTimeout
 
-__all__ = ["Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
+__all__ = ["LONG", "Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Any, Any, T]
 
-_LONG = 1e6  # seconds: the longest that a lock can be waited for at once
+LONG = 1e6  # seconds: the longest that a lock can be waited for at once
 
 
 class Wait:
@@ -45,7 +45,7 @@ class Wait:
 
     def left(self, limit: float | None = None) -> float:
         """Seconds until the deadline, or until `limit` (monotonic) if that is sooner."""
-        left = _LONG if self.deadline is None else min(self.deadline - _seam.monotonic(), _LONG)
+        left = LONG if self.deadline is None else min(self.deadline - _seam.monotonic(), LONG)
         return left if limit is None else min(left, limit - _seam.monotonic())
 
     def over(self) -> bool:

@@ -140,8 +140,8 @@ class RemoteCall:
             executor.lane.pool.post(executor.job)
         except Error as refused:  # no thread, or the exit refuses this one: then here
             report_error(refused, origin=self)
-            executor.settle_here(self)
-            executor.rest()
+            if executor.settle_here(self):
+                executor.rest()
 
 
 class RemoteGroup(WorkGroup):
