@@ -44,7 +44,14 @@ IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
 #: What the versions between .venv's and the newest run: programs, plugins and the manual are the same there.
 LAYERS = [
     *("tests/threadpool", "tests/task", "tests/workqueue", "tests/regressions"),
-    *("tests/faults", "tests/parallel", "tests/conformance/src", "tests/stress/test_fuzz.py"),
+    *(
+        "tests/aio",
+        "tests/remote",
+        "tests/faults",
+        "tests/parallel",
+        "tests/conformance/src",
+        "tests/stress/test_fuzz.py",
+    ),
 ]
 #: What --here leaves out, as pytest's -m says it.
 QUICK = "not long and not service"
