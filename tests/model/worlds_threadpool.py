@@ -431,8 +431,8 @@ def last_put_against_idle_exit(w: World) -> Callable[[], None]:
     "TP-1",
     second_replaces_the_first=(
         "threadpool9._references",
-        "        pool = registry.unbound.setdefault(pri, fresh)\n",
-        "        pool = registry.unbound[pri] = fresh\n",
+        "        pool = registry.unbound.get(pri, fresh)\n",
+        "        pool = fresh\n",
     ),
 )
 def get_race(w: World) -> Callable[[], None]:

@@ -204,12 +204,12 @@ def back_pressure(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-5",
     cancel_does_not_wait=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "            running = group.in_function(work)\n",
         "            return withdrawn\n",
     ),
     cancel_lets_enqueue=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "                work.barred += 1; counted = True",
         "                counted = True",
     ),
@@ -263,7 +263,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-10",
     nobody_waits_for_the_enqueuer=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "if not group.pending_here(work) and not",
         "if True or not",
     ),
@@ -299,7 +299,7 @@ def disable_against_enqueue_for_later(w: World) -> Callable[[], None]:
         "            if False:  # publish, then look",
     ),
     executors_are_not_looked_at_again=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "if not group.pending_here(work) and not",
         "if not group.pending_here(work) or False and not",
     ),
@@ -526,7 +526,7 @@ def slots_in_portions(w: World) -> Callable[[], None]:
     quick=0,
     who_puts_does_not_look_again=PUT_DOES_NOT_LOOK_AGAIN,
     close_is_a_drain_and_a_destroy=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "        return (yield from self._end(wait))  # what was enqueued since then is completed too",
         "        return (yield from self.destroy_steps(wait))",
     ),
@@ -607,7 +607,7 @@ def counters_beside_the_executor(w: World) -> Callable[[], None]:
     "WQ-6",
     quick=0,
     second_close_is_refused=(
-        "workqueue9._workqueue",
+        "workqueue9._waits",
         "            return ()  # by another close, meanwhile\n",
         '            raise UsageError(f"queue {self.name!r} is destroyed already")\n',
     ),

@@ -11,11 +11,11 @@ fault = Layer("threadpool", "threadpool9")
 fault(
     "each get makes a pool", "TP-1", "Two gets of one priority give two pools.",
     "_references", "        pool = registry.unbound.get(pri)\n", "        pool = None\n",
-    "_references", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+    "_references", "pool = registry.unbound.get(pri, fresh)", "pool = fresh",
 )  # fmt: skip
 fault(
     "racing gets disagree", "TP-1", "Threads that race for the first get each keep the pool that they made.",
-    "_references", "pool = registry.unbound.setdefault(pri, fresh)", "pool = registry.unbound[pri] = fresh",
+    "_references", "pool = registry.unbound.get(pri, fresh)", "pool = fresh",
 )  # fmt: skip
 fault(
     "priority 224 accepted", "TP-2", "The upper bound is taken to be a priority.",

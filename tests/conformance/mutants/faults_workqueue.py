@@ -103,11 +103,11 @@ fault(
 )  # fmt: skip
 fault(
     "wait waits for the whole queue", "WQ-4", "As flush does.",
-    "_workqueue", "                yield from self.group.wait(work, wait)\n", "                yield from drain_until_quiet(self.group, wait, \"\")\n",
+    "_waits", "                yield from self.group.wait(work, wait)\n", "                yield from drain_until_quiet(self.group, wait, \"\")\n",
 )  # fmt: skip
 fault(
     "wait from inside hangs", "WQ-4", "The function waits for its own end.",
-    "_workqueue", "            if self.group.is_own_thread():\n                if (probe := probes.wait__self)", "            if False:\n                if (probe := probes.wait__self)",
+    "_waits", "            if self.group.is_own_thread():\n                if (probe := probes.wait__self)", "            if False:\n                if (probe := probes.wait__self)",
 )  # fmt: skip
 fault(
     "wait looks at one CPU", "WQ-4", "A run on another CPU than the work's last is not seen.",
@@ -120,7 +120,7 @@ fault(
 )  # fmt: skip
 fault(
     "wait has no time limit", "WQ-4", "It waits as long as it takes.",
-    "_workqueue", "                yield from self.group.wait(work, wait)\n", "                yield from self.group.wait(work, type(wait)(None))\n",
+    "_waits", "                yield from self.group.wait(work, wait)\n", "                yield from self.group.wait(work, type(wait)(None))\n",
 )  # fmt: skip
 fault(
     "wait of a delayed work returns at its expiry", "WQ-4 WQ-7", "What moves from the timer to the queue counts as gone.",
@@ -134,25 +134,25 @@ fault(
 
 fault(
     "cancel of a work says True after a wait", "WQ-5", "The run is denied.",
-    "_workqueue", "return withdrawn and not waited", "return True",
+    "_waits", "return withdrawn and not waited", "return True",
 )  # fmt: skip
 fault(
     "cancel of a work says False for a withdrawn one", "WQ-5", "A run is told that never was.",
-    "_workqueue", "return withdrawn and not waited", "return False",
+    "_waits", "return withdrawn and not waited", "return False",
 )  # fmt: skip
 fault(
     "cancel of a work does not wait", "WQ-5", "It returns while the function runs.",
-    "_workqueue", "            running = group.in_function(work)\n", "            return withdrawn\n",
+    "_waits", "            running = group.in_function(work)\n", "            return withdrawn\n",
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_workqueue", "                work.barred += 1; counted = True", "                counted = True",
-    "_workqueue", "                work.barred -= 1; counted = False", "                counted = False",
-    "_workqueue", "                    work.barred -= 1\n            raise", "                    pass\n            raise",
+    "_waits", "                work.barred += 1; counted = True", "                counted = True",
+    "_waits", "                work.barred -= 1; counted = False", "                counted = False",
+    "_waits", "                    work.barred -= 1\n            raise", "                    pass\n            raise",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
-    "_workqueue", "            withdrawn = yield from self._cancel(work, wait)\n", "            withdrawn = yield from self._cancel(work, type(wait)(None))\n",
+    "_waits", "            withdrawn = yield from self._cancel(work, wait)\n", "            withdrawn = yield from self._cancel(work, type(wait)(None))\n",
 )  # fmt: skip
 fault(
     "cancel leaves the work in the queue", "WQ-5", "It runs although cancel said that it would not.",
@@ -184,12 +184,12 @@ fault(
 )  # fmt: skip
 fault(
     "flush waits for later works", "WQ-6", "It goes on until the queue is empty.",
-    "_workqueue", "        yield from self._queue.drain_steps(wait)\n", "        yield from drain_until_quiet(self.group, wait, \"\")\n",
+    "_waits", "        yield from self._queue.drain_steps(wait)\n", "        yield from drain_until_quiet(self.group, wait, \"\")\n",
 )  # fmt: skip
 fault(
     "flush from inside hangs", "WQ-6", "The function waits for its own end.",
     "task9._queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
-    "_workqueue", "        if self.group.is_own_thread():\n            raise UsageError(f\"the function of queue {self.name!r} can't wait for its own queue to be flushed\")\n", "",
+    "_waits", "        if self.group.is_own_thread():\n            raise UsageError(f\"the function of queue {self.name!r} can't wait for its own queue to be flushed\")\n", "",
 )  # fmt: skip
 fault(
     "drain keeps the function out", "WQ-6", "The queue's own function is refused, too.",
@@ -197,39 +197,39 @@ fault(
 )  # fmt: skip
 fault(
     "drain is a flush", "WQ-6", "What the function enqueues during a drain is not waited for.",
-    "_workqueue", "            yield from drain_until_quiet(self.group, wait, f\"draining queue {self.name!r}\")\n", "            yield from self._queue.drain_steps(wait)\n",
+    "_waits", "            yield from drain_until_quiet(self.group, wait, f\"draining queue {self.name!r}\")\n", "            yield from self._queue.drain_steps(wait)\n",
 )  # fmt: skip
 fault(
     "drain does not reopen", "WQ-6", "The queue takes nothing any more.",
-    "_workqueue", 'if self._drains == 0 and self.state == "draining":\n', "if False:\n",
+    "_waits", 'if self._drains == 0 and self.state == "draining":\n', "if False:\n",
 )  # fmt: skip
 fault(
     "the first of two drains reopens", "WQ-6", "Outsiders get in while the other one is under way.",
-    "_workqueue", 'if self._drains == 0 and self.state == "draining":\n', 'if self.state == "draining":\n',
+    "_waits", 'if self._drains == 0 and self.state == "draining":\n', 'if self.state == "draining":\n',
 )  # fmt: skip
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",
-    "_workqueue", "                self._drains -= counted\n", "                if wait.deadline is None or not self.group.running():\n                    self._drains -= counted\n",
+    "_waits", "                self._drains -= counted\n", "                if wait.deadline is None or not self.group.running():\n                    self._drains -= counted\n",
 )  # fmt: skip
 fault(
     "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
-    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "",
+    "_waits", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "",
 )  # fmt: skip
 fault(
     "close drops what is pending", "WQ-6", "It withdraws the works that wait.",
-    "_workqueue", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "        self.cancel_pending()\n",
+    "_waits", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "        self.cancel_pending()\n",
 )  # fmt: skip
 fault(
     "close waits for a thaw", "WQ-6 WQ-10", "What is held by a freeze keeps it for ever.",
-    "_workqueue", "        self.thaw()  # what is held", "        # what is held",
+    "_waits", "        self.thaw()  # what is held", "        # what is held",
 )  # fmt: skip
 fault(
     "a second close is an error", "WQ-6", "As a second destroy is.",
-    "_workqueue", '        if self.state == "destroyed":\n            return ()\n', "",
+    "_waits", '        if self.state == "destroyed":\n            return ()\n', "",
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
-    "_workqueue", "        cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)\n",
+    "_waits", "        cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)\n",
     "        yield from ()\n        self._queue._abandon()\n        self.group.halts[\"closed\"] = None\n        cancelled = tuple(self._queue._cancelled)\n",
 )  # fmt: skip
 fault(
@@ -238,7 +238,7 @@ fault(
 )  # fmt: skip
 fault(
     "destroyed twice accepted", "WQ-6", "The second destroy does nothing.",
-    "_workqueue", '        if self.state == "destroyed":\n            raise UsageError(f"queue {self.name!r} is destroyed already")\n', '        if self.state == "destroyed":\n            return ()\n',
+    "_waits", '        if self.state == "destroyed":\n            raise UsageError(f"queue {self.name!r} is destroyed already")\n', '        if self.state == "destroyed":\n            return ()\n',
 )  # fmt: skip
 fault(
     "a destroyed queue swallows works", "WQ-6", "enqueue says False instead of an error.",
@@ -250,7 +250,7 @@ fault(
 
 fault(
     "flush waits for timers", "WQ-7", "What is armed is waited for, too.",
-    "_workqueue", "        yield from self._queue.drain_steps(wait)\n", "        yield from self._queue.drain_steps(wait)\n        while self.group.armed:\n            __import__(\"time\").sleep(0.001)\n",
+    "_waits", "        yield from self._queue.drain_steps(wait)\n", "        yield from self._queue.drain_steps(wait)\n        while self.group.armed:\n            __import__(\"time\").sleep(0.001)\n",
 )  # fmt: skip
 fault(
     "early works", "WQ-7", "What is due within the next two milliseconds comes with what is due.",
@@ -274,7 +274,7 @@ fault(
 )  # fmt: skip
 fault(
     "destroy does not say what it cancelled", "WQ-7", "It returns nothing.",
-    "_workqueue", "        return cancelled\n\n    def __enter__", "        return ()\n\n    def __enter__",
+    "_waits", "            probe(self)\n        return cancelled\n", "            probe(self)\n        return ()\n",
 )  # fmt: skip
 fault(
     "an idle queue of works keeps its thread", "WQ-8", "The executor waits for the next work inside of its job.",
@@ -358,15 +358,15 @@ fault(
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",
-    "_workqueue", "            work.disabled += 1;", "            work.disabled = 1;",
+    "_waits", "            work.disabled += 1;", "            work.disabled = 1;",
 )  # fmt: skip
 fault(
     "one enable too many accepted", "WQ-10", "It does nothing.",
-    "_workqueue", "            if work.disabled == 0:\n                raise", "            if work.disabled == 0:\n                return True\n                raise",
+    "_waits", "            if work.disabled == 0:\n                raise", "            if work.disabled == 0:\n                return True\n                raise",
 )  # fmt: skip
 fault(
     "disable does not cancel", "WQ-10", "A pending work runs though it is disabled.",
-    "_workqueue", "        return (yield from self.cancel_steps(work, wait))\n", "        yield from ()\n        return False\n",
+    "_waits", "        return (yield from self.cancel_steps(work, wait))\n", "        yield from ()\n        return False\n",
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",

@@ -407,7 +407,7 @@ class Copies(importlib.abc.MetaPathFinder):
         self.module("task9._timer").timer.__init__()
         self.module("task9._group").groups.clear()
         self.module("workqueue9._group").giant.__init__()
-        self.module("workqueue9._workqueue").disable_lock = primitives.RLock()
+        self.module("workqueue9._waits").disable_lock = primitives.RLock()
         self.module("workqueue9._stats").queues.clear()
         for name, value in self.constants.items():
             module, _, constant = name.rpartition(".")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from threadpool9.lowlevel import RLock
 
-from . import _group, _workqueue
+from . import _group, _waits
 from ._probes import layer
 from ._remote import RemoteGroup
 from ._stats import queues
 
 
 def _in_child() -> None:
-    _workqueue.forget_threads()
+    _waits.forget_threads()
     _group.giant = RLock()
     for queue in queues.all():
         group = queue.group

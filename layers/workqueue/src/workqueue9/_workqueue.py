@@ -18,9 +18,9 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from task9 import Future, TaskQueue
-from task9.lanes import FREEZE, Lane, check_seconds, drain_until_quiet
-from threadpool9 import PRI_NONE, UsageError, WaitTimeout
-from threadpool9.lowlevel import Blocking, RLock, Steps, Wait, check_function, check_priority, monotonic_ns, run
+from task9.lanes import Lane, check_seconds
+from threadpool9 import PRI_NONE, UsageError
+from threadpool9.lowlevel import Blocking, Steps, Wait, check_function, check_priority, monotonic_ns, run
 
 from ._aio import WorkQueueAio
 from ._errors import Full, WorkPending
@@ -30,6 +30,7 @@ from ._probes import probes
 from ._remote import Backend, RemoteGroup, as_backend
 from ._stats import QueueStats, queues, take
 from ._submitted import Submitted
+from ._waits import Waits
 from ._work import Work
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ W = TypeVar("W", bound="Work[Any]")
 A = TypeVar("A")
 
 
-class WorkQueue(Generic[W, A]):
+class WorkQueue(Waits[W], Generic[W, A]):
     """A named queue of works for one function: ``func(work, arg)``.
 
     Args:
@@ -329,225 +330,6 @@ class WorkQueue(Generic[W, A]):
             raise UsageError(f"queue {self.name!r} is being drained: only its own function may enqueue now")
         self.group.refuse_closed()
 
-    def _check_work(self, work: object) -> None:
-        if not isinstance(work, Work):
-            raise TypeError(f"{self!r} takes works, not {work!r}")
-        if not hasattr(work, "item_token"):
-            raise TypeError(f"{type(work).__name__}.__init__ did not call super().__init__(): it is no work yet")
-
-    # --- waiting and cancelling
-
-    def wait(self, work: W, timeout: float | None = None) -> None:
-        """Wait until `work` is neither pending on this queue nor in its function (WQ-4). Thread context.
-
-        Bounded: runs that are enqueued later are not awaited. From the queue's own function: returns at once, as
-        it would wait for itself (probe ``wait__self``). Raises WaitTimeout after `timeout` seconds.
-        """
-        run(self.wait_steps(work, Blocking(timeout)))
-
-    def wait_steps(self, work: W, wait: Wait) -> Steps[None]:
-        """`wait`, by a thread or by a task of an event loop."""
-        self._check_work(work)
-        if (probe := probes.wait__start) is not None:
-            probe(self, work)
-        try:
-            if self.group.is_own_thread():
-                if (probe := probes.wait__self) is not None:
-                    probe(self, work)
-            else:
-                if self.group.pending_here(work) and (probe := probes.wait__hit) is not None:
-                    probe(self, work)
-                yield from self.group.wait(work, wait)
-        finally:
-            if (probe := probes.wait__done) is not None:
-                probe(self, work)
-
-    def cancel_async(self, work: W) -> bool:
-        """Withdraw `work` without waiting: True if it is then neither pending here nor in the function. Any context."""
-        self._check_work(work)
-        if self.group.pending_here(work):
-            self.group.withdraw(work)
-        return not (self.group.pending_here(work) or self.group.in_function(work))
-
-    def cancel_pending(self) -> int:
-        """Withdraw everything that waits, and what is armed; how many works that were. Any context."""
-        return self._queue.cancel_pending()
-
-    def cancel(self, work: W, timeout: float | None = None) -> bool:
-        """Withdraw `work`; True if it was withdrawn before running, False if it had run or was waited for (WQ-5).
-
-        Thread context; waits for a run under way. Who enqueues meanwhile, the function itself too, gets False.
-        From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
-        """
-        return run(self.cancel_steps(work, Blocking(timeout)))
-
-    def cancel_steps(self, work: W, wait: Wait) -> Steps[bool]:
-        """`cancel`, by a thread or by a task of an event loop."""
-        self._check_work(work)
-        counted = False
-        try:
-            with disable_lock:
-                work.barred += 1; counted = True  # fmt: skip  # noqa: E702 see threadpool9's _atomic
-            withdrawn = yield from self._cancel(work, wait)
-            with disable_lock:
-                work.barred -= 1; counted = False  # fmt: skip  # noqa: E702
-        except BaseException:
-            if counted:
-                with disable_lock:
-                    work.barred -= 1
-            raise
-        return withdrawn
-
-    def _cancel(self, work: W, wait: Wait) -> Steps[bool]:
-        group = self.group
-        withdrawn = waited = False
-        what = f"{work!r} is still pending or running on queue {self.name!r}"
-        while True:
-            if group.pending_here(work) and group.withdraw(work):
-                withdrawn = True
-            if group.is_own_thread():
-                return withdrawn
-            running = group.in_function(work)
-            for executor in running:
-                waited = True
-                if not (yield from executor.wait_end(work, wait)):
-                    raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
-            if not running:
-                # Enqueues are refused meanwhile. But one that had begun before may be about to put it here. And without
-                # a GIL an executor may have been about to show that it has it: it shows that before it gives the token
-                # back, so who finds the token given back looks for the executor once more.
-                if not group.pending_here(work) and not group.in_function(work):
-                    return withdrawn and not waited
-                yield from wait.pause(what)
-
-    def disable(self, work: W, timeout: float | None = None) -> bool:
-        """Cancel `work` and let every enqueue of it return False until `enable` (WQ-10). Counted. Thread context.
-
-        Returns as `cancel`.
-        """
-        return run(self.disable_steps(work, Blocking(timeout)))
-
-    def disable_steps(self, work: W, wait: Wait) -> Steps[bool]:
-        """`disable`, by a thread or by a task of an event loop."""
-        self._check_work(work)
-        with disable_lock:
-            work.disabled += 1; work.barred += 1  # fmt: skip  # noqa: E702
-        return (yield from self.cancel_steps(work, wait))
-
-    def enable(self, work: W) -> bool:
-        """Undo one `disable`; True if the work may be enqueued again now. What was refused is not made up for."""
-        self._check_work(work)
-        with disable_lock:
-            if work.disabled == 0:
-                raise UsageError(f"{work!r} is not disabled: one enable() too many")
-            work.disabled -= 1; work.barred -= 1  # fmt: skip  # noqa: E702
-            return work.disabled == 0
-
-    def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything that was enqueued before has completed (WQ-6); timers are not awaited (WQ-7).
-
-        Thread context. On a frozen queue with works it waits for the thaw. From the queue's own function:
-        UsageError. Raises WaitTimeout.
-        """
-        run(self.flush_steps(Blocking(timeout)))
-
-    def flush_steps(self, wait: Wait) -> Steps[None]:
-        """`flush`, by a thread or by a task of an event loop."""
-        if self.group.is_own_thread():
-            raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to be flushed")
-        yield from self._queue.drain_steps(wait)
-
-    def drain(self, timeout: float | None = None) -> None:
-        """Wait until the queue is empty, works enqueued by its own function included (WQ-6). Thread context.
-
-        Meanwhile everybody else's enqueue is a UsageError. Raises WaitTimeout; UsageError from its own function.
-        """
-        run(self.drain_steps(Blocking(timeout)))
-
-    def drain_steps(self, wait: Wait) -> Steps[None]:
-        """`drain`, by a thread or by a task of an event loop."""
-        if self.group.is_own_thread():
-            raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to drain")
-        if self.state == "destroyed":
-            raise UsageError(f"queue {self.name!r} is destroyed")
-        yield from self._drain(wait)
-
-    def _drain(self, wait: Wait) -> Steps[None]:
-        counted = False
-        try:
-            with disable_lock:
-                self._drains += 1; counted = True  # fmt: skip  # noqa: E702
-                if self.state == "open":
-                    self.state = "draining"
-            yield from drain_until_quiet(self.group, wait, f"draining queue {self.name!r}")
-            with disable_lock:
-                self._drains -= 1; counted = False  # fmt: skip  # noqa: E702
-            self._reopen()
-        except BaseException:
-            with disable_lock:
-                self._drains -= counted
-            self._reopen()
-            raise
-
-    def _reopen(self) -> None:
-        with disable_lock:
-            if self._drains == 0 and self.state == "draining":
-                self.state = "open"
-
-    def close(self, timeout: float | None = None) -> tuple[W, ...]:
-        """Complete what is pending, then end the queue, as `drain` and `destroy` do; returns what was armed, cancelled.
-
-        A frozen queue is thawed. A second close does nothing. Thread context; WaitTimeout after `timeout` seconds:
-        call it again to wait on. UsageError from its own function.
-        """
-        return run(self.close_steps(Blocking(timeout)))
-
-    def close_steps(self, wait: Wait) -> Steps[tuple[W, ...]]:
-        """`close`, by a thread or by a task of an event loop."""
-        if self.state == "destroyed":
-            return ()
-        if self.group.is_own_thread():
-            raise UsageError(f"the function of queue {self.name!r} can't close its own queue")
-        self.thaw()  # what is held would keep us here for ever
-        if self.state not in ("ending", "destroyed"):
-            yield from self._drain(wait)
-        return (yield from self._end(wait))  # what was enqueued since then is completed too
-
-    def destroy(self, timeout: float | None = None) -> tuple[W, ...]:
-        """End the queue (WQ-6, WQ-7): after a drain; a running function is waited for. Thread context.
-
-        Cancels works that are armed for later and returns them. With a work pending, from its own function, or
-        a second time: UsageError, and nothing was changed.
-        """
-        return run(self.destroy_steps(Blocking(timeout)))
-
-    def destroy_steps(self, wait: Wait) -> Steps[tuple[W, ...]]:
-        """`destroy`, by a thread or by a task of an event loop."""
-        if self.state == "destroyed":
-            raise UsageError(f"queue {self.name!r} is destroyed already")
-        if self.group.is_own_thread():
-            raise UsageError(f"the function of queue {self.name!r} can't destroy its own queue")
-        waiting = sum(len(lane.pending()) for lane in list(self.group.lanes))
-        if waiting and self.state != "ending":
-            raise UsageError(f"queue {self.name!r} has {waiting} works pending; drain() it before destroy()")
-        return (yield from self._end(wait))
-
-    def _end(self, wait: Wait) -> Steps[tuple[W, ...]]:
-        if self.state == "destroyed":
-            return ()  # by another close, meanwhile
-        if (probe := probes.exit__start) is not None:
-            probe(self)
-        self.state = "ending"  # a destroy that was cut short may be called again
-        self.thaw()  # nothing is pending, but an executor may be about to put back what it was taking
-        cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)
-        self.state = "destroyed"
-        self.group.ended()
-        if (probe := probes.destroy) is not None:
-            probe(self)
-        if (probe := probes.exit__done) is not None:
-            probe(self)
-        return cancelled
-
     def __enter__(self) -> WorkQueue[W, A]:
         return self
 
@@ -569,32 +351,6 @@ class WorkQueue(Generic[W, A]):
         """The calls that wait, for event loops: ``await queue.aio.drain()`` (AW-1)."""
         return WorkQueueAio(self)
 
-    # --- freezing and looking
-
-    def freeze(self) -> None:
-        """Hold what is enqueued from now on and what waits; running works go on (WQ-10). Any context."""
-        self.group.halts[FREEZE] = None
-
-    def thaw(self) -> None:
-        """Run what was held, in order (WQ-10). Any context."""
-        self.group.let_go(FREEZE)
-
     def stats(self) -> QueueStats:
         """The counters now (WQ-12). Any context; exact when nothing is going on."""
         return take(self)
-
-    def forget_drains(self) -> None:
-        """In a fork child: whoever drains is not there."""
-        self._drains = 0
-        if self.state == "draining":
-            self.state = "open"
-
-
-#: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
-disable_lock = RLock()
-
-
-def forget_threads() -> None:
-    """In a fork child: whoever held the lock is not there."""
-    global disable_lock
-    disable_lock = RLock()
