@@ -226,6 +226,22 @@ def test_tk19_an_asyncio_loop_that_is_closed() -> None:
     asyncio.run(main())
 
 
+def test_tk19_a_loop_that_has_ended_is_no_loop_of_this_thread() -> None:
+    """After it, its own thread may close the queue, and is told what was not run."""
+
+    async def main() -> TaskQueue:
+        queue = here()
+        await queue.submit(int)
+        queue.call(int)  # for the next turn, which does not come
+        return queue
+
+    queue = asyncio.run(main())
+    if task9.snapshot().queues[-1].lanes[0].pending:
+        with pytest.raises(LoopClosed, match="1 that waited were withdrawn"):
+            queue.close()
+    queue.close()
+
+
 def test_tk19_time_limits(run: Run) -> None:
     """WaitTimeout while the loop does something else."""
     loop = ByHand()

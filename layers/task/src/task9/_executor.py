@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Job
-from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, report_error
+from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, insist, report_error
 
 from ._call import Call
 from ._item import TAKING, Item
@@ -106,6 +106,9 @@ class Executor:
                             lane.kick_another()
                 except IndexError:  # nothing is left, or the ticket was withdrawn
                     continue
+                except MemoryError:
+                    self._refused()
+                    continue
                 try:
                     if item.__class__ is call_class:
                         fn, args, kwargs = item
@@ -116,7 +119,10 @@ class Executor:
                     elif not running.plain:
                         run_watched(self, item, call)
                     elif call is None:
-                        item.item_token.append(None)  # from here on a schedule means another run
+                        try:
+                            item.item_token.append(None)  # from here on a schedule means another run
+                        except MemoryError:
+                            insist(item.item_token)
                         item.run()
                     else:
                         call(item)  # gives the token back when it has read what the next put will overwrite
@@ -176,6 +182,16 @@ class Executor:
             del ticket[0]; self.current = item  # fmt: skip  # noqa: E702
         self.runs += 1
         return item
+
+    def _refused(self) -> None:
+        """Memory was refused while something was being taken: it goes back, to be taken again."""
+        ticket, item = self.ticket, self.current
+        if item is not TAKING and not ticket:
+            ticket += (item,)
+        self.current = TAKING
+        if ticket and ticket not in self.lane.items:
+            self.lane.items.appendleft(ticket)
+        self.ticket = []
 
     def _put_back(self, ticket: list[Any]) -> None:
         """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""

@@ -105,15 +105,11 @@ class LoopLane(Lane):
         """As for any lane: not if the loop would be kept from running by the very wait."""
         wait.check = functools.partial(self._check, wait)
         if not self.quiet():
-            self._refuse_own_thread(wait)
+            self._check(wait)
 
     def _check(self, wait: Wait) -> None:
-        self._refuse_own_thread(wait)
         pool: Any = self.pool
         pool.check()
-
-    def _refuse_own_thread(self, wait: Wait) -> None:
-        pool: Any = self.pool
         if isinstance(wait, Blocking) and pool.is_here():
             raise UsageError(
                 f"queue {self.name!r} lives in the event loop of this thread, which can't run while it is blocked: "

@@ -275,11 +275,12 @@ class TaskQueue:
         """
         if not leave_workers and self.group.is_own_thread():
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
-        self._may_wait(wait)
-        self.closed = True
         try:
+            self._may_wait(wait)
+            self.closed = True
             yield from end(self.group, self._cancelled, wait)
         except LoopClosed as error:
+            self.closed = True
             count = self.cancel_pending()
             raise LoopClosed(f"closing queue {self.name!r}: {error}; {count} that waited were withdrawn") from None
         if leave_workers:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Stalled
-from threadpool9.lowlevel import claim_stall, monotonic, report_error
+from threadpool9.lowlevel import claim_stall, insist, monotonic, report_error
 
 from ._watch import probes, tunables
 
@@ -22,7 +22,10 @@ def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | N
     # Fired first: once the token is given back the next run may be scheduled, and its probe fired.
     lane.group.entering(lane, item)
     if call is None:
-        item.item_token.append(None)
+        try:
+            item.item_token.append(None)
+        except MemoryError:
+            insist(item.item_token)
     run, start = executor.runs, monotonic()
     try:
         if call is None:

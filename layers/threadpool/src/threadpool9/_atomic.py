@@ -44,6 +44,7 @@ __all__ = [
     "collect",
     "contents",
     "discard",
+    "insist",
     "token",
 ]
 
@@ -56,6 +57,18 @@ FREE = (None,)
 def token() -> list[None]:
     """A free token: a test-and-set bit, see the module's text."""
     return [None]
+
+
+def insist(token: list[None]) -> None:
+    """Give a token back where memory for that was refused: again and again, as it takes a few bytes only. Our threads.
+
+    A list that is empty has no room for an element. Whoever undoes something tries once (docs/promises.rst).
+    """
+    while not token:
+        try:
+            token += FREE
+        except MemoryError:
+            continue
 
 
 _ONCE: tuple[tuple[()], ...] = ((),)

@@ -181,7 +181,10 @@ class Job:
     def _finish(self) -> None:
         """End the run: the worker's thread, which has the token."""
         free = self._free
-        self._runner = 0; self._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702 see _atomic
+        try:
+            self._runner = 0; self._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702 see _atomic
+        except MemoryError:
+            _atomic.insist(free)
         # Publish, then look: a post that found us running is either seen here, or sees the token.
         if meetings.posts:
             self._perform_post()

@@ -15,6 +15,7 @@ from ._atomic import (
     collect,
     contents,
     discard,
+    insist,
     token,
 )
 from ._exit import exiting
@@ -86,6 +87,7 @@ __all__ = [
     "doze",
     "exiting",
     "get_ident",
+    "insist",
     "interlock_released",
     "monotonic",
     "monotonic_ns",

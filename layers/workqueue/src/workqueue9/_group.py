@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from task9 import QueueClosed
 from task9.lanes import Executor, Group, Item, Lane, in_hands
 from threadpool9 import WaitTimeout
-from threadpool9.lowlevel import FREE, RLock, Sleepers, Steps, Tally, Wait, monotonic_ns, note_origin
+from threadpool9.lowlevel import FREE, RLock, Sleepers, Steps, Tally, Wait, insist, monotonic_ns, note_origin
 
 from ._probes import probes
 from ._slots import Slots
@@ -95,7 +95,10 @@ class WorkGroup(Group):
             slot = work.slot
             if slot:
                 work.slot = False
-            work.item_token.append(None)  # from here on the work is the function's: only its identity is used
+            try:
+                work.item_token.append(None)  # from here on the work is the function's: only its identity is used
+            except MemoryError:
+                insist(work.item_token)
             if slot:
                 self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
             start = last

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error, Job
 from threadpool9.hooks import ask
-from threadpool9.lowlevel import Tally, get_ident, monotonic_ns, report_error
+from threadpool9.lowlevel import Tally, get_ident, insist, monotonic_ns, report_error
 
 from ._errors import BackendDown
 from ._group import WorkGroup
@@ -293,7 +293,7 @@ class RemoteExecutor(Executor):
         slot = work.slot
         work.slot = False
         self.call = call
-        work.item_token.append(None)
+        insist(work.item_token)
         if slot:
             group.slots.give([None])
         if group.called.locks:
