@@ -19,6 +19,7 @@ class Task9:
     usage_error = task9.UsageError
     closed_error = task9.QueueClosed
     timeout_error = task9.WaitTimeout
+    loop_error = task9.LoopClosed
     delayed = staticmethod(task9.DelayedTask)
     periodic = staticmethod(task9.PeriodicTask)
     shared = staticmethod(task9.get)
@@ -31,6 +32,14 @@ class Task9:
     def queue(self, name: str, percpu: bool = False, concurrency: int = 1) -> task9.TaskQueue:
         """TK-5."""
         return task9.TaskQueue(name, percpu=percpu, concurrency=concurrency)
+
+    def awaiting(self, thing: Any) -> Any:
+        """AW-1."""
+        return thing.aio
+
+    def loop_queue(self, name: str, loop: Any) -> task9.TaskQueue:
+        """TK-19."""
+        return task9.TaskQueue(name, on=loop)
 
     def set_limit(self, seconds: float) -> None:
         """TK-4."""

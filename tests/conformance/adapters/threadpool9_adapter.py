@@ -29,6 +29,10 @@ class Threadpool9:
         """TP-20."""
         return threadpool9.Job(fn, interlock, name)
 
+    def awaiting(self, thing: Any) -> Any:
+        """AW-1."""
+        return thing.aio
+
     def set_idle(self, seconds: float) -> None:
         """TP-4."""
         threadpool9.tunables.idle_ms = seconds * 1000

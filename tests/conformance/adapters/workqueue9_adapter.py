@@ -66,6 +66,10 @@ class Workqueue9:
             on_error,
         )
 
+    def awaiting(self, queue: Any) -> Any:
+        """AW-1."""
+        return queue.aio
+
     def wait_bounds(self) -> list[float]:
         """Bucket n of the histogram counts waits of less than 2**n nanoseconds."""
         return [2**bucket / 1e9 for bucket in range(64)]

@@ -31,4 +31,5 @@ def load() -> dict[str, Mutant]:
         import faults_threadpool  # noqa: F401
         import faults_task  # noqa: F401  # isort: skip
         import faults_workqueue  # noqa: F401  # isort: skip
+        import faults_await  # noqa: F401  # isort: skip
     return MUTANTS

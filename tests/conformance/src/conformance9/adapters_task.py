@@ -6,7 +6,8 @@ implementation that has other names for the operations wraps its objects; one th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 __all__ = ["TASK_CAPABILITIES", "DelayedLike", "PeriodicLike", "QueueLike", "SharedLike", "TaskAdapter", "TaskLike"]
@@ -28,6 +29,10 @@ TASK_CAPABILITIES: dict[str, str] = {
     "fork": "usable in a fork child, where everything is unscheduled (TK-14)",
     "exit": "what is scheduled runs at exit, armed timers do not fire (TK-14)",
     "drop": "a queue dropped without close finishes its tasks with a ResourceWarning (TK-16)",
+    "submit": "submit() and map() of private queues: futures of results (TK-18)",
+    "await": "awaiting(): all that waits can be awaited; cancelled, only the waiting ends (AW-1 to AW-4)",
+    "loop": "loop_queue() on an asyncio loop: its tasks run in the loop's thread (TK-19)",
+    "poster": "loop_queue() on any object with post(fn); schedules before it comes round are one hand-over (TK-19)",
     "timeouts": "time limits of cancel(), drain() and close() (TK-6, TK-7, TK-16)",
 }
 
@@ -100,6 +105,14 @@ class QueueLike(Protocol):
     def call(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
         """Call ``fn(*args, **kwargs)``, in the queue's order (TK-17); needed for "call"."""
 
+    def submit(self, fn: Callable[..., Any], /, *args: Any, context: Any = None, **kwargs: Any) -> Future[Any]:
+        """As `call`, in a copy of the caller's context or in `context`; its result (TK-18); needed for "submit"."""
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Any, timeout: float | None = None, buffersize: int | None = None
+    ) -> Iterator[Any]:
+        """Results in order, with at most `buffersize` calls ahead of the one that is taken (TK-18)."""
+
     def drain(self, timeout: float | None = None) -> None:
         """Wait for all that was scheduled before (TK-7)."""
 
@@ -153,6 +166,25 @@ class TaskAdapter(Protocol):
 
     def shared(self, pri: int) -> SharedLike:
         """A reference to the shared queue of the priority."""
+
+    def awaiting(self, thing: Any) -> Any:
+        """The twin of a task or a queue, needed for "await" (AW-1).
+
+        It has those of `TaskLike.cancel`, `QueueLike.drain`, `QueueLike.close` and `SharedLike.put` that are claimed,
+        with the same arguments; each returns an awaitable, for a task of asyncio. With "submit" the futures can be
+        awaited, too.
+        """
+
+    def loop_queue(self, name: str, loop: Any) -> QueueLike:
+        """A private queue whose tasks run in the thread of `loop` (TK-19), needed for "loop" and "poster".
+
+        That is an asyncio loop; for "poster" any object whose ``post(fn)`` has ``fn()`` called in the loop's thread
+        soon, or raises RuntimeError if the loop is closed.
+        """
+
+    @property
+    def loop_error(self) -> type[Exception]:
+        """Raised where the loop of a queue is closed ("loop", "poster")."""
 
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that per-CPU queues serve."""

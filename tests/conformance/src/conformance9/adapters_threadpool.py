@@ -61,6 +61,7 @@ THREADPOOL_CAPABILITIES: dict[str, str] = {
     "free threading": "never switches the GIL on (TP-33)",
     "snapshot": "snapshot() (TP-34)",
     "stall watchdog": "set_stall() (TP-35)",
+    "await": "awaiting(): all that waits can be awaited; cancelled, only the waiting ends (AW-1 to AW-4)",
 }
 
 
@@ -211,6 +212,13 @@ class ThreadpoolAdapter(Protocol):
 
     def percpu_get(self, pri: int = -1) -> PerCPULike:
         """A reference to THE per-CPU pools of the priority (TP-1, TP-7)."""
+
+    def awaiting(self, thing: Any) -> Any:
+        """The twin of a job or a pool, needed for "await" (AW-1).
+
+        It has those of `JobLike.wait`, `PoolLike.cancel`, `PoolLike.drain` and `PoolLike.put` that are claimed, with
+        the same arguments; each returns an awaitable, for a task of asyncio.
+        """
 
     def cpus(self) -> tuple[int, ...]:
         """The CPUs that have pools (TP-8)."""

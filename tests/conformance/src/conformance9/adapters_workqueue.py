@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextvars import Context
 from typing import Any, Protocol
 
 __all__ = ["WORKQUEUE_CAPABILITIES", "StatsLike", "WorkLike", "WorkQueueAdapter", "WorkQueueLike"]
@@ -22,6 +24,8 @@ WORKQUEUE_CAPABILITIES: dict[str, str] = {
     "on_error": "an error handler for each queue (WQ-11)",
     "stats": "counters (WQ-12)",
     "giant": "queues whose functions exclude each other (WQ-13)",
+    "submit": "submit(): futures of what the function returned (WQ-16)",
+    "await": "awaiting(): all that waits can be awaited; cancelled, only the waiting ends (AW-1 to AW-4, WQ-14)",
     "timeouts": "time limits of enqueue(), wait(), cancel(), flush() and drain() (WQ-4, WQ-5, WQ-6, WQ-9)",
 }
 
@@ -83,6 +87,9 @@ class WorkQueueLike(Protocol):
 
     def enqueue(self, work: Any, cpu: int | None = None, block: bool = True, timeout: float | None = None) -> bool:
         """True; False if the work is disabled, or somebody's cancel of it waits (WQ-3, WQ-5, WQ-9)."""
+
+    def submit(self, payload: Any, *, context: Context | None = None) -> Future[Any]:
+        """Enqueue a new work with the payload (WQ-16); needed for "submit"."""
 
     def enqueue_delayed(self, work: Any, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
         """Enqueue later (WQ-7)."""
@@ -172,6 +179,14 @@ class WorkQueueAdapter(Protocol):
         on_error: Callable[[BaseException, Any], object] | None = None,
     ) -> WorkQueueLike:
         """A queue for ``func(work, arg)``."""
+
+    def awaiting(self, queue: Any) -> Any:
+        """The twin of a queue, needed for "await" (AW-1).
+
+        It has those of `WorkQueueLike.enqueue` (which always waits for room: no ``block``), ``wait``, ``cancel``,
+        ``flush``, ``drain``, ``close`` and ``disable`` that are claimed, with the same arguments; each returns an
+        awaitable, for a task of asyncio. With "submit" the futures can be awaited, too.
+        """
 
     def wait_bounds(self) -> Sequence[float]:
         """For each bucket of `StatsLike.wait_histogram` the seconds that the waits in it are shorter than (WQ-12)."""

@@ -1,0 +1,207 @@
+"""Faults of awaiting, of queues in loops and of results, in all layers (AW-1 to AW-4, TK-18, TK-19, WQ-14, WQ-16)."""
+
+# ruff: noqa: E501  the texts are those of the sources, with what stands around them
+
+from catalogue import Layer
+
+pools = Layer("threadpool", "threadpool9")
+tasks = Layer("task", "task9")
+works = Layer("workqueue", "workqueue9")
+
+POST = "        self.loop.call_soon_threadsafe(fn)\n"
+LOOPS = "threadpool9._loops"
+WAITING = "threadpool9._waiting"
+
+# --- twins
+
+pools(
+    "an awaited drain blocks the loop", "AW-1", "It is the call that blocks, behind an async def.",
+    "_aio", "        await wait.run(self._pool.drain_steps(wait))\n", "        self._pool.drain(timeout)\n",
+)  # fmt: skip
+pools(
+    "an awaited drain sits in a thread", "AW-1", "Each await has a thread wait for it.",
+    "_aio", "        await wait.run(self._pool.drain_steps(wait))\n",
+    '        await __import__("asyncio").to_thread(self._pool.drain, timeout)\n',
+)  # fmt: skip
+pools(
+    "an awaited wait has no time limit", "AW-1", "The timeout is ignored.",
+    "_aio", "        wait = Awaiting(timeout)\n        await wait.run(self._job.wait_steps(wait))\n",
+    "        wait = Awaiting(None)\n        await wait.run(self._job.wait_steps(wait))\n",
+)  # fmt: skip
+pools(
+    "an awaited cancel keeps the interlock", "AW-1 AW-2", "Nobody else gets it while a task waits.",
+    "_pool", "            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n",
+    "            yield from (job._wait_for(ticket, wait) if type(wait).__name__ == 'Awaiting' else interlock_released(job._interlock, lambda: job._wait_for(ticket, wait)))\n",
+)  # fmt: skip
+tasks(
+    "an awaited cancel gives no result", "AW-1", "It returns None, whatever happened.",
+    "_aio", "        return await wait.run(self._task.cancel_steps(interlock, wait))\n", "        await wait.run(self._task.cancel_steps(interlock, wait))\n",
+)  # fmt: skip
+works(
+    "an awaited enqueue does not wait", "AW-1 WQ-14", "On a full queue it raises at once.",
+    "_aio", "        return await wait.run(self._queue.enqueue_steps(work, cpu, wait))\n", "        return self._queue.enqueue(work, cpu, block=False)\n",
+)  # fmt: skip
+
+# --- cancelled
+
+tasks(
+    "a cancelled await cancels the call", "AW-2", "Who leaves takes the result away from the others.",
+    "_future", "        yield from wait.run(self._finish(wait)).__await__()\n",
+    "        try:\n            yield from wait.run(self._finish(wait)).__await__()\n        except BaseException:\n            self.cancel()\n            raise\n",
+)  # fmt: skip
+tasks(
+    "a cancelled cancel keeps the task", "AW-2", "The task can't be scheduled any more: its token is lost.",
+    "_task", "            self.give_back(hand)\n        except BaseException:\n            self.give_back(hand)\n            raise\n        return never_ran\n",
+    "            self.give_back(hand)\n        except BaseException:\n            raise\n        return never_ran\n",
+)  # fmt: skip
+works(
+    "a cancelled cancel bars the work", "AW-2", "The work is refused from then on.",
+    "_workqueue", "            if counted:\n                with disable_lock:\n                    work.barred -= 1\n            raise\n", "            raise\n",
+)  # fmt: skip
+works(
+    "a cancelled drain leaves the queue shut", "AW-2", "Nobody can enqueue any more.",
+    "_workqueue", "                self._drains -= counted\n            self._reopen()\n            raise\n", "                self._drains -= counted\n            raise\n",
+)  # fmt: skip
+works(
+    "a cancelled drain opens the queue of another drain", "AW-2", "The first of two that ends lets everybody in.",
+    "_workqueue", "            if self._drains == 0 and self.state", "            if self.state",
+)  # fmt: skip
+works(
+    "a cancelled waiter stays entered", "AW-2 WQ-14", "It is woken in place of one who still waits.",
+    WAITING, "        except BaseException:\n            discard(self.locks, mine)\n            raise\n", "        except BaseException:\n            raise\n",
+)  # fmt: skip
+works(
+    "room given to who is cancelled is lost", "AW-2 WQ-14", "Whoever was woken and leaves passes it to nobody.",
+    "_slots", "                self.offer()  # we may have been woken for a slot that we do not take: let another have it\n                raise\n", "                raise\n",
+    "_workqueue", "            finally:\n                slots.give(slot)\n            raise\n        return True\n",
+    "            finally:\n                if slot:\n                    slots.give(slot)\n            raise\n        return True\n",
+)  # fmt: skip
+
+# --- hand-overs
+
+tasks(
+    "a bell settles twice", "AW-3", "A wake-up after a cancellation raises in the loop.",
+    LOOPS, "        if not self.future.done():\n            self.future.set_result(rung)\n", "        self.future.set_result(rung)\n",
+)  # fmt: skip
+pools(
+    "a hand-over raises in the loop", "AW-3", "The wake-up of a task that has gone is an error there.",
+    LOOPS, "    def ring(self) -> None:\n        self._end(True)\n", "    def ring(self) -> None:\n        assert not self.future.cancelled()\n        self._end(True)\n",
+)  # fmt: skip
+tasks(
+    "who wakes a closed loop gets its error", "AW-3", "A RuntimeError comes out of the executor; others are not woken.",
+    LOOPS, "        except RuntimeError:\n            return False\n        return True\n", "        except ZeroDivisionError:\n            return False\n        return True\n",
+)  # fmt: skip
+pools(
+    "who wakes a closed loop of a job gets its error", "AW-3", "A RuntimeError comes out of done(); others are not woken.",
+    LOOPS, "        except RuntimeError:\n            return False\n        return True\n", "        except ZeroDivisionError:\n            return False\n        return True\n",
+)  # fmt: skip
+works(
+    "a closed loop counts as woken", "AW-3", "Room goes to a loop that is gone.",
+    LOOPS, "        except RuntimeError:\n            return False\n        return True\n", "        except RuntimeError:\n            return True\n        return True\n",
+)  # fmt: skip
+works(
+    "wake-ups are not thread-safe", "AW-4 AW-1", "A loop that sleeps is not woken.",
+    LOOPS, POST, "        self.loop.call_soon(fn)\n",
+)  # fmt: skip
+tasks(
+    "the loop's own thread takes a short cut", "AW-4", "A signal handler there does not wake the loop that it interrupts.",
+    LOOPS, POST, '        own = getattr(self.loop, "_thread_id", None) == __import__("threading").get_ident()\n        (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(fn)\n',
+)  # fmt: skip
+tasks(
+    "a result wakes one who waits", "AW-4", "The others who wait for it sleep on.",
+    WAITING, "        for _ in range(len(locks)):\n", "        for _ in range(min(1, len(locks))):\n",
+)  # fmt: skip
+pools(
+    "a job wakes one who waits", "AW-4", "The others who wait for its end sleep on.",
+    WAITING, "pop(lock, None) is not None:\n                lock.release()\n", "pop(lock, None) is not None:\n                lock.release()\n                return\n",
+)  # fmt: skip
+
+# --- queues in loops
+
+tasks(
+    "a loop's queue runs in the thread that posts", "TK-19", "A schedule runs the tasks itself.",
+    "_loop", "            self.poster.post(fn)\n", "            self.poster.post(_nothing)\n            fn()\n",
+)  # fmt: skip
+tasks(
+    "a turn runs what its own tasks schedule", "TK-19", "The loop is starved by a task that schedules itself.",
+    "_loop", "        for _ in range(len(items)):\n", "        while items:\n",
+)  # fmt: skip
+tasks(
+    "every schedule is a hand-over", "TK-19", "A thousand schedules before a turn are a thousand posts.",
+    "_loop", "        job.promise = promise = [job]\n", "        job.promise = promise = []\n",
+)  # fmt: skip
+tasks(
+    "what comes during a turn has no other one", "TK-19", "It waits until somebody schedules once more.",
+    "_loop", "        if lane.items and lane.idle and not self.promise:\n            lane.kick_another()\n", "        pass\n",
+)  # fmt: skip
+tasks(
+    "a turn in a task's turn runs tasks", "TK-19", "A loop inside of a task runs others of its queue in the middle of it.",
+    "_loop", "            if not self.ident:  # else", "            if True:  # else",
+    "_loop", "        self._begin()\n        tickets", "        tickets",
+)  # fmt: skip
+tasks(
+    "an error of a loop's task gets to the loop", "TK-19", "It ends the turn.",
+    "_loop", "                self._failed(error, item)\n", "                raise\n",
+)  # fmt: skip
+tasks(
+    "a closed loop leaves its waiters hanging", "TK-19", "Who waits does not look whether there still is a loop.",
+    "_loop", "        pool: Any = self.pool\n        pool.check()\n", "",
+)  # fmt: skip
+tasks(
+    "a closed loop takes tasks", "TK-19", "A schedule says True, and nothing will ever run.",
+    "_loop", "            raise LoopClosed(f", "            return\n            raise LoopClosed(f",
+)  # fmt: skip
+tasks(
+    "the loop's thread may block for its own queue", "TK-19", "It hangs.",
+    "_loop", "        if isinstance(wait, Blocking) and pool.is_here():\n", "        if False:\n",
+)  # fmt: skip
+
+# --- results
+
+tasks(
+    "a future gets no errors", "TK-18", "What the function raised is lost: the result is None.",
+    "_future", "            self.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))\n            del self\n            return\n", "            value = None\n",
+)  # fmt: skip
+tasks(
+    "cancel believes that it can stop a call", "TK-18", "It says True while the function runs.",
+    "_future", "        return self._settled is NOTIFIED\n\n    def result(", "        return self._settled is not FINISHED\n\n    def result(",
+)  # fmt: skip
+tasks(
+    "a cancelled call is made", "TK-18", "The future is cancelled, the function runs all the same.",
+    "_future", "            if lane is not None and lane.group.withdraw(carrier):\n                return True\n",
+    "            if lane is not None:\n                self._settled = NOTIFIED\n                return True\n",
+)  # fmt: skip
+tasks(
+    "submit forgets the caller's context", "TK-18", "The function runs in the worker's.",
+    "_future", "            value = self._context.run(self._fn, *self._args, **self._kwargs)\n", "            value = self._fn(*self._args, **self._kwargs)\n",
+)  # fmt: skip
+tasks(
+    "submit runs in the caller's own context", "TK-18", "What the function sets, the next one sees.",
+    "_queue", "            context = copy_context()\n        elif", "            context = contexts.setdefault(get_ident(), copy_context())\n        elif",
+    "_queue", "_FUNCTION = ", "contexts: dict = {}\nfrom threadpool9.lowlevel import get_ident\n_FUNCTION = ",
+)  # fmt: skip
+tasks(
+    "map submits everything at once", "TK-18", "An endless iterable never ends.",
+    "_map", "        futures.extend(islice(calls, buffersize))\n", "        futures.extend(islice(calls, 100000))\n",
+)  # fmt: skip
+tasks(
+    "map goes on after an error", "TK-18", "The calls that nobody will take are made.",
+    "_map", "    finally:\n        _cancel(futures)\n", "    finally:\n        pass\n",
+)  # fmt: skip
+tasks(
+    "map's limit is for each result", "TK-18", "A late result is waited for.",
+    "_map", "    deadline = None if timeout is None else monotonic() + timeout\n", "    deadline = None\n",
+)  # fmt: skip
+works(
+    "a submitted work has no result", "WQ-16", "The function's value is dropped.",
+    "_submitted", "        self.be_given(func, work, arg)\n", "        self.be_given(lambda *args: (func(*args), None)[1], work, arg)\n",
+)  # fmt: skip
+works(
+    "a cancelled submitted work is called", "WQ-16", "Its future is cancelled, the function is called all the same.",
+    "_submitted", "        return super().take_back(hand) if future is None else future.take_back_from(self, hand)\n",
+    "        if future is None:\n            return super().take_back(hand)\n        future._settled = \"CANCELLED_AND_NOTIFIED\"\n        return bool(self.item_ticket)\n",
+)  # fmt: skip
+works(
+    "submit does not see the end of a queue", "WQ-16", "It is taken by a queue that has ended.",
+    "_workqueue", "        self.enqueue(work, cpu, block, timeout)\n        return future\n", '        if self.state != "destroyed":\n            self.enqueue(work, cpu, block, timeout)\n        return future\n',
+)  # fmt: skip
