@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import worlds_loops  # noqa: F401
 import worlds_task  # noqa: F401
 import worlds_threadpool  # noqa: F401
 import worlds_watched  # noqa: F401

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 
 import pytest
+import worlds_loops
 import worlds_task
 import worlds_threadpool
 import worlds_watched
@@ -15,7 +16,7 @@ import worlds_workqueue
 from explore9 import Copies, Search
 from explore9.gallery import EXHIBITS, Exhibit
 
-WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue, worlds_watched)
+WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue, worlds_watched, worlds_loops)
 SECONDS = 60  # of CPU time, for one search: far more than any takes
 LARGE = [exhibit for exhibit in EXHIBITS if exhibit.quick < 1]
 by_name = pytest.mark.parametrize("exhibit", EXHIBITS, ids=lambda exhibit: exhibit.world.__name__)
