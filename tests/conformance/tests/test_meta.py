@@ -156,6 +156,8 @@ SINGLE = [
     ("small_pool.py", "Honest", ["EagerAdapter", "EagerPool"], "threadpool", "TP-3", "before_the_first_job_of_the"),
     ("faulty_tasks.py", "Honest", ["Inheriting"], "task", "TK-4", "bound_whoever_schedules"),
     ("faulty_tasks.py", "Honest", ["StaleTasks"], "task", "TK-5", "scheduled_again_a_task_is_the_last"),
+    ("awaited_models.py", "AwaitedTasks", ["ThreadedTasks"], "task", "AW-1", "awaiting_lets_the_loop_go_on"),
+    ("awaited_models.py", "AwaitedWorks", ["DeafWorks"], "workqueue", "AW-2", "cancelled_drain_opens_the_queue"),
     ("faulty_tasks.py", "HonestWorks", ["StaleWorks"], "workqueue", "WQ-1", "enqueued_again_a_work_is_the_last"),
 ]
 
@@ -246,6 +248,16 @@ def test_a_failure_tells_clause_observation_seed_and_a_command_that_fails_again(
     assert again.returncode == 1, again.stdout
     assert "1 failed" in again.stdout
     assert "seed: 4711" in again.stdout
+
+
+@pytest.mark.parametrize(("layer", "adapter"), [("task", "AwaitedTasks"), ("workqueue", "AwaitedWorks")])
+def test_awaiting_by_looking_again_and_again_is_as_good(layer: str, adapter: str, tmp_path: Path) -> None:
+    """The suite asks for what AW-1 to AW-4 say, not for how our layers do it."""
+    run, report = run_suite(
+        tmp_path, f"{HERE / 'awaited_models.py'}:{adapter}", "-k", f"test_{layer}_await", layer=layer
+    )
+    assert run.returncode == 0, run.stdout
+    assert {name for name, status in statuses(report).items() if status == "pass"} >= {"AW-1", "AW-2", "AW-3", "AW-4"}
 
 
 def test_what_is_not_claimed_is_not_passed(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ implementation that has other names for the operations wraps its objects; one th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from typing import Any, Protocol
 
 __all__ = ["TASK_CAPABILITIES", "DelayedLike", "PeriodicLike", "QueueLike", "SharedLike", "TaskAdapter", "TaskLike"]
@@ -105,8 +104,11 @@ class QueueLike(Protocol):
     def call(self, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
         """Call ``fn(*args, **kwargs)``, in the queue's order (TK-17); needed for "call"."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, context: Any = None, **kwargs: Any) -> Future[Any]:
-        """As `call`, in a copy of the caller's context or in `context`; its result (TK-18); needed for "submit"."""
+    def submit(self, fn: Callable[..., Any], /, *args: Any, context: Any = None, **kwargs: Any) -> Any:
+        """As `call`, in a copy of the caller's context, or in `context` (TK-18); needed for "submit".
+
+        What comes is a `concurrent.futures.Future`.
+        """
 
     def map(
         self, fn: Callable[..., Any], *iterables: Any, timeout: float | None = None, buffersize: int | None = None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextvars import Context
 from typing import Any, Protocol
 
 __all__ = ["WORKQUEUE_CAPABILITIES", "StatsLike", "WorkLike", "WorkQueueAdapter", "WorkQueueLike"]
@@ -88,8 +86,8 @@ class WorkQueueLike(Protocol):
     def enqueue(self, work: Any, cpu: int | None = None, block: bool = True, timeout: float | None = None) -> bool:
         """True; False if the work is disabled, or somebody's cancel of it waits (WQ-3, WQ-5, WQ-9)."""
 
-    def submit(self, payload: Any, *, context: Context | None = None) -> Future[Any]:
-        """Enqueue a new work with the payload (WQ-16); needed for "submit"."""
+    def submit(self, payload: Any, *, context: Any = None) -> Any:
+        """Enqueue a new work with the payload; a `concurrent.futures.Future` (WQ-16); needed for "submit"."""
 
     def enqueue_delayed(self, work: Any, seconds: float, jitter: float = 0.0, cpu: int | None = None) -> bool:
         """Enqueue later (WQ-7)."""

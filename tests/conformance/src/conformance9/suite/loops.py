@@ -52,15 +52,26 @@ class Waiting:
 def in_loop(clause: str, what: str, main: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run ``main()`` in a new loop; `clause` is broken if it hangs, AW-3 if anything was raised in the loop itself."""
     errors: list[str] = []
+    failures: list[BaseException] = []
 
     async def guarded() -> Any:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: errors.append(f"{context['message']} {context!r}"))
-        return await main()
+        try:
+            return await main()
+        except BaseException as error:
+            failures.append(error)
+            raise
 
-    result = within(clause, what, lambda: asyncio.run(guarded()), 1.5 * timing.limit)
+    thread = Started(lambda: asyncio.run(guarded()))
+    thread.join(1.5 * timing.limit)
+    for failure in failures:  # which may keep the loop from ending
+        raise failure
+    holds(clause, not thread.is_alive(), f"{what} hangs, or blocks its loop")
+    if thread.failure is not None:
+        raise thread.failure
     holds("AW-3", not errors, f"{what}: in the loop was raised {errors[:1]}")
-    return result
+    return thread.result
 
 
 async def awaited(call: Callable[[], Awaitable[Any]]) -> Any:

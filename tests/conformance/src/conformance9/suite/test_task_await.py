@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import signal
 import threading
 import time
@@ -111,7 +112,7 @@ def test_an_awaited_future_has_what_became_of_the_call(adapter: TaskAdapter, sta
             return type(error)
 
     async def main() -> None:
-        tasks = [await begun("AW-1", what, lambda future=future: outcome(future)) for future in (good, bad, gone)]
+        tasks = [await begun("AW-1", what, functools.partial(outcome, future)) for future in (good, bad, gone)]
         gone.cancel()
         gate.go.set()
         found = [await soon("AW-1", what, task) for task in tasks]
@@ -140,8 +141,8 @@ def test_a_call_whose_await_was_cancelled_is_made_all_the_same(adapter: TaskAdap
     future = queue.submit(lambda: "made")
 
     async def main() -> None:
-        task = await begun("AW-2", "an awaited future", lambda: _value(future))
-        other = await begun("AW-2", "an awaited future", lambda: _value(future))
+        task = await begun("AW-2", "an awaited future", functools.partial(_value, future))
+        other = await begun("AW-2", "an awaited future", functools.partial(_value, future))
         await cancelled("an awaited future", task)
         holds("AW-2", not future.cancelled(), "to cancel the await of a call that waits cancels the call")
         gate.go.set()
@@ -192,7 +193,7 @@ def test_a_handler_in_the_loop_s_own_thread_settles(adapter: TaskAdapter, stage:
         for _ in range(5):
             future = queue.submit(int)
             sent.append(future)
-            task = await begun("AW-4", "an awaited future", lambda future=future: _value(future))
+            task = await begun("AW-4", "an awaited future", functools.partial(_value, future))
             since = time.monotonic()
             sender = stage.thread(send)
             try:

@@ -40,8 +40,13 @@ def a_waiting(kind: str, adapter: WorkQueueAdapter, stage: Stage) -> Waiting:
         need(adapter, capability)
     gate, payloads, name = stage.gate(), Payloads(), kind.removesuffix("()")
     queue, work = adapter.queue("awaited", payloads), adapter.work(gate)
+
+    def end() -> None:
+        queue.drain(timing.limit)
+        queue.destroy()
+
     if kind != "close()":
-        stage.at_end(lambda: (queue.drain(timing.limit), queue.destroy()))
+        stage.at_end(end)
     queue.enqueue(work)
     assert gate.entered(), "WQ-3: an enqueued work did not run"
     args = (work,) if kind in ("wait()", "cancel()", "disable()") else ()
