@@ -272,7 +272,7 @@ def loop_closes_against_schedule(w: World) -> Callable[[], None]:
     return check
 
 
-@exhibit("TK-19", waiter_does_not_look_at_the_loop=WAITER_DOES_NOT_LOOK_AT_THE_LOOP)
+@exhibit("TK-19", quick=0, waiter_does_not_look_at_the_loop=WAITER_DOES_NOT_LOOK_AT_THE_LOOP)
 def loop_closes_against_result(w: World) -> Callable[[], None]:
     """A thread waits for a call of a loop's queue while the loop closes: the result, or the error, and no hang."""
     loop = Loop(w)
