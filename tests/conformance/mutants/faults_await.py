@@ -44,6 +44,10 @@ works(
 
 # --- cancelled
 
+pools(
+    "a cancelled cancel leaves without the interlock", "AW-2", "The caller's with statement lets go what it does not have.",
+    "_job", "        while saved and not restored:\n", "        while False:\n",
+)  # fmt: skip
 tasks(
     "a cancelled await cancels the call", "AW-2", "Who leaves takes the result away from the others.",
     "_future", "        yield from wait.run(self._finish(wait)).__await__()\n",
