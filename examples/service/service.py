@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Keys for names and secrets: a TCP service on asyncio, whose answers take CPU time. See README.md."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import sys
+from asyncio import StreamReader, StreamWriter
+from pathlib import Path
+
+import task9
+import threadpool9
+import workqueue9
+
+ROUNDS = 20_000
+GRACE = 10.0
+"""Seconds that are left for what is under way when the service is stopped."""
+
+
+def derive(work: workqueue9.Work[bytes], salt: bytes) -> str:
+    """Some milliseconds of a CPU, without the GIL."""
+    return hashlib.pbkdf2_hmac("sha256", work.payload, salt, ROUNDS).hex()
+
+
+class Service:
+    """Lives in a loop; `save` runs elsewhere."""
+
+    def __init__(self, file: Path, max_pending: int) -> None:
+        self.file = file
+        self.keys: dict[str, str] = {}
+        self.saves = 0
+        self.clients: dict[asyncio.Task[None], StreamReader] = {}
+        cpus = len(threadpool9.allowed_cpus())
+        self.hasher = workqueue9.WorkQueue("hasher", derive, b"salt", max_active=cpus, max_pending=max_pending)
+        self.saver = task9.TaskQueue("saver")
+        self.changed = task9.Task(self.save)
+
+    def save(self, task: task9.Task) -> None:
+        """On a thread of the pool; never beside itself, and once for all that has changed since the last time."""
+        self.file.write_text(json.dumps(dict(self.keys)))
+        self.saves += 1
+
+    async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """One client, until it has no more lines."""
+        while line := await reader.readline():
+            name, _, secret = line.strip().partition(b" ")
+            future = await self.hasher.aio.submit(secret)  # while the queue is full, this client is not read from
+            self.keys[name.decode()] = key = await future
+            self.saver.schedule(self.changed)
+            writer.write(f"{key}\n".encode())
+            await writer.drain()
+        writer.close()
+
+    def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        """A client has come."""
+        task = asyncio.ensure_future(self.serve(reader, writer))
+        self.clients[task] = reader
+        task.add_done_callback(self.clients.pop)
+
+    async def stop(self) -> None:
+        """Answer what has been asked, as long as GRACE lasts."""
+        for reader in self.clients.values():
+            reader.feed_eof()
+        if self.clients:
+            await asyncio.wait(list(self.clients), timeout=GRACE)
+        self.hasher.cancel_pending()
+        await self.hasher.aio.close()
+        await self.saver.aio.close()
+
+
+async def main(file: Path, max_pending: int) -> None:
+    """Until SIGTERM or Ctrl-C."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = Service(file, max_pending)
+    server = await asyncio.start_server(service.accept, "127.0.0.1", 0)
+    print("port", server.sockets[0].getsockname()[1], flush=True)
+    await stop.wait()
+    server.close()
+    await service.stop()
+    print(f"{len(service.keys)} keys, saved {service.saves} times")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
