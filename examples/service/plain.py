@@ -69,16 +69,18 @@ class Service:
         self.clients[task] = reader
         task.add_done_callback(self.clients.pop)
 
-    async def stop(self) -> None:
-        """Answer what has been asked, as long as GRACE lasts."""
+    async def stop(self) -> int:
+        """Answer what has been asked, as long as GRACE lasts; how many clients were left then."""
         for reader in self.clients.values():
             reader.feed_eof()
         if self.clients:
             await asyncio.wait(list(self.clients), timeout=GRACE)
+        left = len(self.clients)
         await asyncio.to_thread(self.hasher.shutdown, cancel_futures=True)  # it waits, which the loop must not
         self.stopping = True
         self.changed.set()  # so that the saver looks
         await self.saver
+        return left
 
 
 async def main(file: Path, max_pending: int) -> None:
@@ -91,8 +93,8 @@ async def main(file: Path, max_pending: int) -> None:
     print("port", server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
     server.close()
-    await service.stop()
-    print(f"{len(service.keys)} keys, saved {service.saves} times")
+    left = await service.stop()
+    print(f"{len(service.keys)} keys, saved {service.saves} times, {left} clients left")
 
 
 if __name__ == "__main__":

@@ -60,15 +60,17 @@ class Service:
         self.clients[task] = reader
         task.add_done_callback(self.clients.pop)
 
-    async def stop(self) -> None:
-        """Answer what has been asked, as long as GRACE lasts."""
+    async def stop(self) -> int:
+        """Answer what has been asked, as long as GRACE lasts; how many clients were left then."""
         for reader in self.clients.values():
             reader.feed_eof()
         if self.clients:
             await asyncio.wait(list(self.clients), timeout=GRACE)
+        left = len(self.clients)
         self.hasher.cancel_pending()
         await self.hasher.aio.close()
         await self.saver.aio.close()
+        return left
 
 
 async def main(file: Path, max_pending: int) -> None:
@@ -81,8 +83,8 @@ async def main(file: Path, max_pending: int) -> None:
     print("port", server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
     server.close()
-    await service.stop()
-    print(f"{len(service.keys)} keys, saved {service.saves} times")
+    left = await service.stop()
+    print(f"{len(service.keys)} keys, saved {service.saves} times, {left} clients left")
 
 
 if __name__ == "__main__":

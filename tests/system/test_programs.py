@@ -128,7 +128,7 @@ def test_service_answers_and_saves(service: Path, tmp_path: Path) -> None:
         for client in clients:
             client.join(LIMIT)
         program.process.send_signal(signal.SIGTERM)
-        saved = re.search(r"80 keys, saved (\d+) times", program.end())
+        saved = re.search(r"80 keys, saved (\d+) times, 0 clients left\n", program.end())
     assert saved
     assert 1 <= int(saved[1]) <= 80
     assert answers == {f"c{c}-{n}": key(f"secret{n}") for c in range(10) for n in range(8)}
@@ -148,8 +148,26 @@ def test_service_answers_what_was_asked_before_it_was_stopped(service: Path, tmp
                 program.process.send_signal(signal.SIGINT)
                 got = [first, *lines]
             assert silent.recv(1) == b""
-        assert "20 keys" in program.end()
+        assert re.fullmatch(r"20 keys, saved \d+ times, 0 clients left\n", program.end())
     assert [line.strip() for line in got] == [key(f"b{n}") for n in range(20)]
+
+
+def test_service_writes_the_last_change(service: Path, tmp_path: Path) -> None:
+    """One that came while a write hung, and was followed by the end."""
+    file = tmp_path / "keys.json"
+    os.mkfifo(file)
+    answers: dict[str, str] = {}
+    with running(service, file, 2) as program:
+        for name in "ab":
+            ask(program, name, 3, answers)
+        program.process.send_signal(signal.SIGTERM)
+        fifo = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # now the write goes on, and finds room in the pipe
+        try:
+            assert "6 keys" in program.end()
+            written = os.read(fifo, 1 << 16).decode()
+        finally:
+            os.close(fifo)
+    assert json.loads(written[written.rindex("{") :]) == answers
 
 
 # --- the daemon
