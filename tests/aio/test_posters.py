@@ -1,6 +1,6 @@
 """The posters for Qt and GLib that the manual shows, with the real ones (AW-1, TK-19).
 
-Each check is a process: there can be one application in each. PyGObject is a package of the system, so GLib's checks run
+Each check is a process, as each can have one application. PyGObject is a package of the system, so GLib's checks run
 on whichever interpreter has it, the system's own or this one.
 """
 
@@ -45,9 +45,7 @@ def run(python: str, kind: str, check: str) -> subprocess.CompletedProcess[str]:
         "THREADPOOL9_PLUGINS": "none",
     }
     command = [python, str(PROGRAM), kind, str(LIMIT), check]
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=LIMIT * 2, check=False
-    )
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT * 2, check=False)
 
 
 @pytest.mark.parametrize("check", PRINTS)

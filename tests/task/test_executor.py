@@ -15,6 +15,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures.thread import BrokenThreadPool
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -450,6 +451,47 @@ def test_tk20_dask_threaded_scheduler() -> None:
     graph = {"x": 1, "y": (sum, ["x", 2]), **{f"z{n}": (pow, "y", n) for n in range(50)}}
     with ThreadPoolExecutor(4) as executor:
         assert get(graph, [f"z{n}" for n in range(50)], pool=executor) == tuple(3**n for n in range(50))
+
+
+@pytest.mark.once
+def test_tk20_distributed_worker(tmp_path: Path) -> None:
+    """A worker of a loopback cluster runs its tasks on ours, and shuts it down when it closes."""
+    pytest.importorskip("distributed", reason="distributed is not installed")
+    out = run(
+        f"""
+        import asyncio, dask, threading
+        dask.config.set({{"logging.distributed": "critical"}})  # it is noisy about each start and end
+        from distributed import Client, Scheduler, Worker
+        from task9.futures import ThreadPoolExecutor
+
+        def square(n): return n * n, threading.current_thread().name
+        options = {{"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
+
+        async def main():
+            async with (
+                Scheduler(**options) as scheduler,
+                Worker(scheduler.address, nthreads=2, executor=executor, local_directory={str(tmp_path)!r}, **options),
+                Client(scheduler.address, asynchronous=True) as client,
+            ):
+                results = await client.gather(client.map(square, range(50)))
+                print([result for result, _ in results] == [n * n for n in range(50)])
+                print({{name.rstrip("0123456789") for _, name in results}})
+                print(repr(await client.submit(divmod, 1, 0).exception()))
+
+        executor = ThreadPoolExecutor(2)
+        asyncio.run(asyncio.wait_for(main(), {LIMIT}))
+        try:
+            executor.submit(int)
+        except RuntimeError:
+            print("shut down")
+        """
+    )
+    assert out.splitlines() == [
+        "True",
+        "{'poolthread-'}",
+        "ZeroDivisionError('integer division or modulo by zero')",
+        "shut down",
+    ]
 
 
 @pytest.mark.once
