@@ -41,6 +41,8 @@ GROUPS = {
     "cancel": Group("s", 5),
     "coalesce": Group("s", 9),
     "round trip": Group("s", 9, one_cpu=True),
+    "await": Group("s", 9, one_cpu=True),
+    "home": Group("s", 9),
     "short jobs": Group("s", 7),
     "workers": Group("count", 7),
     "cold start": Group("s", 25),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import bursts  # noqa: F401  registers its contestants
 import costs  # noqa: F401  likewise
+import loops  # noqa: F401  likewise
 from contest import FREE_THREADED
 from waits import CPUS, MILLISECONDS, SLEEPS, how_many
 
@@ -98,6 +99,11 @@ def _rows() -> list[Row]:
                     Row(f"round trip, {kind}{idle}", "round trip", f"{kind}{idle}", f"{peer}{idle}", most=goals)
                 )
         rows.append(Row(f"round trip, call{idle}", "round trip", f"call{idle}", f"{TPE}{idle}", most=NONE))
+    for loop, way, limit in (("asyncio", "to_thread", 0.7), ("trio", "to_thread.run_sync", 0.9)):
+        rows.append(Row(f"await submit, {loop}", "await", f"{loop}, submit", f"{loop}.{way}", most=_all(limit)))
+    for loop, way in (("asyncio", "call_soon_threadsafe"), ("trio", "run_sync_soon")):
+        what, ours = f"coalesced schedule at home, {loop}", f"{loop}, schedule"
+        rows.append(Row(what, "home", ours, way, least=_all(5) if loop == "asyncio" else None))
     for kind, limit in (("sleep", 1.2), ("sha256", 1.05)):
         for milliseconds in MILLISECONDS:
             name = f"{kind} {milliseconds} ms"

@@ -465,7 +465,7 @@ def test_tk20_distributed_worker(tmp_path: Path) -> None:
         from task9.futures import ThreadPoolExecutor
 
         def square(n): return n * n, threading.current_thread().name
-        options = {{"host": "127.0.0.1", "dashboard": False, "dashboard_address": ":0"}}
+        options = {{"host": "127.0.0.1", "dashboard": False, "dashboard_address": "127.0.0.1:0"}}
 
         async def main():
             async with (
