@@ -97,8 +97,9 @@ def check_order(loop: Any) -> None:
             post("finalizer", 0)
 
     def post_all() -> None:
+        me = object()  # idents are used again
         for number in range(EACH):
-            post(threading.get_ident(), number)
+            post(me, number)
             Finalized()
 
     def then_quit() -> None:
