@@ -380,6 +380,45 @@ def test_aw3_a_handler_on_the_loop_s_own_thread_settles(run: Run) -> None:
     run(main)
 
 
+def test_aw3_an_interlock_is_released_by_who_collects_a_coroutine_of_a_dead_loop() -> None:
+    """Its loop is closed and its thread has ended while `cancel` waits with the interlock released; nobody keeps it."""
+    gate, pool, kept = Gate(), threadpool9.get(PRI), []
+    job = gate.job()
+    pool.post(job)
+    assert gate.entered.wait(LIMIT)
+
+    async def cancel() -> None:
+        with job.interlock, job.interlock:
+            await pool.aio.cancel(job)
+
+    def in_a_loop() -> None:
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(cancel())
+        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.close()
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # it was meant
+        kept.append(task)
+
+    thread = threading.Thread(target=in_a_loop)
+    thread.start()
+    thread.join(LIMIT)
+    with job.interlock:  # held by who collects, too
+        kept.clear()
+        gc.collect()
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(job.interlock.acquire(timeout=LIMIT))
+        job.interlock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(LIMIT)
+    assert taken == [True]
+    gate.open.set()
+    pool.put(LIMIT)
+
+
 # --- AW-4
 
 

@@ -297,8 +297,8 @@ fault(
 )  # fmt: skip
 fault(
     "close loses calls", "TK-17", "What waits is run before the end of a close, but calls are dropped.",
-    "_queue", "        self.closed = True\n        try:\n            yield from end(",
-    "        self.closed = True\n        for lane in self.group.lanes:\n            for ticket in list(lane.items):\n                if ticket and isinstance(ticket[0], tuple):\n                    ticket.clear()\n        try:\n            yield from end(",
+    "_queue", "            self.closed = True\n            yield from end(",
+    "            self.closed = True\n            for lane in self.group.lanes:\n                for ticket in list(lane.items):\n                    if ticket and isinstance(ticket[0], tuple):\n                        ticket.clear()\n            yield from end(",
 )  # fmt: skip
 fault(
     "a closed queue swallows calls", "TK-17", "call on a closed queue does nothing instead of an error.",

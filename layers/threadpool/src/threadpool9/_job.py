@@ -343,14 +343,20 @@ def held_by(lock: Any, ident: int) -> bool:
 def interlock_released(lock: Any, wait: Callable[[], Steps[T]]) -> Steps[T]:
     """Give `lock` up, however deep it is held, wait, take it back; what the steps of `wait` returned.
 
-    Whatever is raised, and wherever, the lock is held again when this is left.
+    Whatever is raised, and wherever, the lock is held again when this is left. That may be in another thread: whoever
+    collects a coroutine whose loop is gone. That one then has the lock, as deep as it was held, as it leaves the
+    coroutine's with statements.
     """
+    me = get_ident()
     saved: list[Any] = []
     restored: list[Any] = []
     release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)
 
     def take_back() -> None:
-        if restore is not None:
+        if restore is not None and get_ident() != me:  # what was saved names the thread that was
+            depth = saved[0][0] if isinstance(saved[0], tuple) else 1
+            restored.extend(lock.acquire() for _ in range(depth))
+        elif restore is not None:
             restored.extend(map(restore, saved))
         else:
             _atomic.collect(lock.__enter__, restored)

@@ -148,12 +148,9 @@ def test_a_hand_over_settles_once(crew: Crew, kind: str) -> None:
 
 
 @pytest.mark.clause("AW-3")
-@pytest.mark.parametrize("kind", ["wait()", "drain()"])
+@pytest.mark.parametrize("kind", OFTEN)
 def test_a_closed_loop_is_passed_over(crew: Crew, kind: str) -> None:
-    """AW-3: the others who wait are woken, and nothing is raised where the job ends.
-
-    Not of cancel(), which leaves with the interlock held: what is collected by another thread could not let it go.
-    """
+    """AW-3: the others who wait are woken, and nothing is raised where the job ends."""
     looks_again_after_a_closed_loop(crew.stage, a_waiting(kind, crew))
 
 
