@@ -98,14 +98,14 @@ class Awaiter:
 
 def _waiting(w: World, task: Awaiter) -> Any:
     """A `Wait` of the copies for that task."""
-    base = w.copies.module("threadpool9._loops")._Bell
+    base = w.copies.module("threadpool9._loops")._TrioBell
 
     class Bell(base):  # type: ignore[misc, valid-type]  # it is of the copies
         def __init__(self) -> None:
             super().__init__(task.loop)
             self.rung = False
 
-        def ring(self) -> None:
+        def _ring(self) -> None:
             self.rung = True
             if task.bell is self:
                 task.wake()

@@ -292,3 +292,49 @@ def loop_closes_against_result(w: World) -> Callable[[], None]:
         assert outcome in ([42], ["closed"]), outcome
 
     return check
+
+
+@exhibit(
+    "AW-3",
+    woken_by_everybody=(
+        "threadpool9._loops",
+        "in iter(self._calls.pop, None): call_soon(",
+        "in tuple(self._calls): call_soon(",
+    ),
+    task_looks_first=(
+        "threadpool9._loops",
+        "        self._calls.append((fn, context))\n        if self._rung:\n",
+        "        rung = self._rung\n        self._calls.append((fn, context))\n        if rung:\n",
+    ),
+)
+def ring_against_a_task_of_asyncio_that_begins_to_wait(w: World) -> Callable[[], None]:
+    """A bell is rung while asyncio enters what wakes the task: that is posted once, or the task does not wait."""
+    posted, waits = w.cell(0, "posted"), []
+
+    class OfAsyncio:
+        """A loop and its poster."""
+
+        def __init__(self) -> None:
+            self.loop = self
+
+        def call_soon(self, fn: Any, *args: Any, context: Any = None) -> None:
+            posted.add()
+
+        call_soon_threadsafe = call_soon
+
+    bell = w.copies.module("threadpool9._loops")._AsyncioBell(OfAsyncio())
+    listening = bell.listen(1e6)
+
+    def task() -> None:
+        for asked in listening:
+            waits.append(asked)
+            asked.add_done_callback(task)
+            return
+
+    w.thread("ringer", bell.release)
+    w.thread("loop", task)
+
+    def check() -> None:
+        assert posted.get() == len(waits), f"woken {posted.get()} times, waited {len(waits)} times"
+
+    return check
