@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -317,6 +319,54 @@ def test_wq15_a_fork_child_starts_empty(backend: ByHand) -> None:
     assert status == 0
     call.ended(None)
     queue.close(LIMIT)
+
+
+EXITING = """
+import sys, threading, time
+import threadpool9
+from workqueue9 import Work, WorkQueue
+
+class Slow:
+    up = True
+    def open(self, queue): pass
+    def pack(self, queue, work): return work.payload
+    def start(self, call): threading.Thread(target=self.run, args=(call,), daemon=True).start()
+    def run(self, call):
+        sent.set()
+        time.sleep(0.2)  # far away, where nobody can be waited for
+        if self.up:
+            print(call.parcel, flush=True)
+            call.ended(None)
+    def ready(self): return self.up
+    def close(self, queue): pass
+
+policy = sys.argv[1]
+threadpool9.tunables.exit_policy = float(policy) if policy[0].isdigit() else policy.removesuffix("-down")
+sent = threading.Event()
+queue = WorkQueue("far", print, backend=Slow())
+for number in range(3):
+    queue.enqueue(Work(number))
+sent.wait()
+Slow.up = not policy.endswith("down")
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "ended", "said"),
+    [
+        ("drain", "0\n1\n2\n", ""),
+        ("cancel", "0\n", ""),
+        ("0.01", "", ""),
+        ("drain-down", "", "the back end of queue 'far' is down: 3 works have not ended"),
+    ],
+)
+def test_wq15_exit_waits_for_what_was_sent(policy: str, ended: str, said: str) -> None:
+    """As the policy says (TP-32); but not for a back end that is down."""
+    program = subprocess.run([sys.executable, "-c", EXITING, policy], capture_output=True, text=True, timeout=LIMIT)
+    assert program.returncode == 0
+    assert program.stdout == ended
+    assert said in program.stderr
+    assert bool(program.stderr) == bool(said)
 
 
 def test_wq15_bad_back_ends() -> None:

@@ -232,7 +232,7 @@ def _generation() -> Callable[[], bool]:
 
 
 def _unfinished(besides: Container[Pool] = ()) -> bool:
-    """True while there are jobs, or workers that may have one, in other pools than `besides`."""
+    """True while there are jobs, or workers that may have one, in other pools than `besides`; or a layer says so."""
     me = _seam.get_ident()
     if exiting.inline == me:
         return True
@@ -245,7 +245,7 @@ def _unfinished(besides: Container[Pool] = ()) -> bool:
             worker.ident != me and worker not in idle for worker in list(pool._workers)
         ):
             return True
-    return False
+    return any(layer.unfinished() for layer in layers)
 
 
 def _serve_refused(policy: str | float, failures: dict[Pool, int]) -> bool:

@@ -34,6 +34,7 @@ class Layer:
         cancel_queued: called again and again at exit with the policy ``"cancel"``: withdraw what waits.
         generation: called at exit; returns a function that says whether everything that waited or ran at the time of
             this call is over. By default what runs in jobs is all there is.
+        unfinished: asked again and again at exit: True while something is under way that no job of ours shows.
         waiting: names of what waits or runs, for the report of an exit that lasts.
         after_fork: called in a fork child, when the layers below are usable again.
         after_exit: called last at exit, after the drain.
@@ -49,6 +50,7 @@ class Layer:
         before_exit: Callable[[], None] = _nothing,
         cancel_queued: Callable[[], None] = _nothing,
         generation: Callable[[], Callable[[], bool]] | None = None,
+        unfinished: Callable[[], bool] = bool,
         waiting: Callable[[], Iterable[str]] = tuple,
         after_fork: Callable[[], None] = _nothing,
         after_exit: Callable[[], None] = _nothing,
@@ -59,6 +61,7 @@ class Layer:
         self.before_exit = before_exit  # S, as the rest
         self.cancel_queued = cancel_queued
         self.generation = generation
+        self.unfinished = unfinished
         self.waiting = waiting
         self.after_fork = after_fork
         self.after_exit = after_exit

@@ -1,6 +1,13 @@
-"""What this layer does at a fork: in the child every queue is empty and open, as the layer below has made its lanes."""
+"""What this layer does at fork and exit.
+
+In a fork child every queue is empty and open, as the layer below has made its lanes. The exit waits for works that are
+under way at a back end, unless that is down: then what is lost is reported.
+"""
 
 from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
 
 from threadpool9.lowlevel import RLock
 
@@ -23,4 +30,22 @@ def _in_child() -> None:
             group.forget()
 
 
+def _remote() -> Iterator[RemoteGroup]:
+    return (queue.group for queue in queues.all() if isinstance(queue.group, RemoteGroup))
+
+
+def _unfinished() -> bool:
+    return any(group.in_flight and group.backend.ready() for group in _remote())
+
+
+def _report_lost() -> None:
+    for group in _remote():
+        lost = len(group.in_flight) + sum(len(lane.pending()) for lane in list(group.lanes))
+        if lost and not group.backend.ready():
+            what = f"at exit the back end of queue {group.name!r} is down: {lost} works have not ended"
+            warnings.warn(what, RuntimeWarning, stacklevel=2)
+
+
 layer.after_fork = _in_child
+layer.unfinished = _unfinished
+layer.after_exit = _report_lost
