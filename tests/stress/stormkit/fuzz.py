@@ -248,6 +248,10 @@ def nomemory(operation: Operation, choose: random.Random) -> object:
             _testcapi.remove_mem_hooks()
     except SystemError as error:  # CPython 3.11 and 3.12 forget to say why, where a frame can't be had
         raise MemoryError from error
+    except RuntimeError as error:
+        if "allocate lock" in str(error):  # what CPython says where a lock can't be had
+            raise MemoryError from error
+        raise
     finally:
         sys.setswitchinterval(interval)
 
