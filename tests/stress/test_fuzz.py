@@ -20,7 +20,6 @@ from stormkit.fuzz import GIL, KINDS, _testcapi
 
 pytestmark = pytest.mark.fuzz
 HERE = Path(__file__).parent
-LIGHT = bool(os.environ.get("SECTION9_LIGHT"))
 FIRST = int(os.environ.get("SECTION9_FUZZ_SEED") or datetime.date.today().toordinal() * 1000)
 EPISODES = 3  # in one process
 #: Why a kind of fault says nothing on this interpreter.
