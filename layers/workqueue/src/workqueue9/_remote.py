@@ -15,7 +15,7 @@ Rules. A: atomic, any context. E: written by the executor's thread, of which the
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error, Job
@@ -27,9 +27,6 @@ from ._group import WorkGroup
 from ._probes import probes
 from ._submitted import Submitted
 from ._work import Work
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Backend", "KeyedWork", "RemoteCall", "RemoteGroup"]
 
@@ -59,7 +56,7 @@ class Backend(Protocol):
         """
 
     def ready(self) -> bool:
-        """True if there is somebody to send works to, so far as is known. Any context."""
+        """True if there is somebody to send works to; False while `start` raises `BackendDown`. Any context."""
 
     def close(self, queue: RemoteGroup) -> None:
         """A queue has ended; nothing of it is under way. Any context."""
