@@ -38,7 +38,7 @@ class Grid:
         self.env = {**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical", "PYTHONPATH": str(Path(__file__).parent)}
         for name, value in settings.items():
             self.env["DASK_DISTRIBUTED__" + name.upper()] = str(value)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[Any]] = {}
         self.made = 0
         self.address = self.start_scheduler(0)
 
@@ -56,7 +56,7 @@ class Grid:
         file = self.place / "scheduler.json"
         file.unlink(missing_ok=True)
         self._start("scheduler", "dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--scheduler-file", str(file))
-        until(file.exists)
+        until(lambda: file.exists() and file.read_text().endswith("}"))
         address: str = json.loads(file.read_text())["address"]
         return address
 

@@ -361,8 +361,8 @@ class Cluster:
             self._lonely = True
             report_error(
                 BackendDown(
-                    f"no worker is left at the Dask scheduler {self.address}; {len(self._flights)} works wait there until "
-                    "one comes"
+                    f"there is no worker at the Dask scheduler {self.address}; {len(self._flights)} works wait there until one "
+                    "comes"
                 ),
                 origin=self,
             )
