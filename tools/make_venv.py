@@ -46,10 +46,13 @@ def found(*patterns: str) -> list[Path]:
 #: The plugins that the demo shows.
 SHOWN = ("plugins/threadpool9-perfetto", "plugins/threadpool9-top")
 
+#: Plugins of something that not every machine can have: tried as the optional requirements are, where `once` tests run.
+OPTIONAL_ONCE = ("plugins/workqueue9-dask",)
+
 #: Stage, which is a dependency group too, and its distributions. Each stage needs those before it.
 STAGES: tuple[tuple[str, list[Path]], ...] = (
     ("demo", found("layers/*", *SHOWN)),
-    ("test", [path for path in found("plugins/*", "tests/conformance") if path not in found(*SHOWN)]),
+    ("test", [path for path in found("plugins/*", "tests/conformance") if path not in found(*SHOWN, *OPTIONAL_ONCE)]),
     ("dev", []),
 )
 #: Read here and not by pip: that needs pip 25.1, and what comes with Python 3.11 is older.
@@ -136,8 +139,10 @@ class Environment:
     def add_optional(self, requirements: list[str]) -> None:
         """What not every machine can have: try each by itself, go on without."""
         for requirement in requirements:
+            # Of ours, what it requires was tried before.
+            local = ["--no-build-isolation", "-e"] if requirement in OPTIONAL_ONCE else []
             try:
-                self.pip("install", "-qq", "--only-binary", ":all:", requirement)
+                self.pip("install", "-qq", "--only-binary", ":all:", *local, requirement)
             except subprocess.CalledProcessError:
                 print(f"{self.path.name}: going on without {requirement}", flush=True)
 
@@ -159,7 +164,8 @@ def bring_up_to_date(options: argparse.Namespace) -> None:
         sys.exit(f"{BASE_PYTHON} cannot make virtual environments (on Debian, install python3-venv)")
 
     # Tests marked `once` run in .venv only.
-    optional = GROUPS["optional"] + GROUPS["optional-once"] * (environment.path.name == ".venv")
+    once = [*GROUPS["optional-once"], *OPTIONAL_ONCE]
+    optional = GROUPS["optional"] + once * (environment.path.name == ".venv")
     # Two makes at once must not build the same environment; the lock on the directory leaves no file behind.
     root = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(root, fcntl.LOCK_EX)

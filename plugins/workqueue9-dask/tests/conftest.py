@@ -9,14 +9,11 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("distributed", reason="distributed is not installed here")
-
-import dask
-import distributed
 from grid import Grid
 
 import threadpool9
-import workqueue9_dask
+
+# Dask is imported where it is used: without it the tests say so, and are skipped.
 
 
 @pytest.fixture
@@ -30,6 +27,9 @@ def grid(tmp_path: Path) -> Iterator[Grid]:
 @pytest.fixture
 def client(grid: Grid) -> Iterator[Any]:
     """A client of that grid."""
+    import dask
+    import distributed
+
     with dask.config.set({"distributed.comm.timeouts.connect": "5s"}):
         client = distributed.Client(grid.address, set_as_default=False)
     yield client
@@ -39,6 +39,8 @@ def client(grid: Grid) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def local() -> Iterator[Any]:
     """A client of a cluster in threads of this process: two workers of two threads."""
+    import distributed
+
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=2, processes=False, dashboard_address=":0"
     ) as cluster, distributed.Client(cluster, set_as_default=False) as client:  # fmt: skip
@@ -46,8 +48,10 @@ def local() -> Iterator[Any]:
 
 
 @pytest.fixture
-def cluster(local: Any) -> workqueue9_dask.Cluster:
+def cluster(local: Any) -> Any:
     """The back end on that."""
+    import workqueue9_dask
+
     return workqueue9_dask.Cluster(local)
 
 
