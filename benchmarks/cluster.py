@@ -1,10 +1,10 @@
-"""Works on a Dask cluster: a queue with `workqueue9_dask.Cluster` beside `client.submit` of the same function, in one run.
+"""Works on a Dask cluster: a queue with `workqueue9_dask.Cluster` beside `client.submit`, in one run.
 
     python benchmarks/cluster.py [ROUNDS]
 
-A cluster of two processes with a thread each on this machine. First works of 1, 10 and 100 ms: all are submitted, then all
-results are asked for; contestants take turns. The ratio of a round is ours to Dask's. Then works that do nothing, at several
-`max_active`: how many a second, and the threads of this process at their most.
+A cluster of two processes with a thread each on this machine. First works of 1, 10 and 100 ms: all are submitted, then
+all results are asked for; contestants take turns. The ratio of a round is ours to Dask's. Then works that do nothing,
+at several `max_active`: how many a second, and the threads of this process at their most.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import time
 from typing import Any
 
 import distributed
-import workqueue9_dask
 
 import workqueue9
+import workqueue9_dask
 
 WORKS = {0.001: 400, 0.01: 200, 0.1: 40}
 
@@ -84,10 +84,10 @@ def main(rounds: int) -> None:
             most = 0
             over = threading.Event()
 
-            def watch() -> None:
+            def watch(over: threading.Event = over) -> None:
                 nonlocal most
                 while not over.wait(0.01):
-                    most = max(most, threading.active_count() - 1)  # noqa: B023  # it ends before the next one
+                    most = max(most, threading.active_count() - 1)
 
             watcher = threading.Thread(target=watch)
             watcher.start()

@@ -1,7 +1,7 @@
 """The adapter of workqueue9's queues on Dask, for the conformance suite.
 
-The suite's functions are closures over locks, and look at the very work that they were called with: neither crosses. So the
-cluster is in this process, and a work goes there as a number, by which the function finds it.
+The suite's functions are closures over locks, and look at the very work that they were called with: neither crosses. So
+the cluster is in this process, and a work goes there as a number, by which the function finds it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ class Grid:
         """Start it; its address."""
         file = self.place / "scheduler.json"
         file.unlink(missing_ok=True)
-        self._start("scheduler", "dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--scheduler-file", str(file))
+        self._start(
+            "scheduler", "dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--scheduler-file", str(file)
+        )
         until(lambda: file.exists() and file.read_text().endswith("}"))
         address: str = json.loads(file.read_text())["address"]
         return address

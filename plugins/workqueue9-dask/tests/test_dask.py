@@ -1,5 +1,6 @@
 """The contract of a queue on Dask (WQ-15), on a cluster in this process: what crosses, order, ends, errors, keys."""
 
+# ruff: noqa: E402  # what needs Dask comes after the question whether it is there
 from __future__ import annotations
 
 import contextlib
@@ -186,8 +187,6 @@ def test_a_thousand_under_way_hold_no_thread(cluster: Cluster, gate: Any) -> Non
         gate.set()
         queue.drain(LIMIT)
         assert queue.stats().completed == 1000
-
-
 
 
 def test_a_worker_reports_what_it_starts(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Faults (WQ-15): what dies, leaves, or stalls is a process of its own, and nothing of the queue's is lost."""
 
+# ruff: noqa: E402  # what needs Dask comes after the question whether it is there
 from __future__ import annotations
 
 import os
@@ -173,7 +174,7 @@ def test_a_worker_stalls(grid: Grid, client: Any, place: Place, reports: list[An
 
 
 def test_a_worker_that_stalls_for_too_long(tmp_path: Path, place: Place) -> None:
-    """Dask gives it up and runs its work elsewhere; when it goes on, that changes nothing. With a key it ran twice, too."""
+    """Dask gives it up and runs its work elsewhere; when it goes on, that changes nothing."""
     grid = Grid(tmp_path, scheduler__worker_ttl="2s")
     try:
         with distributed.Client(grid.address, set_as_default=False) as client:
@@ -382,15 +383,13 @@ def storm(grid: Grid, client: Any, works_count: int, seconds: float) -> str:
     assert len(ended) == works_count
     # Dask blames a death on all that was at the worker: the few that were beside four of them are errors, by name.
     assert all(type(error).__name__ == "KilledWorker" for error in given_up), given_up
-    assert sorted(results + [None] * len(given_up), key=lambda value: -1 if value is None else value)[len(given_up):] == (
-        sorted(set(results))
-    ), "reported twice"  # fmt: skip
+    assert len(set(results)) == len(results), "one for another"
     assert len(results) + len(given_up) == works_count
     assert not errors
     queue.close(LIMIT)
     return (
-        f"{works_count} works in {time.monotonic() - began:.1f} s, {kills} workers killed, {stats.reruns} reruns counted, "
-        f"{len(given_up)} given up by Dask"
+        f"{works_count} works in {time.monotonic() - began:.1f} s, {kills} workers killed, {stats.reruns} reruns "
+        f"counted, {len(given_up)} given up by Dask"
     )
 
 

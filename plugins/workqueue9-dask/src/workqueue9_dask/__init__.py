@@ -6,8 +6,8 @@
     with workqueue9.WorkQueue("thumbs", shrink, max_active=64, backend=cluster) as queue:
         ...
 
-Order, `max_active`, pending works, exact cancels, waits, delays, freezes, back-pressure and counters are the queue's, here;
-Dask runs one work at a time somewhere, and may run it more than once.
+Order, `max_active`, pending works, exact cancels, waits, delays, freezes, back-pressure and counters are the queue's,
+here; Dask runs one work at a time somewhere, and may run it more than once.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     start     the queue's thread submits a Dask task with a key of its own, and leaves
     started   a message of the worker's, by way of the scheduler
-    ended     a message of the worker's; or, for a large result and for whatever goes wrong, Dask's future, which a coroutine
-              on the client's event loop awaits
+    ended     a message of the worker's; or, for a large result and for whatever goes wrong, Dask's future, which a
+              coroutine on the client's event loop awaits
     lost      the client has lost its scheduler: everything under way is kept here until `Cluster.reconnect`
 
 No thread is started here: one of the client's, that of its event loop, reports all ends.
@@ -67,11 +67,11 @@ class Cluster:
 
     Args:
         client_or_address: a `distributed.Client`, which stays the caller's; or an address, for a client of its own.
-        remember: bytes for the results of works with a key, at the scheduler (see `workqueue9.KeyedWork`); what the first
-            `Cluster` at a scheduler says counts.
+        remember: bytes for the results of works with a key, at the scheduler (see `workqueue9.KeyedWork`); what the
+            first `Cluster` at a scheduler says counts.
 
-    Works run **at least once**: a worker's death, a scheduler's death or a network that stalls can make one run again. Thread
-    context, but not on an event loop. ``with`` closes it at its end.
+    Works run **at least once**: a worker's death, a scheduler's death or a network that stalls can make one run again.
+    Thread context, but not on an event loop. ``with`` closes it at its end.
     """
 
     def __init__(self, client_or_address: Any, *, remember: int = 64 * 2**20) -> None:
@@ -187,7 +187,9 @@ class Cluster:
         try:
             self._queues[queue] = self._dumps((queue.func, queue.arg))
         except Exception as error:
-            raise TypeError(f"the function of queue {queue.name!r}, or its argument, can't be pickled: {error}") from error
+            raise TypeError(
+                f"the function of queue {queue.name!r}, or its argument, can't be pickled: {error}"
+            ) from error
 
     def pack(self, queue: RemoteGroup, work: Work[Any]) -> bytes:
         """As `workqueue9.Backend.pack`: the payload, as it is now."""
@@ -196,7 +198,9 @@ class Cluster:
         try:
             packed: bytes = self._dumps(payload)
         except Exception as error:
-            raise TypeError(f"the payload of {work!r}, a {type(payload).__name__}, can't be pickled: {error}") from error
+            raise TypeError(
+                f"the payload of {work!r}, a {type(payload).__name__}, can't be pickled: {error}"
+            ) from error
         return packed
 
     def start(self, call: RemoteCall) -> None:
@@ -224,8 +228,8 @@ class Cluster:
     def _check_process(self) -> None:
         if self.foreign:
             raise UsageError(
-                f"the Dask client of {self.address} belongs to process {self._pid}, and this one was forked from it: make a "
-                "Cluster and its queues here"
+                f"the Dask client of {self.address} belongs to process {self._pid}, and this one was forked from it: "
+                "make a Cluster and its queues here"
             )
 
     def _look(self) -> bool:
@@ -326,8 +330,8 @@ class Cluster:
         error.add_note(f"{call.name} of queue {call.queue.name!r} on the Dask cluster {self.address}, {where}")
         if type(error).__name__ == "KilledWorker":
             error.add_note(
-                "every worker that ran it died: it may be what kills them, or may just have been beside such a one; it is "
-                "not tried again (Dask's setting distributed.scheduler.allowed-failures)"
+                "every worker that ran it died: it may be what kills them, or may just have been beside such a one; it "
+                "is not tried again (Dask's setting distributed.scheduler.allowed-failures)"
             )
         call.failed(error)
 
@@ -342,8 +346,8 @@ class Cluster:
         if not said and under_way:
             report_error(
                 BackendDown(
-                    f"the Dask scheduler at {self.address} is lost; {under_way} works that were under way are kept, and run "
-                    "again after Cluster.reconnect()"
+                    f"the Dask scheduler at {self.address} is lost; {under_way} works that were under way are kept, "
+                    "and run again after Cluster.reconnect()"
                 ),
                 origin=self,
             )
@@ -361,8 +365,8 @@ class Cluster:
             self._lonely = True
             report_error(
                 BackendDown(
-                    f"there is no worker at the Dask scheduler {self.address}; {len(self._flights)} works wait there until one "
-                    "comes"
+                    f"there is no worker at the Dask scheduler {self.address}; {len(self._flights)} works wait there "
+                    "until one comes"
                 ),
                 origin=self,
             )

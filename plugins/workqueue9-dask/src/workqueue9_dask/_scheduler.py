@@ -1,7 +1,7 @@
 """What runs in the scheduler: it remembers the results of works with a key, and says how many workers there are.
 
-A plugin of Dask's, one for all clients, which goes there by value as the workers' code does. What it remembers survives every
-worker and is lost with the scheduler. All of it is called by the scheduler's event loop.
+A plugin of Dask's, one for all clients, which goes there by value as the workers' code does. What it remembers survives
+every worker and is lost with the scheduler. All of it is called by the scheduler's event loop.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Memory(SchedulerPlugin):
     """The plugin.
 
     Args:
-        limit: bytes of results that it remembers; the oldest are forgotten first. A result of more than a hundredth of it
-            is not remembered.
+        limit: bytes of results that it remembers; the oldest are forgotten first. A result of more than a hundredth of
+            it is not remembered.
     """
 
     name = NAME

@@ -1,18 +1,20 @@
 """What runs at the workers, one call of `enter` for a work. Not a process of ours: it may have no other module of ours.
 
-The code goes there by value, with each work, so it imports nothing of ours at the top, and is always of the version that has
-sent it. The Dask task is ``pickle.loads(task)``, and to load it is to run it: so the scheduler, which loads what it is sent,
-sees nothing but bytes; nothing in them is taken for the key of another task, and no module of the user is needed there.
+The code goes there by value, with each work, so it imports nothing of ours at the top, and is always of the version
+that has sent it. The Dask task is ``pickle.loads(task)``, and to load it is to run it: so the scheduler, which loads
+what it is sent, sees nothing but bytes; nothing in them is taken for the key of another task, and no module of the user
+is needed there.
 
-Messages to the client go by Dask's log of events: the worker's stream to the scheduler, and from there to who has subscribed.
+Messages to the client go by Dask's log of events: the worker's stream to the scheduler, and from there to who has
+subscribed.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-#: A result of no more bytes comes home inside of the message; a larger one is fetched from the worker. The scheduler keeps the
-#: last 1000 messages of a topic.
+#: A result of no more bytes comes home inside of the message; a larger one is fetched from the worker. The scheduler
+#: keeps the last 1000 messages of a topic.
 INLINE = 8192
 
 
@@ -38,11 +40,11 @@ def make_work(payload: Any, key: str | None) -> Any:
 
 def enter(number: int, topic: str, queue: str, key: str | None, function: bytes, payload: bytes) -> bytes | None:
     """Run one work, and say so. Returns what is too large for a message."""
-    from distributed import get_worker
-    from distributed.protocol import pickle
-    from distributed.utils import sync
+    from importlib import import_module
 
-    worker = get_worker()
+    pickle: Any = import_module("distributed.protocol.pickle")
+    sync: Any = import_module("distributed.utils").sync
+    worker: Any = import_module("distributed").get_worker()
     worker.log_event(topic, {"op": "started", "number": number})
     result: bytes | None = None
     if key is not None:
