@@ -121,6 +121,8 @@ class Cluster:
         """Work with this client: subscribe, and see that the scheduler has our plugin."""
         if not isinstance(client, self._dask.Client) or client.asynchronous:
             raise TypeError(f"a Dask client that is not asynchronous, or an address, not {client!r}")
+        if client.status != "running":
+            raise BackendDown(f"the Dask client is {client.status}; hand over another one")
         from . import _scheduler, _worker
 
         cloudpickle = importlib.import_module("cloudpickle")
@@ -136,6 +138,8 @@ class Cluster:
         self._workers = len(client.nthreads())
         self.address = str(client.scheduler.address)  # S, for people
         with self._lock:
+            self._lost += [flight.call for flight in self._flights.values()]  # at another one, that we leave
+            self._flights.clear()
             self._client, self._comm, self._down = client, comm, False
 
     def reconnect(self, client_or_address: Any = None) -> int:
@@ -151,25 +155,32 @@ class Cluster:
         if client_or_address is None and not self._look():
             return 0
         before, own = self._client, self._own
+        client: Any = None
         try:
             if client_or_address is None:
                 client = before if before.status == "running" or not own else self._client_at(self.address)
             else:
                 own = isinstance(client_or_address, str)
                 client = self._client_at(client_or_address) if own else client_or_address
-            if client.status != "running":
-                raise BackendDown(f"the Dask client is {client.status}; hand over another one")
-            self._lose()  # what is under way at the former one
             self._attach(client)
         except OSError as error:
+            if own and client is not None and client is not before:
+                client.close()
             raise BackendDown(f"no Dask scheduler answers at {client_or_address or self.address}: {error}") from error
         if client is not before and self._own:
             before.close()
         self._own = own
         with self._lock:
             lost, self._lost = self._lost, []
-        for call in lost:
-            self._submit(call)
+        for number, call in enumerate(lost):
+            try:
+                self._submit(call)
+            except BackendDown:
+                with self._lock:
+                    self._lost += lost[number:]
+                raise
+            except BaseException as error:
+                self._failed(call, error)
         for queue in list(self._queues):
             queue.resume()
         return len(lost)
@@ -259,9 +270,11 @@ class Cluster:
                 priority=queue.pri,
                 fifo_timeout=0,  # or what is sent within 100 ms has one rank
             )
-        except BaseException:
-            with self._lock:
-                self._flights.pop(number, None)
+        except BaseException as error:
+            if self._land(number) is None:
+                return  # it is kept with what was lost
+            if client.status != "running":
+                raise BackendDown(f"the Dask scheduler at {self.address} is lost: {error}") from error
             raise
         with self._lock:
             flight.future = future
