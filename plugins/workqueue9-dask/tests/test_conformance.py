@@ -1,7 +1,7 @@
 """The conformance suite's tests of cancelling and of delayed works, on Dask, by capability (WQ-15).
 
-Not all of the suite: in many of its other tests the function uses the very queue that calls it, which a function somewhere
-else can't, and the suite has no capability for that.
+Not all of the suite: in many of its other tests the function uses the very queue that calls it, which a function that
+runs somewhere else can't, and the suite has no capability for that.
 """
 
 from __future__ import annotations
