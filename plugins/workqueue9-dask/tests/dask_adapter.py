@@ -84,6 +84,7 @@ class OnDask:
     full_error = workqueue9.Full
     timeout_error = workqueue9.WaitTimeout
     work = staticmethod(workqueue9.Work)
+    cpus = staticmethod(threadpool9.allowed_cpus)
 
     def queue(
         self,

@@ -1,7 +1,7 @@
-"""The conformance suite's tests of cancelling and of delayed works, on Dask, by capability (WQ-15).
+"""The conformance suite on Dask, by capability (WQ-15): cancelling, delayed works, errors and counters, waiting.
 
-Not all of the suite: in many of its other tests the function uses the very queue that calls it, which a function that
-runs somewhere else can't, and the suite has no capability for that.
+Not all of it: in other tests the function uses the very queue that calls it, which a function somewhere else can't, and
+the suite has no capability for that.
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ pytestmark = [pytest.mark.once, pytest.mark.long]
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("part", ["cancel", "delayed"])
+#: The function waits for a work of its own queue.
+INSIDE = "test_wait_from_the_queue_s_own_function_returns"
+
+
+@pytest.mark.parametrize(
+    "part", ["cancel", "wait", *(pytest.param(p, marks=pytest.mark.thorough) for p in ("delayed", "report"))]
+)
 def test_the_suite_passes_on_dask(part: str) -> None:
     """What the adapter claims; what it does not is left out, and counted as such."""
     run = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider",
+            sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-k", f"not {INSIDE}",
             "--pyargs", f"conformance9.suite.test_workqueue_{part}",
             "--conformance-layer", "workqueue",
             "--conformance-adapter", str(Path(__file__).with_name("dask_adapter.py")) + ":OnDask",
