@@ -8,13 +8,16 @@ PYTHON ?= python3
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-rest lint format docs bench mutants model release-check clean venv venv-test venv-dev
+.PHONY: help demo demo-cluster test test-all test-rest lint format docs bench mutants model release-check clean venv venv-test venv-dev
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F": " '{ printf "make %-14s %s\n", $$1, $$2 }'
 
 demo: venv  ## pack a directory tree on all CPUs, verify, restore, compare; DIR=... chooses which
 	@$(BIN)/python examples/archive/archive.py demo $${DIR:+"$$DIR"}
+
+demo-cluster: venv-test  ## the same, but compressed on a Dask cluster of processes that is made for it
+	@$(BIN)/python examples/archive/archive.py demo --cluster local $${DIR:+"$$DIR"}
 
 test: venv-test  ## the whole contract on this Python, in some minutes
 	@$(BIN)/python tools/everywhere.py --here $(ARGS)

@@ -26,6 +26,7 @@ from pathlib import Path
 import books
 import codec
 import demo
+import far
 from codec import Damaged, NotHere
 from display import Screen, plural
 from pack import Pack
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("archive", metavar="ARCHIVE", type=Path, help="a directory, made if it is missing")
     sub.add_argument("--compress", choices=list(codec.NAMES), default="zlib", help="how (default: zlib)")
     sub.add_argument("--exclude", metavar="NAME", action="append", default=[], help="leave out what has this name")
+    far.option(sub)
     sub.add_argument("--checkpoint", metavar="SECONDS", type=seconds, default=books.PERIOD, help="default: %(default)g")
     sub = command("verify", "read everything in ARCHIVE and check it")
     sub.add_argument("archive", metavar="ARCHIVE", type=Path)
@@ -72,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--snapshots", action="store_true", help="list the snapshots instead")
     sub = command("demo", "pack, verify, restore and compare DIR in a temporary place, and race other ways to pack it")
     sub.add_argument("directory", metavar="DIR", nargs="?", default=sysconfig.get_path("stdlib"))
+    far.option(sub)
     return top
 
 
@@ -87,8 +90,10 @@ def pack(options: argparse.Namespace, screen: Screen, stop: Stop) -> int:
     """``archive pack``."""
     with Archive(options.archive, write=True) as archive:
         screen.name_all(f"{line}; going on without it" for line in archive.damage)
-        run = Pack(options.directory, archive, stop, codec.NAMES[options.compress], options.exclude, options.checkpoint)
-        run_pack(run, screen)
+        kind = codec.NAMES[options.compress]
+        with far.cluster(options.cluster) as cluster:
+            run = Pack(options.directory, archive, stop, kind, options.exclude, options.checkpoint, cluster)
+            run_pack(run, screen)
         report_left_out(run, screen)
         snapshot = run.snapshot
         if stop():
@@ -172,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen = Screen()
         with tracing(options.trace):
             if options.command == "demo":
-                return demo.Demo(options.directory, screen, stop).run()
+                return demo.Demo(options.directory, screen, stop, options.cluster).run()
             return COMMANDS[options.command](options, screen, stop)
     except KeyboardInterrupt:  # the second Ctrl-C
         threadpool9.tunables.exit_policy = "abandon"

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import codec
+import far
 from display import Screen, plural, rate
 from pack import Pack
 from race import Race, subset
@@ -35,7 +36,8 @@ OK, FAILED = 0, 1
 class Demo:
     """One run of ``archive demo``."""
 
-    def __init__(self, directory: str, screen: Screen, stop: Stop) -> None:
+    def __init__(self, directory: str, screen: Screen, stop: Stop, cluster: str | None = None) -> None:
+        self.cluster = cluster
         self.directory = os.path.abspath(directory)
         self.screen = screen
         self.stop = stop
@@ -55,8 +57,10 @@ class Demo:
         standard = os.path.realpath(self.directory) == os.path.realpath(sysconfig.get_path("stdlib"))
         exclude = ("site-packages", "dist-packages") if standard else ()
         self.screen.say(f"packing {printable(self.directory)}{' without site-packages' if standard else ''}", "bold")
-        with Archive(place / "archive", write=True) as archive:
-            pack = Pack(self.directory, archive, self.stop, exclude=exclude)
+        with Archive(place / "archive", write=True) as archive, far.cluster(self.cluster) as cluster:
+            if cluster is not None:
+                self.screen.say(f"compressing on {cluster!r}")
+            pack = Pack(self.directory, archive, self.stop, exclude=exclude, cluster=cluster)
             run_pack(pack, self.screen)
         report_left_out(pack, self.screen)
         if not self.stop():

@@ -15,11 +15,14 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import codec
 import index
 from books import PERIOD, Books
+from far import FarPipeline
 from index import Entry
 from pipeline import File, Pipeline
 from stopping import Stop
@@ -41,6 +44,7 @@ class Pack:
         archive: open to write.
         stop: looked at everywhere.
         kind: the codec.
+        cluster: a back end that compresses, see `far`; None to do that here.
         exclude: names that are left out.
         checkpoint: seconds between two checkpoints.
     """
@@ -53,6 +57,7 @@ class Pack:
         kind: int = codec.ZLIB,
         exclude: Collection[str] = (),
         checkpoint: float = PERIOD,
+        cluster: Any = None,
     ) -> None:
         assert archive.blocks is not None
         self.source = os.path.abspath(source)
@@ -63,7 +68,8 @@ class Pack:
         self.snapshot = index.Snapshot(archive.next_number(), self.source, index.now())
         self.known = archive.known(self.source)
         self.books = Books(archive, self.snapshot, stop.fail)
-        self.pipeline = Pipeline(archive.blocks, kind, stop, self._settled)
+        make = Pipeline if cluster is None else partial(FarPipeline, cluster=cluster)
+        self.pipeline = make(archive.blocks, kind, stop, self._settled)
         self.watch = Watch(stop)
         self.total: int | None = None  # the census', once it is over: bytes in all files
         self.begun = perf_counter()

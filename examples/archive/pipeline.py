@@ -203,6 +203,11 @@ class Pipeline:
         self.squeezers = crew.bounded("squeeze", _squeeze, self, stop)
         pending = crew.PENDING_PER_CPU * len(threadpool9.allowed_cpus())
         self.writer = workqueue9.WorkQueue("write", _store, arg=self, max_pending=pending, on_error=stop.fail)
+        self.queues: tuple[workqueue9.WorkQueue, ...] = (self.squeezers, self.writer)
+
+    def pass_on(self, parcel: Parcel) -> None:
+        """A parcel is squeezed: on with it. A thread of the pool."""
+        self.writer.enqueue(parcel)
 
     def add(self, file: File) -> bool:
         """Have a file packed that has content; waits while the queue is full. False if asked to stop."""
@@ -212,12 +217,12 @@ class Pipeline:
         """Return once everything that was added is stored, or we are to stop."""
         for parcel in self.cutter.rest():
             crew.send(self.squeezers, parcel, self.stop)
-        crew.drain(self.squeezers, self.stop)
-        crew.drain(self.writer, self.stop)
+        for queue in self.queues:
+            crew.drain(queue, self.stop)
 
     def close(self) -> None:
         """End the queues; after a request to stop don't wait for a file system that does not answer."""
-        for queue in (self.squeezers, self.writer):
+        for queue in self.queues:
             try:
                 queue.drain(timeout=_GRACE if self.stop() else None)
             except threadpool9.WaitTimeout:
@@ -229,7 +234,7 @@ class Pipeline:
 def _squeeze(parcel: Parcel, pipeline: Pipeline) -> None:
     """The function of the first queue."""
     if parcel.squeeze(pipeline.kind, pipeline.blocks.places, pipeline.stop):
-        pipeline.writer.enqueue(parcel)
+        pipeline.pass_on(parcel)
 
 
 def _store(parcel: Parcel, pipeline: Pipeline) -> None:

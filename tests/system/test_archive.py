@@ -318,6 +318,32 @@ def test_the_archive_may_lie_in_the_tree(source: Path, tmp_path: Path) -> None:
     assert set(picture(tmp_path / "out")) == before
 
 
+# --- on a cluster
+
+
+@pytest.mark.long
+def test_it_compresses_on_a_cluster(source: Path, tmp_path: Path) -> None:
+    """The same tree, byte for byte, and blocks that another pack has already; on real processes of Dask's."""
+    pytest.importorskip("workqueue9_dask", reason="workqueue9-dask is not installed here")
+    run("pack", source, tmp_path / "here", "--compress", "lzma")
+    done = run("pack", source, tmp_path / "far", "--compress", "lzma", "--cluster", "local", cold=True)
+    assert "compressed to" in done.stdout
+    run("verify", tmp_path / "far")
+    run("restore", tmp_path / "far", tmp_path / "out")
+    assert picture(tmp_path / "out") == picture(source)
+    assert (tmp_path / "far" / "blocks").stat().st_size == (tmp_path / "here" / "blocks").stat().st_size
+    again = run("pack", source, tmp_path / "far", "--cluster", "local", cold=True)
+    assert "0 B read" in again.stdout or "not read" in again.stdout
+
+
+def test_a_cluster_that_is_not_there_is_named(source: Path, tmp_path: Path) -> None:
+    """In one line, and nothing is packed."""
+    pytest.importorskip("workqueue9_dask", reason="workqueue9-dask is not installed here")
+    code = "import dask; dask.config.set({'distributed.comm.timeouts.connect': '1s'})"
+    done = run("pack", source, tmp_path / "far", "--cluster", "tcp://127.0.0.1:1", status=1, code=code, cold=False)
+    assert "127.0.0.1:1" in done.stderr
+
+
 # --- crashes and signals
 
 
