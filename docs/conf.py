@@ -48,9 +48,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {
     "members": True,
-    "inherited-members": False,
     # Public by their names, but for the other layers only.
-    "exclude-members": "put_until, release, counts, busy, look_for_posts, check_held, forget_threads, disarm, discard",
+    "exclude-members": "forget_drains, release, counts, busy, forget_threads, disarm, discard",
 }
 
 # Numbers in prose that come from the tables beside it.
