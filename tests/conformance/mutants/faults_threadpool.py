@@ -251,7 +251,7 @@ fault(
 fault(
     "free at the function's end only", "TP-23", "After done() the job can't be scheduled until the function has returned.",
     "_job", "self._runner = 0; self._ticket = None; free += _atomic.FREE",
-    "self._runner = 0; self._ticket = None\n        if self._late is not None:\n            self._late.append(self)\n            return\n        free += _atomic.FREE",
+    "self._runner = 0; self._ticket = None\n            if self._late is not None:\n                self._late.append(self)\n                return\n            free += _atomic.FREE",
     "_job", '    plumbing = False\n', "    plumbing = False\n    _late = None\n",
     "_worker", "            if watch.plain:\n                job._fn(job)\n",
     "            if watch.plain:\n                job._late = []\n                try:\n                    job._fn(job)\n"

@@ -21,7 +21,7 @@ class Limiter:
     """A listener of thread starts; registered while there is a limit."""
 
     def __init__(self) -> None:
-        self.limit = 0  # written by who assigns the tunable
+        self.threads = 0  # written by who assigns the tunable
         self._registered = False
         self._limits: list[Any] = []  # A: what undoes the first of them
 
@@ -30,13 +30,13 @@ class Limiter:
         """On the new thread."""
         import threadpoolctl  # type: ignore[import-untyped]
 
-        limits = threadpoolctl.threadpool_limits(self.limit)
+        limits = threadpoolctl.threadpool_limits(self.threads)
         if not self._limits:
             self._limits.append(limits)
 
     def follow(self, limit: int) -> None:
         """The tunable is `limit` now. Thread context."""
-        if limit == self.limit:
+        if limit == self.threads:
             return
         if limit and importlib.util.find_spec("threadpoolctl") is None:
             warnings.warn(
@@ -45,7 +45,7 @@ class Limiter:
                 stacklevel=4,
             )
             return
-        self.limit = limit
+        self.threads = limit
         if limit and not self._registered:
             register(self)
         elif not limit:
