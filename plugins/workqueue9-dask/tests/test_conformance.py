@@ -25,7 +25,7 @@ INSIDE = "not test_wait_from_the_queue_s_own_function_returns and not test_wait_
 
 
 @pytest.mark.parametrize(
-    "part", ["cancel", "wait", *(pytest.param(p, marks=pytest.mark.thorough) for p in ("delayed", "report"))]
+    "part", ["cancel", *(pytest.param(part, marks=pytest.mark.thorough) for part in ("delayed", "report", "wait"))]
 )
 def test_the_suite_passes_on_dask(part: str) -> None:
     """What the adapter claims; what it does not is left out, and counted as such."""
