@@ -207,7 +207,8 @@ def test_wq15_cancel_is_exact_and_waits(backend: ByHand) -> None:
         assert queue.cancel(waiting)
         with pytest.raises(WaitTimeout):
             queue.cancel(sent, 0.01)
-        thread = threading.Thread(target=lambda: (time.sleep(0.01), call.ended(None)))
+        sleepers = queue.group.sleepers
+        thread = threading.Thread(target=lambda: wait_until(lambda: sleepers.locks) and call.ended(None))
         thread.start()
         assert queue.cancel(sent, LIMIT) is False
         thread.join()

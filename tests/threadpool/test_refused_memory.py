@@ -11,6 +11,7 @@ from pace import patience
 import threadpool9
 from task9 import Task, TaskQueue
 from threadpool9 import Job
+from threadpool9.lowlevel import insist
 from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(10.0)
@@ -44,6 +45,25 @@ def token() -> Iterator[Refusing]:
     token = Refusing([None])
     yield token
     assert not token.refusals, "nothing was refused"
+
+
+class Taken(list[None]):
+    """A token that somebody takes the moment that it is given back."""
+
+    given = 0
+
+    def __iadd__(self, other: Iterable[None]) -> Taken:  # type: ignore[misc]  # of one kind only
+        """By `insist`."""
+        self.given += 1
+        assert self.given == 1, "given back twice"
+        return self
+
+
+def test_a_token_that_is_taken_at_once_is_not_given_back_again() -> None:
+    """There would be two of them."""
+    token = Taken()
+    insist(token)
+    assert token.given == 1
 
 
 def test_a_job_is_idle_after_its_done(token: Refusing) -> None:

@@ -7,7 +7,6 @@ most BLAS it is one of the process, which is undone when the tunable is 0 again.
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from typing import Any
 
@@ -38,6 +37,8 @@ class Limiter:
         """The tunable is `limit` now. Thread context."""
         if limit == self.threads:
             return
+        import importlib.util  # not at start-up, for what is rarely set
+
         if limit and importlib.util.find_spec("threadpoolctl") is None:
             warnings.warn(
                 "task9.tunables.native_threads has no effect without the package threadpoolctl; install that",

@@ -22,10 +22,7 @@ def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | N
     # Fired first: once the token is given back the next run may be scheduled, and its probe fired.
     lane.group.entering(lane, item)
     if call is None:
-        try:
-            item.item_token.append(None)
-        except MemoryError:
-            insist(item.item_token)
+        insist(item.item_token)
     run, start = executor.runs, monotonic()
     try:
         if call is None:

@@ -64,9 +64,10 @@ def insist(token: list[None]) -> None:
 
     A list that is empty has no room for an element. Whoever undoes something tries once (docs/promises.rst).
     """
-    while not token:
+    while True:
         try:
             token += FREE
+            return  # without a look at it: somebody else may have taken it by now
         except MemoryError:
             continue
 
