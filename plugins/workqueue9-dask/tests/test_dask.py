@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def gate(request: pytest.FixtureRequest) -> Any:
     gate.set()
 
 
+@contextlib.contextmanager
+def opened(gate: Any) -> Iterator[None]:
+    """The gate is open at the end, however that comes: or the queue would wait for what stands there, each for long."""
+    try:
+        yield
+    finally:
+        gate.set()
+
+
 def test_results_come_home(cluster: Cluster) -> None:
     """Small ones in the message, large ones from the worker; None; for plain works nobody asks."""
     with queue_on(cluster, works.square, 1, max_active=8) as queue:
@@ -65,7 +75,7 @@ def test_results_come_home(cluster: Cluster) -> None:
 def test_a_payload_is_what_it_was_at_the_enqueue(cluster: Cluster, gate: Any) -> None:
     """And a string that is another task's key stays a string."""
     payload = ["before"]
-    with queue_on(cluster, pass_gate, gate.name) as queue:
+    with queue_on(cluster, pass_gate, gate.name) as queue, opened(gate):
         first, second = queue.submit("first"), queue.submit(payload)
         payload.append("after")
         gate.set()
@@ -79,7 +89,7 @@ def test_a_payload_is_what_it_was_at_the_enqueue(cluster: Cluster, gate: Any) ->
 
 def test_equal_works_are_not_merged(cluster: Cluster, gate: Any) -> None:
     """Each enqueue is a run."""
-    with queue_on(cluster, pass_gate, gate.name, max_active=4) as queue:
+    with queue_on(cluster, pass_gate, gate.name, max_active=4) as queue, opened(gate):
         futures = [queue.submit("same") for _ in range(4)]
         until(lambda: len(entered) == 4)
         gate.set()
@@ -135,7 +145,7 @@ def test_works_start_in_order(cluster: Cluster, gate: Any) -> None:
     ) as small, distributed.Client(small, set_as_default=False) as client:  # fmt: skip
         narrow = Cluster(client)
         with queue_on(narrow, pass_gate, gate.name, max_active=30, pri=1) as low:
-            with queue_on(narrow, pass_gate, gate.name, max_active=30, pri=50, name="high") as high:
+            with queue_on(narrow, pass_gate, gate.name, max_active=30, pri=50, name="high") as high, opened(gate):
                 low.submit("first")
                 until(lambda: entered == ["first"])
                 low.submit("at the worker")  # Dask has one more at the worker than it has threads
@@ -155,7 +165,7 @@ def test_works_start_in_order(cluster: Cluster, gate: Any) -> None:
 
 def test_no_more_than_max_active_are_in_the_cluster(cluster: Cluster, gate: Any) -> None:
     """Cancelling is exact for the rest, and waits for what was sent."""
-    with queue_on(cluster, pass_gate, gate.name, max_active=2) as queue:
+    with queue_on(cluster, pass_gate, gate.name, max_active=2) as queue, opened(gate):
         kept = [Work(number) for number in range(4)]
         for work in kept:
             queue.enqueue(work)
@@ -175,12 +185,16 @@ def test_a_thousand_under_way_hold_no_thread(cluster: Cluster, gate: Any) -> Non
     cluster.client.gather(cluster.client.map(abs, range(8)))
     threadpool9.retire_idle()
     before = set(threading.enumerate())
-    with queue_on(cluster, pass_gate, gate.name, max_active=1000) as queue:
+    with queue_on(cluster, pass_gate, gate.name, max_active=1000) as queue, opened(gate):
         for number in range(1000):
             queue.enqueue(Work(number))
         until(lambda: len(cluster._flights) == 1000)
-        threadpool9.retire_idle()
-        until(lambda: not [worker for worker in threadpool9.snapshot().workers if worker.pool_pri == PRI])
+
+        def ours() -> list[Any]:
+            threadpool9.retire_idle()  # again and again: who has sent the last work may not be idle yet
+            return [worker for worker in threadpool9.snapshot().workers if worker.pool_pri == PRI]
+
+        until(lambda: not ours())
         new = {thread.name for thread in set(threading.enumerate()) - before}
         # The workers of this cluster are in this process: their threads run the works.
         assert not {name for name in new if not name.startswith(("Dask-Default-Threads", "Dask-Offload"))}, new
@@ -262,7 +276,7 @@ def test_a_worker_without_workqueue9_has_a_stand_in(cluster: Cluster, monkeypatc
 
 def test_what_was_cancelled_on_the_cluster_is_an_error(cluster: Cluster, gate: Any) -> None:
     """Not by the queue: by somebody with a Dask client."""
-    with queue_on(cluster, pass_gate, gate.name) as queue:
+    with queue_on(cluster, pass_gate, gate.name) as queue, opened(gate):
         future = queue.submit("cut short")
         until(lambda: entered == ["cut short"])
         (flight,) = cluster._flights.values()
