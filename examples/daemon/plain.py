@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import queue
+import select
 import signal
 import socket
 import sys
@@ -88,10 +89,14 @@ class Collector:
                 file.writelines(self.lines)
             self.lines.clear()
 
-    def receive(self, sock: socket.socket) -> None:
+    def receive(self, sock: socket.socket, signals: socket.socket) -> None:
         """Until it is to stop."""
         while not self.stopping:
-            if datagram := sock.recv(65536):
+            ready, _, _ = select.select([sock, signals], [], [])
+            if signals in ready:
+                signals.recv(1)  # its handler has run by now
+            if sock in ready:
+                datagram = sock.recv(65536)
                 try:
                     self.records.put_nowait(datagram)
                     self.accepted += 1
@@ -126,9 +131,13 @@ def main(config: Path, out: Path, max_pending: int) -> int:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
 
+    # A signal that arrives just before the wait would otherwise be handled only after the next datagram.
+    signals, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+
     def stop(*args: object) -> None:
         collector.stopping = True
-        sock.sendto(b"", sock.getsockname())  # it may be waiting for one
 
     def reload(*args: object) -> None:
         collector.reloading = True
@@ -137,7 +146,7 @@ def main(config: Path, out: Path, max_pending: int) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
     say("port", sock.getsockname()[1])
-    collector.receive(sock)
+    collector.receive(sock, signals)
     sock.close()
     try:
         collector.stop()

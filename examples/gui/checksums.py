@@ -57,8 +57,8 @@ class Window(QWidget):
     def end(self) -> None:
         """After the loop has ended: files that were not begun are left, the others stop at their next block."""
         self.hasher.cancel_pending()
+        self.home.cancel_pending()  # a task that stayed pending would not be posted again, and LoopClosed not be seen
         self.hasher.close()
-        self.home.cancel_pending()
         self.home.close()
 
 

@@ -324,20 +324,25 @@ def test_wq15_a_fork_child_starts_empty(backend: ByHand) -> None:
 
 EXITING = """
 import sys, threading, time
+from queue import SimpleQueue
 import threadpool9
 from workqueue9 import Work, WorkQueue
 
 class Slow:
     up = True
-    def open(self, queue): pass
+    def open(self, queue):
+        self.calls = SimpleQueue()  # one thread for all, made now: Python 3.12 makes none any more at exit
+        threading.Thread(target=self.run, daemon=True).start()
     def pack(self, queue, work): return work.payload
-    def start(self, call): threading.Thread(target=self.run, args=(call,), daemon=True).start()
-    def run(self, call):
-        sent.set()
-        time.sleep(0.2)  # far away, where nobody can be waited for
-        if self.up:
-            print(call.parcel, flush=True)
-            call.ended(None)
+    def start(self, call): self.calls.put(call)
+    def run(self):
+        while True:
+            call = self.calls.get()
+            sent.set()
+            time.sleep(0.2)  # far away, where nobody can be waited for
+            if self.up:
+                print(call.parcel, flush=True)
+                call.ended(None)
     def ready(self): return self.up
     def close(self, queue): pass
 

@@ -238,8 +238,10 @@ pool.post(threadpool9.Job(last, name="the last one"))
         connection.state()  # its thread is there: 3.12.0 to 3.12.2 start none any more at exit
         observed.process.stdin.close()
         assert observed.process.stderr.readline() == "exiting\n"
-        workers = connection.state()["threadpool9"]["workers"]
-        assert "the last one" in {worker["job"] for worker in workers}
+        deadline = time.monotonic() + LIMIT
+        while "the last one" not in {worker["job"] for worker in connection.state()["threadpool9"]["workers"]}:
+            assert time.monotonic() < deadline, "the job never began"
+            time.sleep(0.01)
     with open(f"/proc/{observed.pid}/fd/{descriptor}", "wb") as pipe:
         pipe.write(b"x")
     assert observed.process.wait(LIMIT) == 0
