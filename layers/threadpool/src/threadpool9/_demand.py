@@ -4,11 +4,13 @@ Start the next worker while a job waits, none is idle, and fewer workers than CP
 blocked don't count, so blocked jobs never keep the next one from running, and a burst of jobs, however short, keeps
 every CPU busy without a thread for each. There is no cap.
 
-Who is blocked? A worker that has begun a further job since the last look is not. Of the others the kernel knows: state
-``R`` or ``S`` in ``/proc/self/task/TID/stat``. A look takes some microseconds, so of those that were seen blocked only
-a few are looked at again each time, in turn: should many have gone on, these few show it. With a GIL a thread that
-waits for it sleeps too; but then the starter has waited for the GIL as well, so if it came late it takes more time
-before it looks again.
+Who is blocked? The kernel knows: ``/proc/self/task/TID/syscall`` says in which call a thread sleeps, if it does. With a
+GIL one kind of sleep says nothing: a futex with a limit of time, which is how threads wait for the GIL, but for other
+things too. Of a worker that is seen there, one that has begun a further job since the last look is not blocked; another
+one is, unless the starter has waited for the GIL as well: if it came late it takes more time before it looks again.
+
+A look takes some microseconds, so of those that were seen blocked only a few are looked at again each time, in turn:
+should many have gone on, these few show it.
 
 Where the OS does not tell, NetBSD's own rule: one worker after the other for as long as the job at the head of the
 queue waits and none is idle.
@@ -75,32 +77,29 @@ class Demand:
     def workers_wanted(self, head: list[Job]) -> int:
         """How many workers to start now; sets `grace`, the time until the next look."""
         pool = self._pool
-        if not pool._workers:
-            self._batch, self.grace = 1, _GRACE
-            return 1
+        cpus = len(allowed.cpus) if _osthread.LINUX and pool.cpu is None else 1
         self._meet()
         # Those that were started and have not begun a job take one each.
         waiting = len(pool._jobs) - sum(not (worker.started or worker.rested) for worker in self._unsure)
         if waiting <= 0:
             self.grace = min(self.grace * 2, _GRACE_SERVED)
             return 0
-        if _osthread.LINUX:
-            cpus = 1 if pool.cpu is not None else len(allowed.cpus)
-            runnable, progress = self._count_runnable(cpus)
-            wanted = runnable < cpus
+        if not pool._workers:
+            free = cpus
+        elif _osthread.LINUX:
+            free = cpus - self._count_runnable(cpus)
         else:
-            cpus, progress = 1, head is not self._last_head
-            runnable, wanted = int(progress), not progress
+            free = int(head is self._last_head)
         self._last_head = head
-        if self.lateness > _LATE:
+        if self.lateness > _LATE and pool._workers:
             # Workers that only wait for the GIL look blocked: each further one has to be waited for longer.
             self._batch, self.grace = 1, min(self.grace * 2, _GRACE_LATE)
-        elif not wanted:
+        elif free <= 0:
             self._batch, self.grace = 1, min(self.grace * 2, _GRACE_SERVED)
         else:
-            self._batch = 1 if runnable or progress else min(self._batch * 2, _BATCH)
+            self._batch = min(free if free < cpus else max(free, self._batch * 2), _BATCH)
             self.grace = _GRACE
-        return min(self._batch, waiting) if wanted else 0
+        return min(self._batch, waiting) if free > 0 else 0
 
     def _meet(self) -> None:
         """Look who came since the last look, and who has left. However many are blocked, this takes no longer."""
@@ -112,19 +111,19 @@ class Demand:
         for worker in [worker for worker in unsure if worker not in workers]:
             del unsure[worker]
 
-    def _count_runnable(self, enough: int) -> tuple[int, bool]:
-        """How many workers of the pool could use a CPU now, counted up to `enough`; and if any has begun a job."""
+    def _count_runnable(self, enough: int) -> int:
+        """How many workers of the pool could use a CPU now; those beyond `enough` are not looked at, but counted."""
         unsure, blocked, workers = self._unsure, self._blocked, self._pool._workers
-        runnable, progress = 0, False
+        runnable = 0
         for worker, seen in [*unsure.items(), *islice(tuple(blocked.items()), _AGAIN)]:
             begun = worker.started
             if worker not in workers:  # it has left
                 blocked.pop(worker, None)
                 continue
-            # One that has begun its first job may be blocked in it already.
-            if not worker.tid or (begun != seen and not (begun == 1 and seen < 1)):
-                progress = progress or begun > 0
-            elif runnable < enough and _osthread.is_blocked(worker.tid):
+            is_blocked = False if runnable >= enough or not worker.tid else _osthread.is_blocked(worker.tid)
+            if is_blocked is None:
+                is_blocked = begun == seen or (begun == 1 and seen < 1)  # it may be blocked in its first job already
+            if is_blocked:
                 if begun or worker.rested:
                     unsure.pop(worker, None)
                     blocked.pop(worker, None)
@@ -133,4 +132,4 @@ class Demand:
             runnable += 1
             blocked.pop(worker, None)
             unsure[worker] = begun
-        return runnable, progress
+        return runnable

@@ -16,10 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ._priority import Scheduling
+from ._seam import FREE_THREADED
 
 LINUX = sys.platform == "linux"
 _NAME_BYTES = 15
-_STAT_BYTES = 64  # the beginning of /proc/self/task/TID/stat, with the thread's name and state
+_BYTES = 128  # the beginning of /proc/self/task/TID/stat with the thread's name and state; all of /proc/.../syscall
+_FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98", "ppc64le": b"221", "s390x": b"238"}
+_TIMEOUT = 4  # number uaddr op val *timeout*
 _MASK_BYTES = 1024  # what the C library can tell of: 8192 CPUs
 
 
@@ -67,13 +70,25 @@ def find_getcpu() -> Callable[[], int] | None:
 
 def set_name(name: str) -> None:
     """Give the calling thread its OS-visible name, cut to 15 bytes (TP-11). Failure is of no consequence."""
-    if not LINUX:
-        return
+    if LINUX:
+        _name_setter()(name.encode("utf-8", "replace")[:_NAME_BYTES])
+
+
+@functools.cache
+def _name_setter() -> Callable[[bytes], object]:
+    """What sets it: by a system call that keeps the GIL, if possible."""
+
+    def with_python(name: bytes) -> None:
+        try:
+            with open(f"/proc/self/task/{_native_id()}/comm", "wb", buffering=0) as file:
+                file.write(name)
+        except OSError:
+            pass
+
     try:
-        with open(f"/proc/self/task/{_native_id()}/comm", "wb", buffering=0) as file:
-            file.write(name.encode("utf-8", "replace")[:_NAME_BYTES])
-    except OSError:
-        pass
+        return functools.partial(_libc()["prctl"], 15)  # PR_SET_NAME
+    except (ImportError, OSError, AttributeError):
+        return with_python
 
 
 def _native_id() -> int:
@@ -121,6 +136,8 @@ def _scheduler() -> int:
 
 def _lower_nice(nice: int) -> int:
     """Set the nice value of the calling thread, or the nearest above it that the OS grants; returns it."""
+    if os.getpriority(os.PRIO_PROCESS, 0) == nice:
+        return nice
     tid = _native_id()
     try:
         os.setpriority(os.PRIO_PROCESS, tid, nice)
@@ -181,15 +198,32 @@ def fingerprint_call() -> Callable[[], object]:
     return take
 
 
-def is_blocked(tid: int) -> bool:
-    """True if the kernel says that thread `tid` waits for something; False if it runs, or is gone. Keeps the GIL."""
-    text = _stat_reader()(f"/proc/self/task/{tid}/stat")
-    # The name, in brackets, may have brackets of its own; the state is the letter after it.
-    return text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
+def is_blocked(tid: int) -> bool | None:
+    """Whether thread `tid` waits in the kernel for something; False if it could use a CPU, or is gone. Keeps the GIL.
+
+    None if it waits for something or for the GIL, which look the same: a futex, with a limit of time.
+    """
+    read, futex = _reader(), _futex()
+    if futex is None:
+        text = read(f"/proc/self/task/{tid}/stat")
+        # The name, in brackets, may have brackets of its own; the state is the letter after it.
+        blocked = text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
+        return None if blocked and not FREE_THREADED else blocked
+    words = read(f"/proc/self/task/{tid}/syscall").split()  # "running"; or number and arguments
+    if len(words) < _TIMEOUT + 1:
+        return False
+    return None if words[0] == futex and words[_TIMEOUT] != b"0x0" and not FREE_THREADED else True
 
 
 @functools.cache
-def _stat_reader() -> Callable[[str], bytes]:
+def _futex() -> bytes | None:
+    """The number of the futex call, as the kernel writes it; None if it doesn't tell what call a thread is in."""
+    number = _FUTEX.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
+    return number if number and _reader()("/proc/thread-self/syscall").split() else None
+
+
+@functools.cache
+def _reader() -> Callable[[str], bytes]:
     """What reads the beginning of a file of the kernel's, if possible without giving the GIL away: to get it back takes
     long where it is wanted by many.
     """
@@ -197,7 +231,7 @@ def _stat_reader() -> Callable[[str], bytes]:
     def with_python(path: str) -> bytes:
         try:
             with open(path, "rb", buffering=0) as file:
-                return file.read(_STAT_BYTES) or b""
+                return file.read(_BYTES) or b""
         except OSError:
             return b""
 
@@ -208,15 +242,16 @@ def _stat_reader() -> Callable[[str], bytes]:
         open_file, pread, close = libc["open"], libc["pread"], libc["close"]
     except (ImportError, OSError, AttributeError):
         return with_python
-    buffer = ctypes.create_string_buffer(_STAT_BYTES)
-    size, start, flags = ctypes.c_size_t(_STAT_BYTES), ctypes.c_long(0), os.O_RDONLY | os.O_CLOEXEC
+    buffer = ctypes.create_string_buffer(_BYTES)
+    size, start, flags = ctypes.c_size_t(_BYTES), ctypes.c_long(0), os.O_RDONLY | os.O_CLOEXEC
 
     def with_c(path: str) -> bytes:
         descriptor = open_file(path.encode(), flags)
         if descriptor < 0:
             return b""
         try:
-            return buffer.raw[: max(0, pread(descriptor, buffer, size, start))]
+            length = pread(descriptor, buffer, size, start)
+            return buffer.raw[: max(0, length)]
         finally:
             close(descriptor)
 
