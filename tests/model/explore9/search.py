@@ -80,8 +80,8 @@ class World:
     def staff_timer(self) -> None:
         """The same for the timer."""
         timer = self.task9._timer
-        timer.timer._pool = timer.private_pool("pooltimer")
-        self.staff(timer.timer._pool)
+        timer.private_pool(timer.timer.pool, "pooltimer")
+        self.staff(*timer.timer.pool)
 
     def job(self, fn: Callable[[Any], object], **kwargs: Any) -> Any:
         """A job that calls `fn`, then done()."""

@@ -61,7 +61,7 @@ class Timer:
         self._box: Mailbox[None] = Mailbox()  # A: wake-ups
         self._heap: list[Entry] = []  # T
         self._expected = 0  # T: entries alive at the last sweep, or fewer if fewer were left since
-        self._pool: Pool | None = None  # written once, by the first to arm; a pool without jobs costs no thread
+        self.pool: list[Pool] = []  # A: filled by the first to arm; a pool without jobs costs no thread
         self._job = Plumbing(self._run, "task9 timer")  # S
 
     def arm(self, due: float, ticket: Ticket) -> None:
@@ -75,10 +75,9 @@ class Timer:
 
     def _boot(self) -> None:
         """Have the timer's job run. Any context. Raises what `Pool.post` raises."""
-        pool = self._pool
-        if pool is None:
-            pool = self._pool = private_pool("pooltimer")
-        pool.post(self._job)
+        if not self.pool:
+            private_pool(self.pool, "pooltimer")
+        self.pool[0].post(self._job)
         self._promise = self._job.promise
 
     def cancelled(self, due: float) -> None:
@@ -164,9 +163,9 @@ class Timer:
     def forget_all(self) -> list[Any]:
         """In a fork child: nothing is armed; what was."""
         items = [item for entry in [*self._heap, *self._intake] for item in entry[3]]
-        pool = self._pool
+        pool = self.pool
         self.__init__()  # type: ignore[misc]  # everything anew is the point
-        self._pool = pool
+        self.pool = pool
         return items
 
 

@@ -68,16 +68,17 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
         probe(pri)
 
 
-def private_pool(name: str, pri: int = -1) -> Pool:
-    """A pool of its own for a layer whose one job must not wait behind the jobs of others, such as a timer's.
+def private_pool(hand: list[Pool], name: str, pri: int = -1) -> None:
+    """Put into `hand`, unless one is there, a pool for a layer whose one job must not wait behind the jobs of others.
 
-    Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process.
+    Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process, so
+    the list should live as long; there will be one however many callers meet, and whatever is raised in one of them.
     Thread context, or any context when hooks have been asked before.
     """
     pool = registry.make(check_priority(pri), None, registry.wanted(pri), name)
     with registry.lock:
-        registry.pools[pool] = None
-    return pool
+        if not hand:
+            registry.pools[pool] = None; hand.append(pool)  # fmt: skip  # noqa: E702 see _atomic
 
 
 class PerCPU:
