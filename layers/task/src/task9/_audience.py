@@ -17,20 +17,26 @@ from ._watch import tunables
 __all__ = ["Audience", "Failure", "Spent"]
 
 
-class Audience:
-    """Who is to be informed when one future is settled. A."""
+class Audience(dict[str, Any]):
+    """Who is to be informed when one future is settled; each part is made when it is first asked for. A."""
 
-    __slots__ = ("calls", "crowds", "sleepers")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.sleepers = Waiters()  # threads in `result` and `exception`
-        self.calls: Any = deque()  # callbacks, each in a list: who takes it out calls it
-        #: A standard future, of which we use the condition, the list of waiters, and the state that they have seen.
-        self.crowds: dict[str, Any] = {}
+    @property
+    def sleepers(self) -> Waiters:
+        """Those who wait in `result`, `exception` and ``await``."""
+        sleepers: Waiters = self.get("sleepers") or self.setdefault("sleepers", Waiters())
+        return sleepers
 
+    @property
+    def calls(self) -> Any:
+        """Callbacks, each in a list: who takes it out calls it."""
+        return self.get("calls") or self.setdefault("calls", deque())
+
+    @property
     def crowd(self) -> Any:
-        """The standard future; made when it is first asked for."""
-        return self.crowds.get("") or self.crowds.setdefault("", concurrent.futures.Future())
+        """A standard future, of which we use the condition, the list of waiters, and the state that they have seen."""
+        return self.get("crowd") or self.setdefault("crowd", concurrent.futures.Future())
 
 
 class Spent:

@@ -198,12 +198,10 @@ class Future(concurrent.futures.Future[T], Item):
         self.item_ticket = self.item_lane = self.item_executor = None
         self._fn = self._args = self._kwargs = self._context = None
         if (audience := self._audience) is not None:
-            audience.calls.clear()  # they are the parent's
-            if audience.crowds:
-                waiters = audience.crowd()._waiters
-                audience.crowds.clear()
-                audience.crowd()._waiters = waiters  # an iteration that was forked along takes its own out of the list
-                audience.crowd()._state = self._settled
+            audience.pop("calls", None)  # they are the parent's
+            if (crowd := audience.pop("crowd", None)) is not None:
+                audience.crowd._waiters = crowd._waiters  # an iteration that was forked along takes its own out
+                audience.crowd._state = self._settled
             audience.sleepers.wake_all()
 
     def fire_scheduled(self, lane: Lane) -> None:
@@ -287,7 +285,7 @@ class Future(concurrent.futures.Future[T], Item):
     def __await__(self) -> Steps[T]:
         """``await future``, in a task of asyncio or trio: as `result`. To cancel that ends the waiting only (AW-2)."""
         wait = Awaiting(None)
-        yield from wait.run(self._finish(wait)).__await__()
+        yield from wait.run(self._finish(wait))
         return self.result()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -346,14 +344,16 @@ class Future(concurrent.futures.Future[T], Item):
         audience = self._audience
         if audience is None:
             return
-        audience.sleepers.wake_all()
-        if audience.crowds:
-            self._inform(audience.crowd())
-        try:
-            for call in iter(audience.calls.popleft, None):
-                self._call_back(call)
-        except IndexError:
-            pass
+        if "sleepers" in audience:
+            audience.sleepers.wake_all()
+        if "crowd" in audience:
+            self._inform(audience.crowd)
+        if "calls" in audience:
+            try:
+                for call in iter(audience.calls.popleft, None):
+                    self._call_back(call)
+            except IndexError:
+                pass
 
     def _inform(self, crowd: Any) -> None:
         """Inform the waiters of the standard library, once."""
@@ -388,14 +388,14 @@ class Future(concurrent.futures.Future[T], Item):
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]
-        crowd = self._attended().crowd()
+        crowd = self._attended().crowd
         if self._settled is not PENDING:
             self._inform(crowd)
         return crowd._condition
 
     @property
     def _waiters(self) -> Any:  # type: ignore[override]
-        return self._attended().crowd()._waiters
+        return self._attended().crowd._waiters
 
     @property
     def _state(self) -> str:  # type: ignore[override]
@@ -403,7 +403,7 @@ class Future(concurrent.futures.Future[T], Item):
         if settled is PENDING:
             return RUNNING if self.running() else PENDING
         audience = self._audience
-        if audience is None or not audience.crowds or audience.crowd()._state == settled:
+        if audience is None or "crowd" not in audience or audience.crowd._state == settled:
             return settled
         return CANCELLED if settled is NOTIFIED else RUNNING
 

@@ -97,7 +97,11 @@ def _trio() -> Any:
 
 def poster_here() -> Poster:
     """The loop that the caller is a task of. UsageError if there is none."""
-    if (trio := _trio()) is not None:
+    return _poster_here(_trio())
+
+
+def _poster_here(trio: Any) -> Poster:
+    if trio is not None:
         return TrioPoster(trio.lowlevel.current_trio_token())
     asyncio = sys.modules.get("asyncio")  # without the module there is no loop of it
     loop = asyncio._get_running_loop() if asyncio is not None else None
@@ -265,37 +269,39 @@ class Awaiting(Wait):
 
     def __init__(self, timeout: float | None) -> None:
         super().__init__(timeout)
-        self._poster: Any = poster_here()
         self._trio = _trio()
+        self._poster: Any = _poster_here(self._trio)
         self._slept = False
 
-    async def run(self, steps: Steps[T]) -> T:
-        """What `steps` return; on trio this is always a checkpoint."""
+    @types.coroutine
+    def run(self, steps: Steps[T]) -> Steps[T]:
+        """What `steps` return, for an await or a ``yield from``; on trio this is always a checkpoint."""
         if self._trio is None:
-            return await _awaitable(steps)
-        await self._trio.lowlevel.checkpoint_if_cancelled()
-        result = await _awaitable(steps)
+            return (yield from steps)
+        yield from self._trio.lowlevel.checkpoint_if_cancelled().__await__()
+        result = yield from steps
         if not self._slept:
-            await self._trio.lowlevel.cancel_shielded_checkpoint()
+            yield from self._trio.lowlevel.cancel_shielded_checkpoint().__await__()
         return result
 
     def bell(self) -> Any:
         """As for any `Wait`."""
         return _AsyncioBell(self._poster) if self._trio is None else _TrioBell(self._poster)
 
+    def sleep(self, bell: Any, limit: float | None = None) -> Steps[bool]:
+        """As for any `Wait`; without the steps between where there is nothing to look at."""
+        if self.deadline is None and limit is None and self.check is None:
+            return self.listen(bell, LONG)
+        return super().sleep(bell, limit)
+
     def listen(self, bell: Any, seconds: float) -> Steps[bool]:
         """As for any `Wait`; the loop goes on meanwhile."""
         self._slept = True
-        rung: bool = yield from bell.listen(seconds)
-        return rung
+        steps: Steps[bool] = bell.listen(seconds)
+        return steps
 
     def doze(self, seconds: float) -> Steps[None]:
         """As for any `Wait`; the loop goes on meanwhile."""
         self._slept = True
         sleep: Any = (self._trio or sys.modules["asyncio"]).sleep
         yield from sleep(seconds).__await__()
-
-
-@types.coroutine
-def _awaitable(steps: Steps[T]) -> Steps[T]:
-    return (yield from steps)

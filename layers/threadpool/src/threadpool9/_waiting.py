@@ -39,7 +39,7 @@ class Wait:
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout  # S: seconds, as asked for
-        self.deadline = deadline_after(timeout)  # S: monotonic seconds
+        self.deadline = None if timeout is None else deadline_after(timeout)  # S: monotonic seconds
         #: Called before this waits, and now and then meanwhile: raises if what is waited for can't come.
         self.check: Callable[[], object] | None = None
 
