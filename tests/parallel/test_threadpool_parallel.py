@@ -164,7 +164,7 @@ def test_tp34_snapshots_beside_everything_and_exact_at_the_end(team: Team) -> No
                 (record,) = [each for each in task9.snapshot().queues if each.name == queue.name]
                 (lane,) = record.lanes
                 assert (lane.started, lane.pending, lane.running, lane.errors) == (20, 0, (), 0)
-                stats = workqueue9.snapshot()[name]
+                (stats,) = [each for each in workqueue9.snapshot() if each.name == name]
                 assert (stats.enqueued, stats.started, stats.completed, stats.pending) == (20, 20, 20, 0)
                 assert sum(stats.wait_histogram) == 20
         team.meet()

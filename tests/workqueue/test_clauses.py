@@ -11,6 +11,7 @@ from pace import patience
 
 import task9
 import threadpool9
+import workqueue9
 from conformance9.suite.tools import wait_until
 from task9.lanes import Lane
 from workqueue9 import (
@@ -213,3 +214,60 @@ def test_wq6_destroy_beside_an_executor_that_takes_from_a_frozen_queue_ends() ->
     threading.Timer(0.05, items.go.set).start()
     wq.destroy(LIMIT)
     assert runs == [1]
+
+
+def test_hk5_the_probes_of_a_run_are_nested() -> None:
+    """HK-5: those of the layer below are around this layer's; an enqueue is this layer's alone."""
+    seen: list[str] = []
+
+    class Listener:
+        @threadpool9.hookimpl
+        def task9_schedule(self) -> None:
+            seen.append("task9_schedule")
+
+        @threadpool9.hookimpl
+        def task9_entry(self) -> None:
+            seen.append("task9_entry")
+
+        @threadpool9.hookimpl
+        def task9_return(self) -> None:
+            seen.append("task9_return")
+
+        @threadpool9.hookimpl
+        def workqueue9_enqueue(self) -> None:
+            seen.append("workqueue9_enqueue")
+
+        @threadpool9.hookimpl
+        def workqueue9_entry(self) -> None:
+            seen.append("workqueue9_entry")
+
+        @threadpool9.hookimpl
+        def workqueue9_return(self) -> None:
+            seen.append("workqueue9_return")
+
+    listener = Listener()
+    with WorkQueue[None, None]("nested", lambda work, arg: seen.append("function")) as wq:
+        threadpool9.register(listener)
+        try:
+            wq.enqueue(Work(None))
+            wq.drain(LIMIT)
+        finally:
+            threadpool9.unregister(listener)
+    inner = ["workqueue9_entry", "function", "workqueue9_return"]
+    assert seen == ["workqueue9_enqueue", "task9_entry", *inner, "task9_return"]
+
+
+def test_wq12_the_snapshot_has_queues_of_the_same_name() -> None:
+    """WQ-12: each by itself, until it is destroyed."""
+
+    def shown() -> list[int]:
+        return sorted(stats.completed for stats in workqueue9.snapshot() if stats.name == "namesake")
+
+    with WorkQueue[None, None]("namesake", lambda work, arg: None) as one:
+        with WorkQueue[None, None]("namesake", lambda work, arg: None) as other:
+            other.enqueue(Work(None))
+            other.drain(LIMIT)
+            assert one.stats().completed == 0
+            assert shown() == [0, 1]
+        assert shown() == [0]
+    assert shown() == []

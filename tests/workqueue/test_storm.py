@@ -66,4 +66,4 @@ def test_wq7_delayed_works_fire_or_are_cancelled() -> None:
         assert len(runs) + cancelled >= len(works)
         stats = wq.stats()
         assert stats.enqueued == stats.started + stats.cancelled
-        assert workqueue9.snapshot()["delayed"] == stats
+        assert stats in workqueue9.snapshot()

@@ -1,7 +1,8 @@
 """The probes of this layer, one by one (HK-5): ours, in the manner of NetBSD's ``sdt:linux:work``.
 
 What holds for every probe is said in threadpool9's specifications. `Lane` is one FIFO of a queue: `name`, `cpu`,
-`pri`, `shared`. They are told of works too, which are tasks of a work queue's lane.
+`pri`, `shared`. Those of a run and of its end fire for works too, which are items of a work queue's lanes: around the
+probes of that layer.
 """
 
 from __future__ import annotations

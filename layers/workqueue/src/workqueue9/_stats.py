@@ -22,6 +22,8 @@ __all__ = ["QueueStats", "queues", "snapshot", "take"]
 class QueueStats:
     """Counters of one queue (WQ-12); `started` - `completed` is what is in flight."""
 
+    name: str
+    """The queue's; several queues may have the same."""
     enqueued: int
     started: int
     completed: int
@@ -54,6 +56,7 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
     queue.reported = max(queue.reported, started + cancelled + waiting + armed)
     queue.reported_completed = max(queue.reported_completed, started - running)
     return QueueStats(
+        name=queue.name,
         enqueued=queue.reported,
         started=started,
         completed=queue.reported_completed,
@@ -67,6 +70,6 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
     )
 
 
-def snapshot() -> dict[str, QueueStats]:
-    """The counters of every queue of the process by name; of queues with the same name the newest. Thread context."""
-    return {queue.name: queue.stats() for queue in queues.all()}
+def snapshot() -> tuple[QueueStats, ...]:
+    """The counters of every queue of the process that is not destroyed. Thread context."""
+    return tuple(queue.stats() for queue in queues.all() if queue.state != "destroyed")

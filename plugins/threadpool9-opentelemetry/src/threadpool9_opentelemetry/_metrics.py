@@ -132,8 +132,8 @@ def _of_lanes(read_lane: Callable[[Any], float]) -> Callable[[], Iterable[Sample
 def _of_works(field: str) -> Callable[[], Iterable[Sample]]:
     def read() -> Iterator[Sample]:
         workqueue9 = sys.modules.get("workqueue9")
-        for name, stats in workqueue9.snapshot().items() if workqueue9 is not None else ():
-            yield (("threadpool9.queue", name),), getattr(stats, field)
+        for stats in workqueue9.snapshot() if workqueue9 is not None else ():
+            yield (("threadpool9.queue", stats.name),), getattr(stats, field)
 
     return read
 

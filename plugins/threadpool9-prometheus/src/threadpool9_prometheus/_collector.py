@@ -8,7 +8,7 @@ be there once only, so their numbers are added. What belongs to a pool or queue 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -92,7 +92,7 @@ class Collector(prometheus_client.registry.Collector):
     def describe(self) -> Iterator[Metric]:
         """All families without samples, so that a registry can tell clashes."""
         yield from self._declared()
-        yield _waits({})
+        yield _waits(())
         yield from self._times.collect(())
 
     def collect(self) -> Iterator[Metric]:
@@ -104,10 +104,9 @@ class Collector(prometheus_client.registry.Collector):
         task9, workqueue9 = sys.modules.get("task9"), sys.modules.get("workqueue9")
         if task9 is not None:  # what is not imported has no queues
             noted -= _lanes(families, task9.snapshot())
-        works = self._times.works(workqueue9.snapshot()) if workqueue9 is not None else {}
-        for name, all_stats in works.items():
-            for stats in all_stats:
-                _works(families, name, stats)
+        works = workqueue9.snapshot() if workqueue9 is not None else ()
+        for stats in works:
+            _works(families, stats)
         for pri, cpu, seconds in self._times.longest(JOBS):
             families.at_least("threadpool9_longest_run_seconds", seconds, pri, cpu)
         for queue, cpu, seconds in self._times.longest(TASKS):
@@ -176,19 +175,22 @@ def _lanes(families: _Families, snapshot: Any) -> set[tuple[str, str]]:
     return there
 
 
-def _works(families: _Families, name: str, stats: Any) -> None:
-    families.add("workqueue9_works_queued", stats.pending, name)
-    families.add("workqueue9_works_running", stats.running, name)
-    families.add("workqueue9_work_run_seconds", stats.run_seconds, name)
+def _works(families: _Families, stats: Any) -> None:
+    families.add("workqueue9_works_queued", stats.pending, stats.name)
+    families.add("workqueue9_works_running", stats.running, stats.name)
+    families.add("workqueue9_work_run_seconds", stats.run_seconds, stats.name)
     for field, (metric, _) in _WORK_COUNTERS.items():
-        families.add(f"workqueue9_{metric}", getattr(stats, field), name)
+        families.add(f"workqueue9_{metric}", getattr(stats, field), stats.name)
 
 
-def _waits(queues: Mapping[str, Iterable[Any]]) -> Metric:
+def _waits(queues: Iterable[Any]) -> Metric:
     """The work queues' own histograms, which are there from the first work on."""
     family = HistogramMetricFamily("workqueue9_work_wait_seconds", "Time that works waited", labels=_QUEUE)
-    for name, all_stats in queues.items():
-        counts = [sum(same) for same in zip(*(stats.wait_histogram for stats in all_stats), strict=True)]
+    histograms: dict[str, list[tuple[int, ...]]] = {}
+    for stats in queues:
+        histograms.setdefault(stats.name, []).append(stats.wait_histogram)
+    for name, of_this_name in histograms.items():
+        counts = [sum(same) for same in zip(*of_this_name, strict=True)]
         below = [0, *accumulate(counts)]  # below[n + 1] waited less than 2**n nanoseconds
         buckets = [(f"{2**n / 1e9!r}", float(below[n + 1])) for n in _EXPONENTS]
         family.add_metric([name], [*buckets, ("+Inf", float(below[-1]))], _sum_of_waits(counts))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from threading import get_ident
 from time import monotonic
 from typing import Any, NamedTuple
@@ -65,8 +65,6 @@ class Times:
         self._children: dict[_Key, tuple[Histogram, Histogram]] = {}
         self._scheduled: dict[int, float] = {}  # A: by item
         self._running: dict[int, list[_Run]] = {}  # by thread, innermost last
-        #: Work queues made while we listen, several of which may have one name; weak, and dict operations are atomic.
-        self._queues: dict[int, weakref.ref[Any]] = {}
         forked = weakref.WeakMethod(self._forked)
         os.register_at_fork(after_in_child=lambda: (call := forked()) and call())
 
@@ -106,18 +104,6 @@ class Times:
             for run in list(runs):
                 if run.key[0] == first:
                     yield str(run.key[1]), cpu_label(run.key[2]), max(0.0, now - run.start)
-
-    def works(self, newest: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """By name the counters of every work queue: of those that we saw being made, else of the newest."""
-        found: dict[str, list[Any]] = {}
-        for reference in list(self._queues.values()):
-            queue = reference()
-            # A destroyed queue that somebody keeps is gone, unless the layer still shows it.
-            if queue is not None and str(queue.name) in newest:
-                found.setdefault(str(queue.name), []).append(queue.stats())
-        for name, stats in newest.items():
-            found.setdefault(str(name), [stats])
-        return found
 
     def _pair(self, key: _Key) -> tuple[Histogram, Histogram]:
         pair = self._children.get(key)
@@ -173,17 +159,6 @@ class Times:
     def task9_cancel(self, task: Any) -> None:
         """Any context; for works too. Told before the next schedule can be."""
         self._scheduled.pop(id(task), None)
-
-    @_optional
-    def workqueue9_create(self, wq: Any) -> None:
-        """The thread of the queue's maker."""
-        key, queues = id(wq), self._queues
-        queues[key] = weakref.ref(wq, lambda gone: queues.get(key) is gone and queues.pop(key, None))
-
-    @_optional
-    def workqueue9_destroy(self, wq: Any) -> None:
-        """The thread of destroy's caller."""
-        self._queues.pop(id(wq), None)
 
     # --- probes; the worker's thread
 
