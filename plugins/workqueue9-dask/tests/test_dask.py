@@ -15,6 +15,7 @@ distributed = pytest.importorskip("distributed", reason="distributed is not inst
 import works
 from grid import LIMIT, PRI, queue_on, until
 
+import task9.futures
 import threadpool9
 from threadpool9 import hookimpl
 from workqueue9 import KeyedWork, Work
@@ -70,6 +71,23 @@ def test_results_come_home(cluster: Cluster) -> None:
         stats = queue.stats()
         assert (stats.completed, stats.errors, stats.reruns, stats.running) == (3, 0, 0, 0)
     assert not cluster._flights
+
+
+def test_works_run_on_an_executor_of_the_workers(local: Any) -> None:
+    """By its name: on our pools, for example; where there is none of that name the error says so."""
+    with contextlib.ExitStack() as stack:
+        for worker in local.cluster.workers.values():
+            executor = stack.enter_context(task9.futures.ThreadPoolExecutor(2, pri=PRI))
+            worker.executors["pools"] = executor
+            stack.callback(worker.executors.pop, "pools")
+        with queue_on(Cluster(local, executor="pools"), works.thread_name, max_active=4) as queue:
+            names = {queue.submit(number).result(LIMIT) for number in range(8)}
+            assert all(name.startswith("poolthread") and name.partition("-")[0].endswith(f"@{PRI}") for name in names)
+        with queue_on(Cluster(local), works.thread_name, max_active=4) as queue:
+            assert "Dask-Default-Threads" in queue.submit(0).result(LIMIT)
+        with queue_on(Cluster(local, executor="nowhere"), works.thread_name) as queue:
+            with pytest.raises(ValueError, match="nowhere"):
+                queue.submit(0).result(LIMIT)
 
 
 def test_a_payload_is_what_it_was_at_the_enqueue(cluster: Cluster, gate: Any) -> None:

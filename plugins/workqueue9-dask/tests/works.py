@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ def square(work: Any, arg: int) -> int:
 def echo(work: Any, arg: Any) -> Any:
     """What it was given, and what kind of work it was."""
     return type(work).__module__, work.payload, arg
+
+
+def thread_name(work: Any, arg: Any) -> str:
+    """Where it runs."""
+    return threading.current_thread().name
 
 
 def note(work: Any, place: str) -> Any:

@@ -69,13 +69,18 @@ class Cluster:
         client_or_address: a `distributed.Client`, which stays the caller's; or an address, for a client of its own.
         remember: bytes for the results of works with a key, at the scheduler (see `workqueue9.KeyedWork`); what the
             first `Cluster` at a scheduler says counts.
+        executor: the name of an executor that the workers have, to run on; None is their own threads. It may be a
+            `task9.futures.ThreadPoolExecutor`, for threads with a priority or bound to CPUs. Where a worker has none of
+            that name, the work fails and the error says so.
 
     Works run **at least once**: a worker's death, a scheduler's death or a network that stalls can make one run again.
     Thread context, but not on an event loop. ``with`` closes it at its end.
     """
 
-    def __init__(self, client_or_address: Any, *, remember: int = 64 * 2**20) -> None:
+    def __init__(self, client_or_address: Any, *, remember: int = 64 * 2**20, executor: str | None = None) -> None:
         self._dask: Any = importlib.import_module("distributed")  # S
+        self._annotate: Any = importlib.import_module("dask").annotate  # S
+        self._annotations = {} if executor is None else {"executor": executor}  # S
         self._pid = os.getpid()  # S
         self._own = isinstance(client_or_address, str)  # B: the client is ours to close
         self._topic = f"workqueue9-dask/{uuid.uuid4().hex}"  # S
@@ -262,14 +267,15 @@ class Cluster:
             client = self._client
             self._flights[number] = flight
         try:
-            future = client.submit(
-                pickle.loads,
-                pickle.dumps(task, pickle.HIGHEST_PROTOCOL),
-                key=(f"{queue.name}-{self._topic[-32:]}", number),
-                pure=False,
-                priority=queue.pri,
-                fifo_timeout=0,  # or what is sent within 100 ms has one rank
-            )
+            with self._annotate(**self._annotations):
+                future = client.submit(
+                    pickle.loads,
+                    pickle.dumps(task, pickle.HIGHEST_PROTOCOL),
+                    key=(f"{queue.name}-{self._topic[-32:]}", number),
+                    pure=False,
+                    priority=queue.pri,
+                    fifo_timeout=0,  # or what is sent within 100 ms has one rank
+                )
         except BaseException as error:
             if self._land(number) is None:
                 return  # it is kept with what was lost
