@@ -107,12 +107,12 @@ class Future(concurrent.futures.Future[T], Item):
         ticket = self.item_ticket
         try:
             if scheduling.plain:
-                lane.put_ticket(ticket)
+                lane.items.append(ticket)
             else:  # meanwhile a fork child finds it in `in_hands`
                 in_hands[self] = None
                 self.fire_scheduled(lane)
                 del in_hands[self]; lane.items.append(ticket)  # fmt: skip  # noqa: E702
-                lane.see_to_it()
+            lane.see_to_it()
         except BaseException as error:
             in_hands.pop(self, None)
             try:
@@ -319,7 +319,7 @@ class Future(concurrent.futures.Future[T], Item):
         """Wait until it is finished, or raise why not."""
         if self._settled is PENDING:
             self._refuse_own(wait)
-            sleepers = self._attended().sleepers
+            sleepers = (self._audience or self._attended()).sleepers
             while self._settled is PENDING:
                 if not (yield from sleepers.wait(self._unsettled, wait)) and self._settled is PENDING:
                     raise TimeoutError

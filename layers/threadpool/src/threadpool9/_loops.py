@@ -97,20 +97,20 @@ def _trio() -> Any:
 
 def poster_here() -> Poster:
     """The loop that the caller is a task of. UsageError if there is none."""
-    return _poster_here(_trio())
+    trio = _trio()
+    return AsyncioPoster(_asyncio_loop()) if trio is None else TrioPoster(trio.lowlevel.current_trio_token())
 
 
-def _poster_here(trio: Any) -> Poster:
-    if trio is not None:
-        return TrioPoster(trio.lowlevel.current_trio_token())
+def _asyncio_loop() -> asyncio.AbstractEventLoop:
+    """The loop of asyncio that runs here. UsageError if there is none."""
     asyncio = sys.modules.get("asyncio")  # without the module there is no loop of it
-    loop = asyncio._get_running_loop() if asyncio is not None else None
+    loop: Any = asyncio._get_running_loop() if asyncio is not None else None
     if loop is None:
         raise UsageError(
             "no event loop runs here: await this in a task of asyncio or trio, or use the call of the same name that "
             "blocks, without .aio"
         )
-    return AsyncioPoster(loop)
+    return loop  # type: ignore[no-any-return]
 
 
 def poster_of(loop: object) -> Poster:
@@ -135,8 +135,8 @@ class _AsyncioBell:
 
     __slots__ = ("_asyncio_future_blocking", "_calls", "_cancelled", "_loop", "_rung")
 
-    def __init__(self, poster: AsyncioPoster) -> None:
-        self._loop = poster.loop  # S
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop  # S
         self._calls: list[Any] = []  # A: what wakes the task; whoever takes it out does it
         self._rung = False  # A
         self._cancelled = False  # L
@@ -265,12 +265,12 @@ class Awaiting(Wait):
     `Wait`'s errors, and UsageError where no event loop runs.
     """
 
-    __slots__ = ("_poster", "_slept", "_trio")
+    __slots__ = ("_loop", "_slept", "_trio")
 
     def __init__(self, timeout: float | None) -> None:
         super().__init__(timeout)
         self._trio = _trio()
-        self._poster: Any = _poster_here(self._trio)
+        self._loop: Any = None if self._trio is not None else _asyncio_loop()
         self._slept = False
 
     @types.coroutine
@@ -286,7 +286,10 @@ class Awaiting(Wait):
 
     def bell(self) -> Any:
         """As for any `Wait`."""
-        return _AsyncioBell(self._poster) if self._trio is None else _TrioBell(self._poster)
+        trio = self._trio
+        if trio is None:
+            return _AsyncioBell(self._loop)
+        return _TrioBell(TrioPoster(trio.lowlevel.current_trio_token()))
 
     def sleep(self, bell: Any, limit: float | None = None) -> Steps[bool]:
         """As for any `Wait`; without the steps between where there is nothing to look at."""

@@ -131,10 +131,12 @@ class Waiters:
     def wake_all(self) -> None:
         """Wake everybody who waits now. Any context."""
         locks = self.locks
-        # As many as there are now: a waiter that looks again and re-enters is not for this round.
-        for _ in range(len(locks)):
-            if not self.wake_one():
-                return
+        try:
+            # As many as there are now: a waiter that looks again and re-enters is not for this round.
+            for _ in range(len(locks)):
+                for lock in iter(locks.popleft, None): lock.release(); break  # fmt: skip  # noqa: E701, E702 see _atomic
+        except IndexError:
+            pass
 
     def wake_one(self) -> bool:
         """Wake the one who has waited longest, if any. Any context."""
@@ -152,7 +154,8 @@ class Waiters:
         try:
             self.locks.append(mine)
             in_time = not must_wait() or (yield from wait.sleep(mine, limit))
-            discard(self.locks, mine)
+            if self.locks:  # who was woken is not among them
+                discard(self.locks, mine)
         except BaseException:
             discard(self.locks, mine)
             raise
