@@ -253,7 +253,7 @@ def drain_self_reschedule(w: World) -> Callable[[], None]:
     "TK-3",
     takes_over_what_runs=(
         "task9._executor",
-        "if other is not None and item.exclusive and other.current is item:",
+        "if item.exclusive and other.current is item:",
         "if False:",
     ),
     takes_nothing_back=TAKES_NOTHING_BACK,

@@ -26,7 +26,7 @@ fault(
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
-    "_queue", "            if task.item_ticket and task.item_lane is lane and", "            if False and",
+    "_queue", "            elif task.item_ticket and task.item_lane is lane and", "            elif False and",
     "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead",
     "            probe(lane, self)\n        if lane is not None and self.item_ticket:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
 )  # fmt: skip
@@ -40,7 +40,7 @@ fault(
 )  # fmt: skip
 fault(
     "task beside itself", "TK-3", "A free executor takes a task that runs on another one.",
-    "_executor", "if other is not None and item.exclusive and other.current is item:", "if False:",
+    "_executor", "if item.exclusive and other.current is item:", "if False:",
 )  # fmt: skip
 fault(
     "no re-run after a schedule while running", "TK-2 TK-3", "A task that was set aside because it runs elsewhere stays there.",

@@ -74,8 +74,8 @@ fault(
 )  # fmt: skip
 fault(
     "enqueue waits for the function", "WQ-3", "It blocks while a work of the queue runs.",
-    "_workqueue", "        group = self.group\n        try:\n            if work.item_lane is not lane:\n",
-    "        group = self.group\n        while group.running() and not group.is_own_thread():\n            __import__(\"time\").sleep(0.001)\n        try:\n            if work.item_lane is not lane:\n",
+    "_workqueue", "        group = self.group\n        try:\n            if work.item_lane is not lane and",
+    "        group = self.group\n        while group.running() and not group.is_own_thread():\n            __import__(\"time\").sleep(0.001)\n        try:\n            if work.item_lane is not lane and",
 )  # fmt: skip
 fault(
     "a lane of works does not look again", "WQ-3", "A work that comes as the lane goes idle waits for the next one.",

@@ -7,6 +7,7 @@ taken; what other executors of the lane have in hand at that moment is waited fo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import Steps, Wait, Waiters, discard
@@ -20,6 +21,9 @@ from ._lane import Lane
 __all__ = ["drain_once", "drain_until_quiet", "end"]
 
 
+_NOBODY: Any = object()  # in place of the executor that ran it last; not None, so that who takes a marker looks at it
+
+
 class Marker(Item):
     """What a drain puts on a lane."""
 
@@ -28,7 +32,8 @@ class Marker(Item):
 
     def __init__(self) -> None:
         self.item_token = [None]
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = self.item_lane = None
+        self.item_executor = _NOBODY
         self._reached = False  # written by the executor that got here
         self._waiters = Waiters()
         #: What other executors of the lane had in hand at that moment: (executor, item, run).

@@ -89,7 +89,8 @@ class Executor:
                             break
                         item = ticket[0]
                         if item.__class__ is not call_class:
-                            if item.item_executor is not self and not self._may_take(item, ticket):
+                            last = item.item_executor
+                            if last is not None and last is not self and not self._may_take(item, ticket):
                                 continue
                             del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
                         else:
@@ -175,7 +176,8 @@ class Executor:
             return None
         item = ticket[0]
         if isinstance(item, Item):
-            if item.item_executor is not self and not self._may_take(item, ticket):
+            last = item.item_executor
+            if last is not None and last is not self and not self._may_take(item, ticket):
                 return None
             del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
         else:
@@ -199,14 +201,14 @@ class Executor:
         self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
 
     def _may_take(self, item: Item, ticket: list[Any]) -> bool:
-        """`item` was not ours the last time. False if it is a drain's marker, or runs elsewhere and is left to that."""
+        """`item` was another's the last time. False for a marker, and if it runs elsewhere and is left there."""
         if item.marker:
             self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
             del ticket[0]
             item.reached(self)  # type: ignore[attr-defined]  # what markers have
             return False
-        other = item.item_executor
-        if other is not None and item.exclusive and other.current is item:
+        other: Any = item.item_executor
+        if item.exclusive and other.current is item:
             self.lane.group.set_aside = True
             self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
             other.deferred.append(ticket)

@@ -192,7 +192,8 @@ class LoopExecutor(Executor):
                 for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702 see threadpool9's _atomic
                 item = ticket[0]
                 if isinstance(item, Item):
-                    if item.item_executor is not self and not self._may_take(item, ticket):
+                    last = item.item_executor
+                    if last is not None and last is not self and not self._may_take(item, ticket):
                         continue
                     del ticket[0]; self.current = self.taken = item; item.item_executor = self  # fmt: skip  # noqa: E702
                 else:

@@ -137,7 +137,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
             self._check_open()
         group = self.group
         try:
-            if work.item_lane is not lane:
+            if work.item_lane is not lane and work.__class__ is not Work:
                 self._check_work(work)
             if not group.plain:
                 return run(self._enqueue_prepared(work, lane, Blocking(timeout) if block else None))
