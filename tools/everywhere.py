@@ -101,7 +101,11 @@ def run_pytest(python: Path, arguments: list[str], how: tuple[str, ...] = IN_PRO
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "result")  # tests/support/progress.py writes it
         command = [str(python), "-m", "pytest", "-q", *how, *arguments]
-        status = subprocess.run(command, cwd=ROOT, env={**os.environ, "SECTION9_RESULT": str(file)}).returncode
+        environment = {**os.environ, "SECTION9_RESULT": str(file)}
+        # Whoever wants no bytecode has it here: to rewrite all asserts takes each process of each run ten seconds, and
+        # hundreds of programs import the layers. `make clean` removes it.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        status = subprocess.run(command, cwd=ROOT, env=environment).returncode
         result = file.read_text() if file.exists() else "no result: pytest did not get to its end"
     # What the user selects may have nothing among the few that run in threads.
     passed = status == 0 or (status == NO_TESTS and len(arguments) > 2)

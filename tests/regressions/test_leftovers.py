@@ -186,7 +186,8 @@ SELF = {
 @pytest.mark.parametrize("kind", SELF)
 def test_the_same_unit_that_schedules_itself_for_ever_does_not_keep_the_exit(kind: str) -> None:
     """4: it is refused at last, and that is reported; a period just ends."""
-    done = run(SELF[kind])
+    # A thousand take long where two workers are busy; the conformance suite waits for them.
+    done = run("threadpool9._exit.GENERATIONS = 50\n" + textwrap.dedent(SELF[kind]))
     assert done.returncode == 0, done.stderr
     assert ("FinalizingError" in done.stderr) == (kind != "periodic"), done.stderr
 

@@ -106,7 +106,11 @@ def number_in(pattern: str, text: str) -> int:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A small tree: empty, small and large files, odd names, links, modes, times."""
-    root = tmp_path / "source"
+    return make_tree(tmp_path / "source")
+
+
+def make_tree(root: Path) -> Path:
+    """Write that tree."""
     for number in range(150):
         file = root / f"d{number % 7}" / f"f{number}"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -336,6 +340,7 @@ def test_it_compresses_on_a_cluster(source: Path, tmp_path: Path) -> None:
     assert "0 B read" in again.stdout or "not read" in again.stdout
 
 
+@pytest.mark.once
 def test_a_cluster_that_is_not_there_is_named(source: Path, tmp_path: Path) -> None:
     """In one line, and nothing is packed."""
     pytest.importorskip("workqueue9_dask", reason="workqueue9-dask is not installed here")
@@ -465,6 +470,7 @@ def test_sigusr1_prints_the_state(endless: Path, tmp_path: Path) -> None:
     assert re.search(rf"process {process.pid}: \d threads in pools, running .*squeeze", said)
 
 
+@pytest.mark.once
 def test_two_packs_at_once_are_refused(endless: Path, tmp_path: Path) -> None:
     """The second says so; the first goes on."""
     with packing(endless, tmp_path / "a") as (process, output):
@@ -475,6 +481,7 @@ def test_two_packs_at_once_are_refused(endless: Path, tmp_path: Path) -> None:
     assert "is being packed into by another process" in second.stderr
 
 
+@pytest.mark.once
 def test_a_full_disk_ends_a_pack(source: Path, tmp_path: Path) -> None:
     """With a word about it; what was there before is still there."""
     run("pack", source, tmp_path / "a")
@@ -501,6 +508,7 @@ os.pwrite = pwrite
 
 
 @pytest.mark.parametrize("length", [0, 1, 51, 52, 53, 400])
+@pytest.mark.once
 def test_a_torn_end_of_the_block_file_is_dropped(source: Path, tmp_path: Path, length: int) -> None:
     """Behind the last checkpoint there may be anything after a power failure: half a record, or zeros."""
     archive = tmp_path / "a"
@@ -525,13 +533,27 @@ def test_a_torn_end_of_the_block_file_is_dropped(source: Path, tmp_path: Path, l
 # --- damage
 
 
-@pytest.fixture
-def archive(source: Path, tmp_path: Path) -> Path:
-    """An archive of the tree, with a second snapshot of it that has one block more."""
-    run("pack", source, tmp_path / "a")
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree, to be read only, and beside it an archive with a second snapshot of it that has one block more."""
+    directory = tmp_path_factory.mktemp("packed")
+    source = make_tree(directory / "source")
+    run("pack", source, directory / "a")
     (source / "new").write_bytes(b"the last block")
-    run("pack", source, tmp_path / "a")
-    return tmp_path / "a"
+    run("pack", source, directory / "a")
+    return directory
+
+
+@pytest.fixture
+def archive(packed: Path, tmp_path: Path) -> Path:
+    """A copy of that archive."""
+    return Path(shutil.copytree(packed / "a", tmp_path / "a"))
+
+
+@pytest.fixture
+def archived(packed: Path) -> Path:
+    """The tree that `archive` was made of."""
+    return packed / "source"
 
 
 def flip(file: Path, offset: int) -> None:
@@ -549,8 +571,9 @@ def place_of(archive: Path, path: str) -> int:
 
 
 @pytest.mark.parametrize("part", ["payload", "length", "digest"])
+@pytest.mark.once
 def test_a_damaged_block_is_found_and_costs_its_own_files_only(
-    archive: Path, source: Path, tmp_path: Path, part: str
+    archive: Path, archived: Path, tmp_path: Path, part: str
 ) -> None:
     """Whether it is the content that is damaged, or the header."""
     begin = place_of(archive, "large2")
@@ -563,11 +586,12 @@ def test_a_damaged_block_is_found_and_costs_its_own_files_only(
     assert "DAMAGED: 2 files of 2 snapshots" in done.stdout
     assert restored.stderr.count("not restored") == 1
     assert "archive: large2: " in restored.stderr
-    expected = picture(source)
+    expected = picture(archived)
     del expected["large2"]
     assert picture(tmp_path / "out") == expected
 
 
+@pytest.mark.once
 def test_a_block_file_that_is_too_short_is_found(archive: Path) -> None:
     """The last block is missing: the second snapshot has lost a file."""
     with open(archive / "blocks", "r+b") as file:
@@ -581,8 +605,9 @@ def test_a_block_file_that_is_too_short_is_found(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "empty"])
+@pytest.mark.once
 def test_a_damaged_index_is_found_and_the_older_one_serves(
-    archive: Path, source: Path, tmp_path: Path, how: str
+    archive: Path, archived: Path, tmp_path: Path, how: str
 ) -> None:
     """verify says so; restore takes the newest that is intact; the next pack goes on."""
     index = snapshots(archive)[-1]
@@ -595,9 +620,9 @@ def test_a_damaged_index_is_found_and_the_older_one_serves(
     assert "archive: index/000002.json.gz: " in run("verify", archive, status=1).stderr
     run("restore", archive, tmp_path / "out")
     assert "new" not in picture(tmp_path / "out")
-    assert "index/000002.json.gz" in run("pack", source, archive).stderr
+    assert "index/000002.json.gz" in run("pack", archived, archive).stderr
     run("restore", archive, tmp_path / "out2")
-    assert picture(tmp_path / "out2") == picture(source)
+    assert picture(tmp_path / "out2") == picture(archived)
 
 
 # --- what a hostile archive may not do
@@ -626,6 +651,7 @@ HOSTILE: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("entries", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.once
 def test_no_path_leads_out_of_the_destination(archive: Path, tmp_path: Path, entries: list[dict[str, Any]]) -> None:
     """An index with such an entry is refused as a whole; nothing is written, inside or outside."""
     outside = tmp_path / "outside"
@@ -647,7 +673,8 @@ def test_no_path_leads_out_of_the_destination(archive: Path, tmp_path: Path, ent
     assert "index/000002.json.gz" in run("verify", archive, status=1).stderr
 
 
-def test_restore_follows_no_link_that_somebody_puts_in_its_way(source: Path, archive: Path, tmp_path: Path) -> None:
+@pytest.mark.once
+def test_restore_follows_no_link_that_somebody_puts_in_its_way(archived: Path, archive: Path, tmp_path: Path) -> None:
     """A directory that was made is replaced by a link to elsewhere before a file is written into it."""
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -666,9 +693,10 @@ restore.handfuls = handfuls
 
     assert os.listdir(outside) == []
     assert "archive: d4/f102: Not a directory; not restored\n" in done.stderr
-    assert (out / "d5" / "f5").read_bytes() == (source / "d5" / "f5").read_bytes()
+    assert (out / "d5" / "f5").read_bytes() == (archived / "d5" / "f5").read_bytes()
 
 
+@pytest.mark.once
 def test_restore_overwrites_nothing(archive: Path, tmp_path: Path) -> None:
     """The destination must be new, or empty."""
     full = tmp_path / "full"
@@ -682,6 +710,7 @@ def test_restore_overwrites_nothing(archive: Path, tmp_path: Path) -> None:
     run("restore", archive, tmp_path / "empty")
 
 
+@pytest.mark.once
 def test_set_uid_is_not_restored(tmp_path: Path) -> None:
     """The file would be of another owner than the bit was meant for."""
     source = tmp_path / "source"
@@ -704,6 +733,7 @@ def test_a_trace_is_written(source: Path, tmp_path: Path) -> None:
     assert {"Parcel", "Books._enter", "Pack._census"} <= names
 
 
+@pytest.mark.once
 def test_snapshots_are_listed(archive: Path) -> None:
     """The oldest first."""
     lines = run("list", archive, "--snapshots").stdout.splitlines()
@@ -714,6 +744,7 @@ def test_snapshots_are_listed(archive: Path) -> None:
     "arguments",
     [[], ["pack", "nowhere", "a"], ["pack", "."], ["pack", ".", "a", "--compress", "magic"], ["list", "--no-such"]],
 )
+@pytest.mark.once
 def test_usage(arguments: list[str]) -> None:
     """A command line that makes no sense has exit status 2 and a word about why."""
     done = run(*arguments, status=2)
@@ -723,6 +754,7 @@ def test_usage(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("what", ["missing", "empty", "other"])
 @pytest.mark.parametrize("words", [["verify"], ["list"], ["restore", "out"]], ids=lambda words: words[0])
+@pytest.mark.once
 def test_what_is_no_archive_is_refused(tmp_path: Path, words: list[str], what: str) -> None:
     """In a line."""
     place = tmp_path / "place"
@@ -740,6 +772,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, words: list[str], what: s
 # --- the demo
 
 
+@pytest.mark.once
 def test_the_demo_draws_no_conclusion_from_a_tiny_file(tmp_path: Path) -> None:
     """And a dangling link is no failure."""
     source = tmp_path / "source"
@@ -755,6 +788,7 @@ def test_the_demo_draws_no_conclusion_from_a_tiny_file(tmp_path: Path) -> None:
     assert "all as in the source" in done.stdout
 
 
+@pytest.mark.once
 def test_the_demo_of_an_empty_directory(tmp_path: Path) -> None:
     """Has nothing to compare, and says so."""
     (tmp_path / "source").mkdir()
@@ -776,6 +810,7 @@ def test_the_demo_ends_with_a_table_and_commands(source: Path) -> None:
     assert [line for line in report.splitlines() if len(line.rstrip()) > WIDTH] == []
 
 
+@pytest.mark.once
 def test_the_demo_fails_if_something_is_not_restored_as_it_was(source: Path) -> None:
     """The comparison does compare."""
     code = f"""

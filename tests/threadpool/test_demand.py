@@ -49,7 +49,15 @@ def test_who_is_blocked(told_by: str) -> None:
         while not over.is_set():
             hashlib.sha256(block)
 
-    works = [lock.acquire, lambda: lock.acquire(True, LIMIT), hash_until_over]
+    def wait() -> None:
+        with lock:
+            pass
+
+    def wait_in_time() -> None:
+        if lock.acquire(True, LIMIT):
+            lock.release()
+
+    works = [wait, wait_in_time, hash_until_over]
     threads = [threading.Thread(target=work) for work in works]
     for thread in threads:
         thread.start()
@@ -63,11 +71,9 @@ def test_who_is_blocked(told_by: str) -> None:
             assert _osthread.is_blocked(waits_in_time) is unsure
     finally:
         over.set()
-        lock.release()
-        threads[0].join()
-        lock.release()
-        threads[1].join()
-        threads[2].join()
+        lock.release()  # either of them may be the first to get it
+        for thread in threads:
+            thread.join()
     until(lambda: _osthread.is_blocked(hashes) is False)  # it is gone
 
 

@@ -219,6 +219,7 @@ def test_the_lowest_layer_alone(run: Run, tmp_path: Path) -> None:
         ((), "run"),
     ],
 )
+@pytest.mark.once
 def test_usage_errors(run: Run, arguments: tuple[str, ...], said: str) -> None:
     """Status 2 and what is wrong."""
     done = run("-m", "threadpool9_perfetto", *arguments)
@@ -226,6 +227,7 @@ def test_usage_errors(run: Run, arguments: tuple[str, ...], said: str) -> None:
     assert said in done.stderr
 
 
+@pytest.mark.once
 def test_a_place_that_can_not_be_written_to(run: Run) -> None:
     """Said before the program runs."""
     done = run("-m", "threadpool9_perfetto", "run", "-o", "no/trace.json", "app.py", program="print('ran')")
@@ -237,6 +239,7 @@ def test_a_place_that_can_not_be_written_to(run: Run) -> None:
 PLUGIN = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.once
 def test_the_readme_runs_as_pasted(run: Run) -> None:
     """Its block prints what it says."""
     block = (PLUGIN / "README.md").read_text().partition("```python\n")[2].partition("```")[0]
@@ -244,6 +247,7 @@ def test_the_readme_runs_as_pasted(run: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "3 3\n", "")
 
 
+@pytest.mark.once
 def test_the_example_is_traced(run: Run, tmp_path: Path) -> None:
     """As its docstring says."""
     done = run(*TRACED, str(PLUGIN / "example" / "readings.py"), "20")
@@ -254,6 +258,7 @@ def test_the_example_is_traced(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+@pytest.mark.once
 def test_no_link_is_followed(run: Run, tmp_path: Path) -> None:
     """Somebody who may write in the directory puts links to a precious file in every place that can be foreseen."""
     precious = tmp_path / "precious"
@@ -277,6 +282,7 @@ def test_no_link_is_followed(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.once
 def test_only_a_regular_file_is_replaced(run: Run, tmp_path: Path) -> None:
     """A device or a pipe would be gone afterwards."""
     os.mkfifo(tmp_path / "trace.json")
@@ -286,6 +292,7 @@ def test_only_a_regular_file_is_replaced(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "trace.json").is_fifo()
 
 
+@pytest.mark.once
 def test_what_a_killed_process_left_is_in_nobodys_way(run: Run, tmp_path: Path) -> None:
     """In a container the next process has the same number."""
     program = PROGRAM + '\n    import os; open(f"trace.json.{os.getpid()}.tmp", "w").write("half")'

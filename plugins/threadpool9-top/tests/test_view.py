@@ -98,6 +98,7 @@ def test_dump_json_is_the_whole_answer(start: Start) -> None:
     assert set(state) >= {"threadpool9", "task9", "workqueue9", "allowed"}
 
 
+@pytest.mark.once
 def test_list_and_a_pid_that_can_be_left_out(start: Start) -> None:
     """One process: no need to name it. Two: they are named."""
     first = start(SERVE)
@@ -120,6 +121,7 @@ def test_list_and_a_pid_that_can_be_left_out(start: Start) -> None:
         (["--help"], 0, ""),
     ],
 )
+@pytest.mark.once
 def test_misuse_is_told_in_one_line(arguments: list[str], status: int, says: str) -> None:
     """No traceback for what the user got wrong."""
     shown = run(*arguments)
@@ -129,6 +131,7 @@ def test_misuse_is_told_in_one_line(arguments: list[str], status: int, says: str
     assert widest(shown.stdout or "-") <= 80
 
 
+@pytest.mark.once
 def test_no_terminal_no_live_view(start: Start) -> None:
     """Into a pipe it says what to do instead."""
     shown = run(str(start(SERVE).pid))
