@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import multiprocessing
 import os
 import subprocess
@@ -384,6 +385,23 @@ def test_wq15_bad_back_ends() -> None:
     for flag in (workqueue9.WQ_PERCPU, workqueue9.WQ_GIANT):
         with pytest.raises(ValueError, match="about local threads"):
             WorkQueue("q", function, flags=flag, backend=ByHand())
+
+
+def test_wq15_a_context_is_refused(backend: ByHand) -> None:
+    """Given with a work, or to either submit(): a TypeError, and nothing is sent. Without one there is none."""
+    queue, context = queue_on(backend), contextvars.Context()
+    with pytest.raises(TypeError, match="has a context, which can't run elsewhere"):
+        queue.enqueue(Work(1, context))
+    with pytest.raises(TypeError, match="queue 'far' has a back end: a context can't run elsewhere"):
+        queue.submit(1, context=context)
+    with pytest.raises(TypeError, match="a context can't run elsewhere"):
+        asyncio.run(queue.aio.submit(1, context=context))
+    assert queue.stats().enqueued == 0
+    future = queue.submit(2)
+    backend.wait(1)[0].ended(3)
+    assert future.result(LIMIT) == 3
+    queue.drain(LIMIT)
+    queue.destroy()
 
 
 def test_hk6_a_plugin_answers_with_a_back_end(backend: ByHand) -> None:

@@ -15,6 +15,9 @@ import threadpool9
 import workqueue9
 from workqueue9_dask import Cluster
 
+#: More than works block at once in any test.
+THREADS = 40
+
 _things: dict[int, Any] = {}
 _numbers = itertools.count()
 
@@ -48,6 +51,10 @@ class Kept(Handle):
         return _find, (number,)
 
 
+def _nothing(number: int) -> None:
+    pass
+
+
 def _enter(work: Any, about: tuple[Callable[[Any, Any], object], Any]) -> object:
     func, arg = about
     return func(work.payload, arg)
@@ -67,24 +74,43 @@ def near() -> Near:
     import distributed
 
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=40, processes=False, dashboard_address=":0", silence_logs="CRITICAL"
+        n_workers=1, threads_per_worker=THREADS, processes=False, dashboard_address=":0", silence_logs="CRITICAL"
     )
-    return Near(distributed.Client(cluster, set_as_default=False))
+    client = distributed.Client(cluster, set_as_default=False)
+    # It makes a thread for a task while there are fewer than that many: all of them now, so that no test counts them.
+    client.gather(client.map(_nothing, range(THREADS)))
+    return Near(client)
 
 
 class OnDask:
-    """Claims what the queue keeps at home; not queues for each CPU, the giant lock, and enqueues in any context."""
+    """Claims what the queue keeps at home: not what functions may do at home only, nor enqueues in any context."""
 
     implementation = "workqueue9 on Dask"
     capabilities = frozenset(
-        ("close", "delayed", "freeze", "jitter", "max_active", "max_pending", "on_error", "stats", "timeouts")
+        (
+            "await",
+            "close",
+            "delayed",
+            "freeze",
+            "jitter",
+            "max_active",
+            "max_pending",
+            "on_error",
+            "stats",
+            "submit",
+            "timeouts",
+        )
     )
     usage_error = workqueue9.UsageError
     pending_error = workqueue9.WorkPending
     full_error = workqueue9.Full
     timeout_error = workqueue9.WaitTimeout
+    softnet = None
     work = staticmethod(workqueue9.Work)
     cpus = staticmethod(threadpool9.allowed_cpus)
+
+    def __init__(self) -> None:
+        near()  # before a test counts threads
 
     def queue(
         self,
@@ -111,6 +137,10 @@ class OnDask:
             on_error,
             backend=near(),
         )
+
+    def awaiting(self, queue: Any) -> Any:
+        """AW-1."""
+        return queue.aio
 
     def wait_bounds(self) -> list[float]:
         """Bucket n of the histogram counts waits of less than 2**n nanoseconds."""

@@ -161,10 +161,11 @@ class WorkQueue(Waits[W], Generic[W, A]):
     ) -> Future[Any]:
         """Enqueue a new work with `payload`, and return a future of what the queue's function returns (WQ-16).
 
-        The function is called in a copy of the caller's context variables, or in `context`. What it raises goes to the
-        future, not to `on_error`. To cancel the future withdraws the work. Otherwise as `enqueue`.
+        The function is called in a copy of the caller's context variables, or in `context`; with a back end in neither,
+        and to give one is a TypeError. What it raises goes to the future, not to `on_error`. To cancel the future
+        withdraws the work. Otherwise as `enqueue`.
         """
-        work: Any = Submitted(payload, copy_context() if context is None else context)
+        work: Any = self._to_submit(payload, context)
         future: Future[Any] = work.future  # the work gives it up when it is called
         self.enqueue(work, cpu, block, timeout)
         return future
@@ -173,10 +174,16 @@ class WorkQueue(Waits[W], Generic[W, A]):
         self, payload: Any, cpu: int | AnyCPU | None, wait: Wait, context: Context | None
     ) -> Steps[Future[Any]]:
         """`submit`, by a thread or by a task of an event loop."""
-        work: Any = Submitted(payload, copy_context() if context is None else context)
+        work: Any = self._to_submit(payload, context)
         future: Future[Any] = work.future
         yield from self.enqueue_steps(work, cpu, wait)
         return future
+
+    def _to_submit(self, payload: Any, context: Context | None) -> Submitted[Any]:
+        """A work with a future. A copy of the caller's context is left behind by a back end; one that is given, not."""
+        if context is not None and isinstance(self.group, RemoteGroup):
+            raise TypeError(f"queue {self.name!r} has a back end: a context can't run elsewhere")
+        return Submitted(payload, copy_context() if context is None else context)
 
     def enqueue_steps(self, work: W, cpu: int | AnyCPU | None, wait: Wait) -> Steps[bool]:
         """`enqueue`, by a thread or by a task of an event loop."""

@@ -10,8 +10,12 @@ __all__ = ["WORKQUEUE_CAPABILITIES", "StatsLike", "WorkLike", "WorkQueueAdapter"
 #: Capabilities that an adapter may claim; a test that needs one is skipped, and says so, where it is not claimed.
 #: Methods and errors that are there for a capability may be left out with it. Arguments with a default are to be taken
 #: in any case, and may be ignored without their capability: tests pass time limits to whatever has one.
+#: Who does not claim "local" has functions run somewhere else, where a function that enqueues is anybody. The suite's
+#: own share locks and lists with their test all the same: such an adapter sees to it that they are called with the very
+#: work and argument (plugins/workqueue9-dask/tests/dask_adapter.py does).
 WORKQUEUE_CAPABILITIES: dict[str, str] = {
     "any context": "enqueue may interrupt itself between any two bytecodes (WQ-3)",
+    "local": "functions run in this process, and may use their own queue and the caller's context (WQ-4, WQ-6, WQ-16)",
     "percpu": "queues with one ordered queue for each CPU (WQ-2)",
     "max_active": "several works at once (WQ-1)",
     "close": "close(): a drain and a destroy in one (WQ-6)",
@@ -176,7 +180,7 @@ class WorkQueueAdapter(Protocol):
         max_pending: int | None = None,
         on_error: Callable[[BaseException, Any], object] | None = None,
     ) -> WorkQueueLike:
-        """A queue for ``func(work, arg)``."""
+        """A queue for ``func(work, arg)``, called with the very work and arg, also without "local"."""
 
     def awaiting(self, queue: Any) -> Any:
         """The twin of a queue, needed for "await" (AW-1).

@@ -276,7 +276,7 @@ class ReferenceWorkQueues:
 
     implementation = "reference model"
     capabilities = frozenset(
-        {"max_active", "delayed", "max_pending", "freeze", "on_error", "stats", "giant", "timeouts"}
+        {"local", "max_active", "delayed", "max_pending", "freeze", "on_error", "stats", "giant", "timeouts"}
     )
     usage_error, pending_error, full_error, timeout_error = Misuse, Pending, Full, GaveUp
     work = Work

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from conformance9.adapters_workqueue import WorkQueueAdapter
-from conformance9.suite.kit import Overlaps, Tally, idle_threads, interrupted_workers, never, some_cpus, together
+from conformance9.suite.kit import (
+    Overlaps,
+    Tally,
+    await_state,
+    idle_threads,
+    interrupted_workers,
+    never,
+    some_cpus,
+    together,
+)
 from conformance9.suite.tools import (
     Log,
     Stage,
@@ -215,6 +224,7 @@ def test_the_function_may_enqueue_its_work_again(adapter: WorkQueueAdapter, stag
     tally = Tally()
     queue = a_queue_of(kind, adapter, stage, again)
     queue.enqueue(adapter.work())
+    await_state("WQ-3", "21 calls follow from each other", lambda: tally.runs >= 21)
     queue.drain(timing.limit)
     holds("WQ-3", told == [True] * 20, f"enqueue of a work by its own function said {told}")
     holds("WQ-3", tally.runs == 21, f"21 enqueues of one work were {tally.runs} calls")

@@ -266,6 +266,7 @@ def test_wait_finds_the_call_on_the_cpu_before_the_last(adapter: WorkQueueAdapte
 
 
 @pytest.mark.clause("WQ-4")
+@pytest.mark.capability("local")
 @pytest.mark.parametrize("kind", KINDS)
 def test_wait_from_the_queue_s_own_function_returns(adapter: WorkQueueAdapter, stage: Stage, kind: str) -> None:
     """For itself and for one that waits behind it: at once, as it would wait for itself."""
