@@ -39,6 +39,7 @@ class Processes:
         """As `Backend.start`."""
         if self.down:
             raise BackendDown(f"no process runs works of queue {call.queue.name!r}")
+        call.leaving()
         future = self.executor.submit(_enter, call.parcel)
         future.add_done_callback(lambda done: self._over(call, done))
 

@@ -387,6 +387,46 @@ def test_wq15_bad_back_ends() -> None:
             WorkQueue("q", function, flags=flag, backend=ByHand())
 
 
+def test_wq15_a_work_that_leaves_is_not_pending(backend: ByHand) -> None:
+    """WQ-3: a function may be called before `start` has returned, and who learns of that may enqueue its work again."""
+    work, found, start = Work("again"), [], backend.start
+
+    def at_once(call: RemoteCall) -> None:
+        call.leaving()
+        found.append((work.pending, queue.stats().running, not found and queue.enqueue(work)))
+        start(call)
+        call.ended(len(found))
+
+    backend.start = at_once  # type: ignore[method-assign]
+    queue = queue_on(backend)
+    queue.enqueue(work)
+    backend.wait(2)
+    queue.drain(LIMIT)
+    assert found == [(False, 1, True), (False, 1, False)]
+    assert queue.stats().completed == 2
+    queue.destroy()
+
+
+def test_wq15_what_has_left_is_not_put_back(backend: ByHand) -> None:
+    """`BackendDown` after `leaving` is what became of the work, and the queue goes on."""
+    start, errors = backend.start, list[BaseException]()
+
+    def too_late(call: RemoteCall) -> None:
+        call.leaving()
+        start(call)
+
+    backend.start, backend.up = too_late, False  # type: ignore[method-assign]
+    queue = queue_on(backend, on_error=lambda error, work: errors.append(error))
+    queue.enqueue(Work(1))
+    queue.flush(LIMIT)
+    assert [type(error) for error in errors] == [BackendDown]
+    backend.up = True
+    queue.enqueue(Work(2))
+    backend.wait(1)[0].ended(None)
+    queue.drain(LIMIT)
+    queue.destroy()
+
+
 def test_wq15_a_context_is_refused(backend: ByHand) -> None:
     """Given with a work, or to either submit(): a TypeError, and nothing is sent. Without one there is none."""
     queue, context = queue_on(backend), contextvars.Context()

@@ -26,9 +26,7 @@ SUITE = ROOT / "tests" / "conformance" / "src" / "conformance9" / "suite"
 
 #: Tests of a thousand works and more; one work takes some milliseconds there.
 STORMS = (
-    "test_12435_enqueues_of_one_work",
     "test_a_large_bound_is_exact",
-    "test_cascade",
     "test_counters_add_up_after_a_storm",
     "test_each_delayed_work_is_called_or_cancelled_once",
     "test_each_enqueue_is_a_call_or_a_cancel",
@@ -38,11 +36,12 @@ STORMS = (
     "test_idle_queues_own_no_thread",
     "test_nothing_is_lost_between_freeze_and_thaw",
     "test_order_is_kept_for_what_comes_while_the_function_runs",
-    "test_pingpong",
     "test_places_are_never_lost_or_made",
-    "test_starfish",
     "test_storm_of_waits",
 )
+
+#: Tests of ten thousand works, which take minutes there.
+MARATHONS = ("test_12435_enqueues_of_one_work", "test_cascade", "test_pingpong", "test_starfish")
 
 PARTS = sorted(path.stem.removeprefix("test_workqueue_") for path in SUITE.glob("test_workqueue_*.py"))
 
@@ -62,10 +61,15 @@ def run_suite(report: Path, *words: str, scale: float, limit: float) -> dict[str
     return {row["clause"]: row for row in json.loads(report.read_text())["runs"][0]["clauses"]}
 
 
+def but(*names: str) -> str:
+    """For pytest's ``-k``."""
+    return " and ".join(f"not {name}" for name in names)
+
+
 def test_the_suite_passes_on_dask(tmp_path: Path) -> None:
     """All but the storms: what is claimed passes, and what is not is left out by that name, and nothing else."""
-    storms = " and ".join(f"not {name}" for name in STORMS)
-    rows = run_suite(tmp_path / "report.json", "--pyargs", "conformance9", "-k", storms, scale=1, limit=150)
+    words = "--pyargs", "conformance9", "-k", but(*STORMS, *MARATHONS)
+    rows = run_suite(tmp_path / "report.json", *words, scale=1, limit=150)
     passed = {name for name, row in rows.items() if row["tests"]}
     assert set(rows) - passed == {"WQ-8", "WQ-15"}  # its one test is a storm; it has none
     told = "; ".join(
@@ -78,13 +82,22 @@ def test_the_suite_passes_on_dask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_of_the_suite_passes_on_dask(tmp_path: Path, part: str) -> None:
     """With the storms. They have more time than at home: there a thousand works in a row take some seconds."""
-    words = "--pyargs", f"conformance9.suite.test_workqueue_{part}"
+    words = "--pyargs", f"conformance9.suite.test_workqueue_{part}", "-k", but(*MARATHONS)
     rows = run_suite(tmp_path / "report.json", *words, scale=4, limit=600)
     assert any(row["tests"] for row in rows.values())
 
 
-@pytest.mark.parametrize("name", STORMS)
-def test_a_storm_is_in_the_suite(name: str) -> None:
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", MARATHONS)
+def test_a_marathon_passes_on_dask(tmp_path: Path, name: str) -> None:
+    """The same numbers as at home."""
+    words = "--pyargs", "conformance9.suite.test_workqueue_enqueue", "-k", name
+    rows = run_suite(tmp_path / "report.json", *words, scale=12, limit=600)
+    assert any(row["tests"] for row in rows.values())
+
+
+@pytest.mark.parametrize("name", [*STORMS, *MARATHONS])
+def test_what_takes_long_is_in_the_suite(name: str) -> None:
     """One that has another name by now would run each time."""
     assert any(f"def {name}(" in path.read_text() for path in SUITE.glob("test_workqueue_*.py"))
 

@@ -323,6 +323,31 @@ def test_a_name_is_enough(local: Any) -> None:
             _autoload._clusters.popitem()[1].close_client()
 
 
+def test_a_client_that_ends_in_the_middle_of_a_send(
+    local: Any, reports: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The work has left its queue by then: it is no more pending, is kept as what was under way, and sent again."""
+
+    def end(*args: Any, **kwargs: Any) -> Any:
+        assert not work.pending
+        client.close()
+        raise OSError("in the middle")
+
+    with Cluster(local.scheduler.address) as cluster:
+        client, work = cluster.client, Work(3)
+        monkeypatch.setattr(client, "submit", end)
+        with queue_on(cluster, works.square, 1) as queue:
+            queue.enqueue(work)
+            until(lambda: reports)
+            assert "1 works that were under way are kept" in str(reports[0].exc_value)
+            assert not queue.cancel_async(work)
+            assert cluster.reconnect() == 1
+            queue.drain(LIMIT)
+            assert queue.stats().completed == 1
+            assert queue.submit(4).result(LIMIT) == 17
+    assert len(reports) == 1
+
+
 def test_bad_arguments(local: Any) -> None:
     """Each error says what is expected."""
     with pytest.raises(TypeError, match="a Dask client that is not asynchronous, or an address"):

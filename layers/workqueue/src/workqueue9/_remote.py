@@ -1,8 +1,9 @@
 """Works that run elsewhere (WQ-15): the local queue is the authority, a back end runs one work at a time somewhere.
 
     enqueue   the payload is packed. What can't be is refused here, and the work is as it was.
-    send      an executor takes the work as ever, shows that it has it, and hands a `RemoteCall` to the back end. From
-              here to the end the work counts as being in the function, for everybody; no thread waits for it.
+    send      an executor takes the work as ever, shows that it has it, and hands a `RemoteCall` to the back end, which
+              says `leaving` before anybody elsewhere can see it: its function may be called before the sending is over.
+              From here to the end the work counts as being in the function, for everybody; no thread waits for it.
     end       the back end reports it, from any thread. That posts the executor's job, which settles the work and sends
               the next one.
 
@@ -52,7 +53,8 @@ class Backend(Protocol):
         """Have `call` run once, somewhere, and report its end: see there. Does not wait for it. The queue's thread.
 
         Raise `BackendDown` if there is nobody to send it to: it stays at the front of the queue, which is halted until
-        `RemoteGroup.resume`. What else is raised is what became of the work, as if the function had raised it.
+        `RemoteGroup.resume`. What else is raised, and what is after `RemoteCall.leaving`, is what became of the work,
+        as if the function had raised it.
         """
 
     def ready(self) -> bool:
@@ -88,10 +90,11 @@ class RemoteCall:
         parcel: what `Backend.pack` has made of the work.
         key: the work's idempotency key, or None.
         name: the work, for people.
+        left: whether it has left its queue, and counts as in the function.
         where: where it runs, as `started` said; None before.
     """
 
-    __slots__ = ("_executor", "_open", "key", "name", "outcome", "parcel", "queue", "sent", "where", "work")
+    __slots__ = ("_executor", "_open", "key", "left", "name", "outcome", "parcel", "queue", "sent", "where", "work")
 
     def __init__(self, executor: RemoteExecutor, queue: RemoteGroup, work: Work[Any], parcel: Any) -> None:
         self.queue = queue  # S
@@ -100,6 +103,7 @@ class RemoteCall:
         self.name = repr(work)  # S
         self.work = work  # S
         self.sent = monotonic_ns()  # S
+        self.left = False  # E
         self.where: str | None = None  # A
         self.outcome: list[tuple[BaseException | None, Any]] = []  # A: how it ended
         self._open = [None]  # A: a token, taken by the report that counts
@@ -108,6 +112,12 @@ class RemoteCall:
     def __repr__(self) -> str:
         where = "sent" if self.where is None else f"at {self.where}"
         return f"<{self.name} {where}>"
+
+    def leaving(self) -> None:
+        """It is about to be sent. In `Backend.start`, before the function can be called; whose end says so, too."""
+        if not self.left:
+            self.left = True
+            self._executor.was_sent(self)
 
     def started(self, where: str) -> None:
         """It has been entered at `where`. A second time is a rerun, which is counted and probed (at least once)."""
@@ -254,17 +264,17 @@ class RemoteExecutor(Executor):
                 call = RemoteCall(self, group, work, group.parcels.pop(work, None))
                 try:
                     group.backend.start(call)
-                except BackendDown as error:
-                    group.parcels[work] = call.parcel
-                    ticket.append(work)
-                    self._put_back(ticket)
-                    self.moves += 1  # the taking was none either
-                    self.current = TAKING
-                    self._halt(error)
-                    return False
                 except BaseException as error:
+                    if isinstance(error, BackendDown) and not call.left:
+                        group.parcels[work] = call.parcel
+                        ticket.append(work)
+                        self._put_back(ticket)
+                        self.moves += 1  # the taking was none either
+                        self.current = TAKING
+                        self._halt(error)
+                        return False
                     call.failed(error)
-                self._was_sent(call, work)
+                call.leaving()
             if items and lane.idle and not lane.promise:
                 lane.kick_another()
             return True
@@ -279,9 +289,10 @@ class RemoteExecutor(Executor):
         if group.backend.ready():
             group.resume()
 
-    def _was_sent(self, call: RemoteCall, work: Any) -> None:
+    def was_sent(self, call: RemoteCall) -> None:
         """From here on it counts as called: see `WorkGroup.make_call`."""
         group: Any = self.lane.group
+        work: Any = call.work
         group.stats_of(self).waits[max(0, call.sent - work.since).bit_length()] += 1
         if not running.plain:
             group.entering(self.lane, work)

@@ -227,7 +227,9 @@ class Cluster:
                 f"the Dask scheduler at {self.address} is lost: queue {call.queue.name!r} keeps its works until "
                 "Cluster.reconnect()"
             )
-        self._submit(call)
+        call.leaving()  # a worker may have it before `submit` has returned: what can't be sent now is kept
+        while not self._send(call):
+            pass  # it was lost, and there is another one by now
         if not self._workers:
             self._say_lonely()
 
@@ -254,6 +256,20 @@ class Cluster:
         if not self._down and (client.status != "running" or client.scheduler_comm is not self._comm):
             self._lose()
         return self._down
+
+    def _send(self, call: RemoteCall) -> bool:
+        """Send it, or keep it until `reconnect`. False if that has been, meanwhile."""
+        try:
+            self._submit(call)
+        except BackendDown:
+            with self._lock:
+                self._lost.append(call)
+            if not self._look():
+                with self._lock:
+                    if call in self._lost:  # or it was sent again
+                        self._lost.remove(call)
+                        return False
+        return True
 
     def _submit(self, call: RemoteCall) -> None:
         """Send it. Whatever goes wrong on the way, its flight says where it is."""
