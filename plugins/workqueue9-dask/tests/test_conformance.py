@@ -1,4 +1,4 @@
-"""The conformance suite on Dask, by capability (WQ-15): all of it. What takes a thousand works and more is long."""
+"""The conformance suite on Dask, by capability (WQ-15): all of it. What takes a thousand works and more is thorough."""
 
 from __future__ import annotations
 
@@ -66,6 +66,7 @@ def but(*names: str) -> str:
     return " and ".join(f"not {name}" for name in names)
 
 
+@pytest.mark.long
 def test_the_suite_passes_on_dask(tmp_path: Path) -> None:
     """All but the storms: what is claimed passes, and what is not is left out by that name, and nothing else."""
     words = "--pyargs", "conformance9", "-k", but(*STORMS, *MARATHONS)
@@ -78,7 +79,7 @@ def test_the_suite_passes_on_dask(tmp_path: Path) -> None:
     assert set(re.split("[;,] ", told)) == set(WORKQUEUE_CAPABILITIES) - OnDask.capabilities
 
 
-@pytest.mark.long
+@pytest.mark.thorough
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_of_the_suite_passes_on_dask(tmp_path: Path, part: str) -> None:
     """With the storms. They have more time than at home: there a thousand works in a row take some seconds."""
@@ -98,7 +99,7 @@ def test_a_marathon_passes_on_dask(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [*STORMS, *MARATHONS])
 def test_what_takes_long_is_in_the_suite(name: str) -> None:
-    """One that has another name by now would run each time."""
+    """One that has another name by now would run with the rest."""
     assert any(f"def {name}(" in path.read_text() for path in SUITE.glob("test_workqueue_*.py"))
 
 
