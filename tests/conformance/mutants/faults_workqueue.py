@@ -225,7 +225,8 @@ fault(
 )  # fmt: skip
 fault(
     "a second close is an error", "WQ-6", "As a second destroy is.",
-    "_waits", '        if self.state == "destroyed":\n            return ()\n', "",
+    "_waits", '        if self.state == "destroyed":\n            return ()  # by a close before this one, or meanwhile\n',
+    '        if self.state == "destroyed":\n            raise UsageError("it is destroyed already")\n',
 )  # fmt: skip
 fault(
     "destroy does not wait for the function", "WQ-6", "It returns while the function runs.",
@@ -318,6 +319,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
+    "_workqueue", "        if not work.item_token:\n            return work.coalesce(group)\n", "",
     "_workqueue", "                slots.give(slot)\n                return work.coalesce(group)\n", "                return work.coalesce(group)\n",
 )  # fmt: skip
 fault(

@@ -202,8 +202,6 @@ class Waits(Generic[W]):
 
     def close_steps(self, wait: Wait) -> Steps[tuple[W, ...]]:
         """`close`, by a thread or by a task of an event loop."""
-        if self.state == "destroyed":
-            return ()
         if self.group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't close its own queue")
         self.thaw()  # what is held would keep us here for ever
@@ -232,7 +230,7 @@ class Waits(Generic[W]):
 
     def _end(self, wait: Wait) -> Steps[tuple[W, ...]]:
         if self.state == "destroyed":
-            return ()  # by another close, meanwhile
+            return ()  # by a close before this one, or meanwhile
         if (probe := probes.exit__start) is not None:
             probe(self)
         self.state = "ending"  # a destroy that was cut short may be called again

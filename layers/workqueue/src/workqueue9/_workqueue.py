@@ -218,8 +218,6 @@ class WorkQueue(Waits[W], Generic[W, A]):
         assert slots is not None
         slot: list[None] = []
         hand: list[None] = []
-        if not work.item_token:
-            return work.coalesce(group)
         if work.barred:
             return False
         try:
