@@ -28,12 +28,15 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-@pytest.fixture(params=["the call", "the state"])
+@pytest.fixture(params=["the call", "the state", "what is left"])
 def told_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the kernel tells: the call that a thread sleeps in; or that it sleeps."""
+    """What the kernel tells: the call that a thread sleeps in; or that it sleeps; or only that, by now."""
+    read = _osthread._reader()
     if request.param == "the state":
-        monkeypatch.setattr(_osthread, "_futex", lambda: None)
-    elif _osthread._futex() is None:
+        monkeypatch.setattr(_osthread, "_FUTEX_HERE", None)
+    elif request.param == "what is left":
+        monkeypatch.setattr(_osthread, "_reader", lambda: lambda path: b"" if path.endswith("syscall") else read(path))
+    elif not _osthread._FUTEX_HERE or not read("/proc/thread-self/syscall"):
         pytest.skip("this kernel doesn't tell in which call a thread sleeps")
     return str(request.param)
 

@@ -22,6 +22,8 @@ LINUX = sys.platform == "linux"
 _NAME_BYTES = 15
 _BYTES = 128  # the beginning of /proc/self/task/TID/stat with the thread's name and state; all of /proc/.../syscall
 _FUTEX = {"x86_64": b"202", "aarch64": b"98", "riscv64": b"98", "ppc64le": b"221", "s390x": b"238"}
+#: The number of the futex call here, as the kernel writes it; None if that is not known.
+_FUTEX_HERE = _FUTEX.get(os.uname().machine) if LINUX and sys.maxsize > 1 << 32 else None
 _TIMEOUT = 4  # number uaddr op val *timeout*
 _MASK_BYTES = 1024  # what the C library can tell of: 8192 CPUs
 
@@ -203,23 +205,16 @@ def is_blocked(tid: int) -> bool | None:
 
     None if it waits for something or for the GIL, which look the same: a futex, with a limit of time.
     """
-    read, futex = _reader(), _futex()
-    if futex is None:
-        text = read(f"/proc/self/task/{tid}/stat")
-        # The name, in brackets, may have brackets of its own; the state is the letter after it.
-        blocked = text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
-        return None if blocked and not FREE_THREADED else blocked
-    words = read(f"/proc/self/task/{tid}/syscall").split()  # "running"; or number and arguments
-    if len(words) < _TIMEOUT + 1:
-        return False
-    return None if words[0] == futex and words[_TIMEOUT] != b"0x0" and not FREE_THREADED else True
-
-
-@functools.cache
-def _futex() -> bytes | None:
-    """The number of the futex call, as the kernel writes it; None if it doesn't tell what call a thread is in."""
-    number = _FUTEX.get(os.uname().machine) if sys.maxsize > 1 << 32 else None
-    return number if number and _reader()("/proc/thread-self/syscall").split() else None
+    read = _reader()
+    # "running"; or number and arguments. Nothing where the process has given up privileges since it was started.
+    if _FUTEX_HERE and (words := read(f"/proc/self/task/{tid}/syscall").split()):
+        if len(words) <= _TIMEOUT:
+            return False
+        return None if words[0] == _FUTEX_HERE and words[_TIMEOUT] != b"0x0" and not FREE_THREADED else True
+    text = read(f"/proc/self/task/{tid}/stat")
+    # The name, in brackets, may have brackets of its own; the state is the letter after it.
+    blocked = text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
+    return None if blocked and not FREE_THREADED else blocked
 
 
 @functools.cache
