@@ -192,7 +192,14 @@ def test_with_each_allocation_of_a_schedule_failing_in_turn_it_happens_or_does_n
 
 
 NO_MEMORY_FOR_A_TOKEN = """
-import sys, threading, _testcapi, task9
+import sys, threading, time, _testcapi, task9
+from threadpool9._registry import registry
+
+def let_threads_start():
+    # Where the refusal meets a thread in `threading`'s own first lines, CPython's Thread.start waits for it for ever.
+    while registry.starter._demands or not registry.starter.requests.empty():
+        time.sleep(0.001)
+
 queue = task9.TaskQueue("q")
 asleep = threading.Event()
 first = task9.DelayedTask(lambda task: asleep.set())
@@ -203,6 +210,7 @@ for number in range(40):
         task = task9.DelayedTask(lambda task: None)
         if operation != "schedule":
             task.schedule(1000, queue=queue)
+        let_threads_start()
         sys.setswitchinterval(1000)  # nobody else meets the refusal
         arguments = () if operation == "cancel_async" else (1000, 0.0, queue)
         try:

@@ -183,15 +183,18 @@ class Pager:
         ]  # fmt: skip
 
     def _works(self, snapshot: Any, query: Query, answer: dict[str, Any]) -> list[Row]:
-        own = sorted((_layer("workqueue9") or {}).items(), key=lambda pair: str(pair[0]))
-        counts = {str(name): stats.completed for name, stats in own}
-        entered = {str(name): stats.enqueued for name, stats in own}
-        rates = self._rates("works", counts, counts), self._rates("works entered", entered, entered)
+        own = sorted(_layer("workqueue9") or (), key=lambda stats: str(stats.name))
+        names = [str(stats.name) for stats in own]
+        counts, entered = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+        for name, stats in zip(names, own, strict=True):
+            counts[name] += stats.completed
+            entered[name] += stats.enqueued
+        rates = self._rates("works", counts, names), self._rates("works entered", entered, names)
         rows = []
-        for (title, stats), rate, enqueued_rate in zip(own, *rates, strict=True):
+        for stats, name, rate, enqueued_rate in zip(own, names, *rates, strict=True):
             done = stats.completed
             row: Row = {
-                "key": str(title), "text": str(title), "queue": title, "waiting": stats.pending,
+                "key": name, "text": name, "queue": stats.name, "waiting": stats.pending,
                 "running": stats.running, "enqueued": stats.enqueued, "enqueued_rate": enqueued_rate,
                 "completed": done, "rate": rate, "cancelled": stats.cancelled, "errors": stats.errors,
                 "mean": stats.run_seconds / done if done else None,

@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -62,8 +61,8 @@ def gather() -> dict[str, Any]:
 
 def _plain(snapshot: Any) -> dict[str, Any]:
     """A layer's snapshot as dictionaries and lists."""
-    if isinstance(snapshot, Mapping):  # work queues: counters by name
-        return {"queues": [{"name": name, **attrs.asdict(record)} for name, record in snapshot.items()]}
+    if isinstance(snapshot, tuple):  # of work queues: their counters
+        return {"queues": [attrs.asdict(record) for record in snapshot]}
     return attrs.asdict(snapshot)
 
 
