@@ -174,14 +174,15 @@ def table(results: Results) -> None:
             cell = number(row["value"])
             if row["goal"] is not None:
                 cell += " met" if row["met"] else " **missed**"
-                sign = "at least" if row["faster"] else "at most"
-                goals.setdefault(key, {}).setdefault(f"{sign} {row['goal']:g}", tag)
+                sign = "\u2265 " if row["faster"] else "\u2264 "
+                goals.setdefault(key, {sign: ""}).setdefault(f"{row['goal']:g}", tag)
             rows.setdefault(key, {})[tag] = cell
     with TABLE.open("w", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["What", "beside", "goal", *results])
         for key, cells in rows.items():
-            goal = ", ".join(goals.get(key, {}))
+            sign, *numbers = goals.get(key, {"": ""})
+            goal = sign + ", ".join(numbers)
             peer = (key[1] or "").removesuffix(", after 1 ms idle")
             out.writerow([key[0], peer, goal, *(cells.get(tag, "") for tag in results)])
 
