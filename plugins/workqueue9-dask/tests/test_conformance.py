@@ -1,5 +1,6 @@
 """The conformance suite on Dask, by capability (WQ-15): all of it. What takes a thousand works and more is thorough."""
 
+# ruff: noqa: E402  # what needs Dask comes after the question whether it is there
 from __future__ import annotations
 
 import json
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dask_adapter import OnDask
 from pace import patience
 
 from conformance9.adapters_workqueue import WORKQUEUE_CAPABILITIES
 
 pytest.importorskip("distributed", reason="distributed is not installed here")
+
+from dask_adapter import OnDask
 
 pytestmark = pytest.mark.once
 
