@@ -1,6 +1,6 @@
 """The conformance suite on Dask, by capability (WQ-15): all of it. What takes a thousand works and more is thorough."""
 
-# ruff: noqa: E402  # what needs Dask comes after the question whether it is there
+# what needs Dask comes after the question whether it is there
 from __future__ import annotations
 
 import json
