@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import deque
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pace import patience
 
+from conformance9.suite.tools import wait_until
 from threadpool9 import _demand, _osthread
 from threadpool9._seam import FREE_THREADED
 
 LIMIT = patience(30.0)
 pytestmark = pytest.mark.skipif(not _osthread.LINUX, reason="only Linux tells who is blocked")
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Nobody announces in which call of the kernel's a thread is."""
-    deadline = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.fixture(params=["the call", "the state", "what is left"])
@@ -67,17 +58,19 @@ def test_who_is_blocked(told_by: str) -> None:
     waits, waits_in_time, hashes = [thread.native_id or 0 for thread in threads]
     unsure = True if FREE_THREADED else None
     try:
-        until(lambda: _osthread.is_blocked(waits) is (True if told_by == "the call" else unsure))
-        until(lambda: _osthread.is_blocked(waits_in_time) is unsure)
+        assert wait_until(lambda: _osthread.is_blocked(waits) is (True if told_by == "the call" else unsure), LIMIT)
+        assert wait_until(lambda: _osthread.is_blocked(waits_in_time) is unsure, LIMIT)
         for _ in range(10):
-            until(lambda: _osthread.is_blocked(hashes) is False)  # else it waits for the GIL between two blocks
+            assert wait_until(
+                lambda: _osthread.is_blocked(hashes) is False, LIMIT
+            )  # else it waits for the GIL between two blocks
             assert _osthread.is_blocked(waits_in_time) is unsure
     finally:
         over.set()
         lock.release()  # either of them may be the first to get it
         for thread in threads:
             thread.join()
-    until(lambda: _osthread.is_blocked(hashes) is False)  # it is gone
+    assert wait_until(lambda: _osthread.is_blocked(hashes) is False, LIMIT)  # it is gone
 
 
 class Worker:

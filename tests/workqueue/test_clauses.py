@@ -220,32 +220,16 @@ def test_hk5_the_probes_of_a_run_are_nested() -> None:
     """HK-5: those of the layer below are around this layer's; an enqueue is this layer's alone."""
     seen: list[str] = []
 
-    class Listener:
-        @threadpool9.hookimpl
-        def task9_schedule(self) -> None:
-            seen.append("task9_schedule")
+    def noting(probe: str) -> Any:
+        def note(self: object) -> None:
+            seen.append(probe)
 
-        @threadpool9.hookimpl
-        def task9_entry(self) -> None:
-            seen.append("task9_entry")
+        return threadpool9.hookimpl(note)
 
-        @threadpool9.hookimpl
-        def task9_return(self) -> None:
-            seen.append("task9_return")
-
-        @threadpool9.hookimpl
-        def workqueue9_enqueue(self) -> None:
-            seen.append("workqueue9_enqueue")
-
-        @threadpool9.hookimpl
-        def workqueue9_entry(self) -> None:
-            seen.append("workqueue9_entry")
-
-        @threadpool9.hookimpl
-        def workqueue9_return(self) -> None:
-            seen.append("workqueue9_return")
-
-    listener = Listener()
+    inner = ["workqueue9_entry", "function", "workqueue9_return"]
+    expected = ["workqueue9_enqueue", "task9_entry", *inner, "task9_return"]
+    probes = {"task9_schedule", *expected} - {"function"}
+    listener = type("Listener", (), {probe: noting(probe) for probe in probes})()
     with WorkQueue[None, None]("nested", lambda work, arg: seen.append("function")) as wq:
         threadpool9.register(listener)
         try:
@@ -253,8 +237,7 @@ def test_hk5_the_probes_of_a_run_are_nested() -> None:
             wq.drain(LIMIT)
         finally:
             threadpool9.unregister(listener)
-    inner = ["workqueue9_entry", "function", "workqueue9_return"]
-    assert seen == ["workqueue9_enqueue", "task9_entry", *inner, "task9_return"]
+    assert seen == expected
 
 
 def test_wq12_the_snapshot_has_queues_of_the_same_name() -> None:

@@ -1,6 +1,5 @@
 """The conformance suite on Dask, by capability (WQ-15): all of it. What takes a thousand works and more is thorough."""
 
-# what needs Dask comes after the question whether it is there
 from __future__ import annotations
 
 import json
@@ -18,7 +17,7 @@ from conformance9.adapters_workqueue import WORKQUEUE_CAPABILITIES
 
 pytest.importorskip("distributed", reason="distributed is not installed here")
 
-from dask_adapter import OnDask
+from dask_adapter import OnDask  # it needs Dask
 
 pytestmark = pytest.mark.once
 

@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from . import _seam
 from ._priority import Scheduling
-from ._seam import FREE_THREADED
 
 LINUX = sys.platform == "linux"
 _NAME_BYTES = 15
@@ -82,7 +82,7 @@ def _name_setter() -> Callable[[bytes], object]:
 
     def with_python(name: bytes) -> None:
         try:
-            with open(f"/proc/self/task/{_native_id()}/comm", "wb", buffering=0) as file:
+            with open(f"/proc/self/task/{_seam.get_native_id()}/comm", "wb", buffering=0) as file:
                 file.write(name)
         except OSError:
             pass
@@ -91,12 +91,6 @@ def _name_setter() -> Callable[[bytes], object]:
         return functools.partial(_libc()["prctl"], 15)  # PR_SET_NAME
     except (ImportError, OSError, AttributeError):
         return with_python
-
-
-def _native_id() -> int:
-    from . import _seam
-
-    return _seam.get_native_id()
 
 
 _BASE_MASK: frozenset[int] = (
@@ -140,7 +134,7 @@ def _lower_nice(nice: int) -> int:
     """Set the nice value of the calling thread, or the nearest above it that the OS grants; returns it."""
     if os.getpriority(os.PRIO_PROCESS, 0) == nice:
         return nice
-    tid = _native_id()
+    tid = _seam.get_native_id()
     try:
         os.setpriority(os.PRIO_PROCESS, tid, nice)
     except PermissionError:
@@ -210,11 +204,11 @@ def is_blocked(tid: int) -> bool | None:
     if _FUTEX_HERE and (words := read(f"/proc/self/task/{tid}/syscall").split()):
         if len(words) <= _TIMEOUT:
             return False
-        return None if words[0] == _FUTEX_HERE and words[_TIMEOUT] != b"0x0" and not FREE_THREADED else True
+        return None if words[0] == _FUTEX_HERE and words[_TIMEOUT] != b"0x0" and not _seam.FREE_THREADED else True
     text = read(f"/proc/self/task/{tid}/stat")
     # The name, in brackets, may have brackets of its own; the state is the letter after it.
     blocked = text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
-    return None if blocked and not FREE_THREADED else blocked
+    return None if blocked and not _seam.FREE_THREADED else blocked
 
 
 @functools.cache
@@ -260,8 +254,6 @@ def wait_gone(tids: list[int], deadline: float | None, still: Callable[[], bool]
     """
     if not LINUX:
         return
-    from . import _seam
-
     for tid in tids:
         while os.path.exists(f"/proc/self/task/{tid}") and still():
             if deadline is not None and _seam.monotonic() >= deadline:

@@ -183,8 +183,8 @@ class Pager:
         ]  # fmt: skip
 
     def _works(self, snapshot: Any, query: Query, answer: dict[str, Any]) -> list[Row]:
-        own = sorted(_layer("workqueue9") or (), key=lambda stats: str(stats.name))
-        names = [str(stats.name) for stats in own]
+        own = sorted(_layer("workqueue9") or (), key=lambda stats: stats.name)
+        names = [stats.name for stats in own]
         counts, entered = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
         for name, stats in zip(names, own, strict=True):
             counts[name] += stats.completed
