@@ -7,6 +7,7 @@ is run is empty, and its own bytecodes and those of the loop that schedules are 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import threading
@@ -58,6 +59,9 @@ MEASURED: dict[str, dict[tuple[int, int], tuple[int, int, int]]] = {
         (3, 15): (46, 109, 156),
     },
 }
+
+#: Bytecodes from the beginning of an ``await future`` until the event loop is told to wait for it.
+AWAIT = {(3, 11): 187, (3, 12): 176, (3, 13): 178, (3, 14): 192, (3, 15): 192}
 
 pytestmark = pytest.mark.alone  # a probe that somebody listens to costs more
 
@@ -270,3 +274,27 @@ def test_a_hot_path_has_no_more_bytecodes_than_it_had(name: str, way: Any, monke
     assert all(found >= limit - 4 * SLACK for found, limit in zip(each, limits, strict=True)), (
         f"{name}: make, schedule and run take only {each} bytecodes, {limits} are allowed: lower the table"
     )
+
+
+def test_an_await_sleeps_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was just woken waits for the GIL until the loop sleeps, so this is on the way of each answer."""
+    monkeypatch.delitem(sys.modules, "trio", raising=False)  # where it is imported it has to be asked first
+
+    async def first_steps() -> int:
+        with task9.TaskQueue("bytecodes") as queue:
+            gate = threading.Event()
+            futures = [queue.submit(gate.wait, 60) for _ in range(3)]
+            taken = []
+            with counting() as counter:
+                for future in futures:
+                    steps = future.__await__()
+                    counter.begin()
+                    next(steps)
+                    taken.append(counter.end())
+                    steps.close()
+            gate.set()
+        return taken[-1]
+
+    found = asyncio.run(first_steps())
+    limit = AWAIT[max(version for version in AWAIT if version <= sys.version_info[:2])] + SLACK
+    assert limit - 4 * SLACK <= found <= limit, f"{found} bytecodes, {limit} are allowed"

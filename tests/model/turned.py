@@ -5,6 +5,8 @@ It runs the steps of a task as asyncio does: a task that was woken, and is cance
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -34,6 +36,12 @@ class Loop:
         if self.closed.get():
             raise RuntimeError("the loop is closed")
         self.inbox.put(fn)
+
+    def call_soon(self, fn: Callable[..., object], *args: object, context: object = None) -> None:
+        """As a loop of asyncio."""
+        self.post(functools.partial(fn, *args))
+
+    call_soon_threadsafe = call_soon
 
     def run(self) -> None:
         """The loop's thread, to the end of the loop."""
@@ -94,6 +102,39 @@ class Awaiter:
         if not self.outcome:
             self.cancelling = True
             self.wake()
+
+
+class AsyncioTask:
+    """A task of the loop that runs what ``await`` runs, by what it yields: as those of asyncio, in C."""
+
+    def __init__(self, loop: Loop, steps: Generator[Any, Any, Any]) -> None:
+        self.loop = loop
+        self.steps = steps
+        self.outcome: list[object] = []
+        self.bell: Any = None  # what it waits for
+        self.waits = False
+
+    def step(self, bell: Any = None) -> None:
+        """Go on until it waits again, or is over."""
+        asyncio._set_running_loop(self.loop)  # type: ignore[arg-type]  # a loop, as far as it is asked
+        self.waits = False
+        try:
+            self.bell = self.steps.throw(asyncio.CancelledError()) if bell and bell.cancelled() else next(self.steps)
+        except StopIteration as over:
+            self.outcome.append(over.value)
+        except asyncio.CancelledError:
+            self.outcome.append("cancelled")
+        else:
+            assert self.bell._asyncio_future_blocking
+            self.waits = True
+            self.bell.add_done_callback(self.step)
+        finally:
+            asyncio._set_running_loop(None)
+
+    def cancel(self) -> None:
+        """As asyncio.Task.cancel, where that finds it waiting. In the loop's thread."""
+        if self.waits:
+            self.bell.cancel()
 
 
 def _waiting(w: World, task: Awaiter) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from explore9.gallery import exhibit
 from explore9.search import World
-from turned import Awaiter, Loop
+from turned import AsyncioTask, Awaiter, Loop
 from worlds_task import close_at_the_end, pool_of
 
 CANCELLED_STAYS_ENTERED = (
@@ -336,5 +336,67 @@ def ring_against_a_task_of_asyncio_that_begins_to_wait(w: World) -> Callable[[],
 
     def check() -> None:
         assert posted.get() == len(waits), f"woken {posted.get()} times, waited {len(waits)} times"
+
+    return check
+
+
+def awaited(w: World, cancelled: bool) -> Callable[[], list[object]]:
+    """A task of asyncio awaits an answer that is about to come; in a check: what the task ended with."""
+    loop = Loop(w)
+    queue = w.task9.TaskQueue("q")
+    begun: list[Any] = []
+
+    def submit() -> None:
+        future = queue.submit(lambda: 42)
+        task = AsyncioTask(loop, future.__await__())
+        begun.extend((future, task))
+        loop.post(task.step)
+        if cancelled:
+            loop.post(task.cancel)
+
+    def outcome() -> list[object]:
+        future, task = begun
+        assert future.result() == 42
+        assert not future._attended().sleepers.locks, "entered, though it waits no more"
+        ended: list[object] = task.outcome
+        return ended
+
+    w.thread("submitter", submit)
+    return outcome
+
+
+@exhibit(
+    "AW-2",
+    does_not_look_once_entered=(
+        "task9._future",
+        "                if self._settled is PENDING:\n                    yield bell\n",
+        "                yield bell\n",
+    ),
+    announced_before_settled=ANNOUNCED_BEFORE_SETTLED,
+)
+def answer_against_a_task_of_asyncio_that_awaits_it(w: World) -> Callable[[], None]:
+    """It gets the answer."""
+    outcome = awaited(w, cancelled=False)
+
+    def check() -> None:
+        assert outcome() == [42]
+
+    return check
+
+
+@exhibit(
+    "AW-2",
+    stays_entered=(
+        "task9._future",
+        "                if sleepers:\n                    discard(sleepers, bell)\n",
+        "                pass\n",
+    ),
+)
+def answer_against_a_task_of_asyncio_that_is_cancelled(w: World) -> Callable[[], None]:
+    """It gets the answer or is cancelled, and is entered no more."""
+    outcome = awaited(w, cancelled=True)
+
+    def check() -> None:
+        assert outcome() in ([42], ["cancelled"])
 
     return check

@@ -24,7 +24,7 @@ from ._waiting import LONG, Steps, Wait
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncioPoster", "Awaiting", "Poster", "TrioPoster", "poster_here", "poster_of"]
+__all__ = ["AsyncioPoster", "Awaiting", "Poster", "TrioPoster", "bell_here", "poster_here", "poster_of"]
 
 T = TypeVar("T")
 
@@ -113,6 +113,18 @@ def _asyncio_loop() -> asyncio.AbstractEventLoop:
     return loop  # type: ignore[no-any-return]
 
 
+def bell_here() -> Any:
+    """A bell (see `Wait.bell`) that the calling task of asyncio can yield, once, to sleep until it is released.
+
+    For an await whose every step counts; `Awaiting` is for all others. None if the caller is no task of asyncio.
+    """
+    modules: Any = sys.modules
+    if "asyncio" not in modules or ("trio" in modules and _trio() is not None):
+        return None
+    loop = modules["asyncio"]._get_running_loop()
+    return None if loop is None else _AsyncioBell(loop)
+
+
 def poster_of(loop: object) -> Poster:
     """The poster of `loop`: an asyncio loop, a `trio.lowlevel.TrioToken`, or a poster itself. TypeError otherwise."""
     if (asyncio := sys.modules.get("asyncio")) is not None and isinstance(loop, asyncio.AbstractEventLoop):
@@ -140,7 +152,7 @@ class _AsyncioBell:
         self._calls: list[Any] = []  # A: what wakes the task; whoever takes it out does it
         self._rung = False  # A
         self._cancelled = False  # L
-        self._asyncio_future_blocking = False  # L: asyncio's mark of a future
+        self._asyncio_future_blocking = True  # L: asyncio's mark of a future that is yielded
 
     def release(self) -> bool:
         """Wake the task. Any context. False if its loop is closed: there is nobody to wake."""

@@ -22,7 +22,7 @@ from ._exit import exiting
 from ._hooks import report_error
 from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check
 from ._layer import Layer
-from ._loops import AsyncioPoster, Awaiting, Poster, TrioPoster, poster_here, poster_of
+from ._loops import AsyncioPoster, Awaiting, Poster, TrioPoster, bell_here, poster_here, poster_of
 from ._priority import check_priority
 from ._probes import Probes, Watch
 from ._references import Reference, private_pool
@@ -73,6 +73,7 @@ __all__ = [
     "Wait",
     "Waiters",
     "Watch",
+    "bell_here",
     "boolean",
     "changed",
     "check_function",
