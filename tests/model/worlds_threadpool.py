@@ -882,12 +882,12 @@ def mailbox_put_against_get(w: World) -> Callable[[], None]:
 @exhibit(
     "TP-34",
     completed_may_go_back=(
-        "threadpool9._pool",
+        "threadpool9._stats",
         "        self._reported_completed = max(self._reported_completed, started - in_flight)\n",
         "        self._reported_completed = started - in_flight\n",
     ),
     scheduled_may_go_back=(
-        "threadpool9._pool",
+        "threadpool9._stats",
         "        self._reported = max(self._reported, started + cancelled + queued)\n",
         "        self._reported = started + cancelled + queued\n",
     ),

@@ -161,7 +161,7 @@ fault(
 )  # fmt: skip
 fault(
     "a lost CPU is not told", "TP-8", "The loss of a CPU is in no warning and no snapshot.",
-    "_pool", "        try:\n            self._bound.remove(seen[0])\n", "        return\n        try:\n            self._bound.remove(seen[0])\n",
+    "_stats", "        try:\n            self._bound.remove(seen[0])\n", "        return\n        try:\n            self._bound.remove(seen[0])\n",
 )  # fmt: skip
 fault(
     "priorities do not reach the OS", "TP-10", "Every worker runs as the process does.",
@@ -173,7 +173,7 @@ fault(
 )  # fmt: skip
 fault(
     "a refusal is told by each worker", "TP-10", "Not once for the pool.",
-    "_pool", "        if self._refused is None:\n", "        if True:\n",
+    "_stats", "        if self._refused is None:\n", "        if True:\n",
 )  # fmt: skip
 fault(
     "the job's name stays", "TP-11 TP-13", "An idle thread keeps the name of its last job.",
@@ -466,7 +466,7 @@ fault(
 
 fault(
     "completed counts what is in flight", "TP-34", "started - completed is always 0.",
-    "_pool", "self._reported_completed, started - in_flight)", "self._reported_completed, started)",
+    "_stats", "self._reported_completed, started - in_flight)", "self._reported_completed, started)",
 )  # fmt: skip
 fault(
     "errors are not counted", "TP-34", "The counter stays 0.",

@@ -5,15 +5,7 @@
     cancelled  written on one line with the taking out
     finished   written by the executor, after the value or the failure
 
-The condition of a standard future, its waiters and its callbacks come into being when somebody asks for them: all of it
-is the *audience*. Publish, then look, on both sides: who settles writes the state, *then* looks whether there is an
-audience; whoever wants to be informed makes the audience and enters himself, *then* looks at the state. So a result
-that is there before somebody asks costs no lock.
-
-Functions of the standard library that wait for several futures (`wait`, `as_completed`) hold the conditions of all of
-them, look at ``_state``, and enter a waiter where it is not final. What they see must not change while they hold the
-condition: so once there is one, ``_state`` is final only after the waiters were informed under it. That is done by who
-settles, or by whoever asks for the condition, if that comes after the state was written: the first one does it.
+Who is to be informed of that is the matter of `_audience`.
 
 `result` waits on a lock of its own, as everything in this stack: a handler on the same thread may cancel the future.
 
@@ -25,7 +17,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpool9 import Error, UsageError
 from threadpool9.lowlevel import (
@@ -38,11 +30,10 @@ from threadpool9.lowlevel import (
     bell_here,
     discard,
     get_ident,
-    report_error,
     run,
 )
 
-from ._audience import Audience, Failure, Spent
+from ._audience import FINISHED, NOTIFIED, PENDING, Failure, Spent, StandardFuture
 from ._errors import ResultLost
 from ._item import Item, in_hands
 from ._watch import running, scheduling
@@ -54,18 +45,10 @@ __all__ = ["Future"]
 
 T = TypeVar("T")
 
-# The words of the standard library, which its functions compare.
-PENDING, RUNNING, CANCELLED, NOTIFIED, FINISHED = (
-    "PENDING",
-    "RUNNING",
-    "CANCELLED",
-    "CANCELLED_AND_NOTIFIED",
-    "FINISHED",
-)
 _ONCE_MORE = range(100 if FREE_THREADED else 0)
 
 
-class Future(concurrent.futures.Future[T], Item):
+class Future(StandardFuture[T], Item):
     """The result of a call that was submitted to a queue (TK-18). `TaskQueue.submit` makes them, nobody else.
 
     It is a `concurrent.futures.Future`: `concurrent.futures.wait` and `as_completed`, callbacks, and
@@ -81,8 +64,6 @@ class Future(concurrent.futures.Future[T], Item):
 
     exclusive = False
     item_token: Any = Spent()
-    #: In the instance's dictionary once there is one.
-    _audience: Audience | None = None
 
     def __init__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
         # Not the standard one: it makes what hardly any future needs.
@@ -240,14 +221,6 @@ class Future(concurrent.futures.Future[T], Item):
 
     # --- asking
 
-    def done(self) -> bool:
-        """True if it was cancelled or is finished. Any context."""
-        return self._settled is not PENDING
-
-    def cancelled(self) -> bool:
-        """True if it was cancelled. Any context."""
-        return self._settled is NOTIFIED
-
     def running(self) -> bool:
         """True while the function runs. Any context; a moment's truth."""
         carrier = self.carrier
@@ -311,23 +284,7 @@ class Future(concurrent.futures.Future[T], Item):
             run(self._finish(Blocking(None if timeout is None else max(0.0, timeout))))
         return self._exception
 
-    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
-        """Call ``fn(future)`` when it is settled: by who settles it, or here and now if it is. Any context.
-
-        In the order added. An exception is reported.
-        """
-        call = [fn]
-        self._attended().calls.append(call)
-        if self._settled is not PENDING:
-            self._call_back(call)
-
     # --- settling
-
-    def _attended(self) -> Audience:
-        audience = self._audience
-        if audience is None:
-            audience = self.__dict__.setdefault("_audience", Audience())
-        return audience
 
     def _unsettled(self) -> bool:
         return self._settled is PENDING
@@ -354,82 +311,3 @@ class Future(concurrent.futures.Future[T], Item):
         ):
             raise UsageError(f"a call of queue {lane.name!r} can't wait for {self!r}, which waits for this very call")
         return lane
-
-    def announce(self) -> None:
-        """It is settled: inform everybody who is there to hear it. May be repeated."""
-        audience = self._audience
-        if audience is None:
-            return
-        if "sleepers" in audience:
-            audience.sleepers.wake_all()
-        if "crowd" in audience:
-            self._inform(audience.crowd)
-        if "calls" in audience:
-            try:
-                for call in iter(audience.calls.popleft, None):
-                    self._call_back(call)
-            except IndexError:
-                pass
-
-    def _inform(self, crowd: Any) -> None:
-        """Inform the waiters of the standard library, once."""
-        with crowd._condition:
-            if crowd._state == PENDING:
-                crowd._state = self._settled
-                for waiter in tuple(crowd._waiters):
-                    if self._settled is NOTIFIED:
-                        waiter.add_cancelled(self)
-                    elif self._failure is None:
-                        waiter.add_result(self)
-                    else:
-                        waiter.add_exception(self)
-
-    def _call_back(self, call: list[Any]) -> None:
-        try:
-            fn = call.pop()
-        except IndexError:
-            return  # whoever was faster calls it
-        try:
-            fn(self)
-        except Exception as error:
-            report_error(error, origin=self)
-
-    def _refuse(self, *args: object) -> NoReturn:
-        """Only its queue settles it."""
-        raise concurrent.futures.InvalidStateError(f"{self!r} is settled by its queue, by nobody else")
-
-    set_result = set_exception = set_running_or_notify_cancel = _refuse  # type: ignore[assignment]
-
-    # --- what the functions of the standard library look at
-
-    @property
-    def _condition(self) -> Any:  # type: ignore[override]
-        crowd = self._attended().crowd
-        if self._settled is not PENDING:
-            self._inform(crowd)
-        return crowd._condition
-
-    @property
-    def _waiters(self) -> Any:  # type: ignore[override]
-        return self._attended().crowd._waiters
-
-    @property
-    def _state(self) -> str:  # type: ignore[override]
-        settled = self._settled
-        if settled is PENDING:
-            return RUNNING if self.running() else PENDING
-        audience = self._audience
-        if audience is None or "crowd" not in audience or audience.crowd._state == settled:
-            return settled
-        return CANCELLED if settled is NOTIFIED else RUNNING
-
-    @property
-    def _result(self) -> Any:  # type: ignore[override]
-        return self._value
-
-    @property
-    def _exception(self) -> BaseException | None:  # type: ignore[override]
-        if self._failure is None:
-            return None
-        self._failure.asked = True
-        return self._failure.error

@@ -24,12 +24,13 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from . import _atomic, _hooks, _seam
+from . import _atomic, _seam
 from ._aio import PoolAio
 from ._errors import Error, UsageError
 from ._job import Job, interlock_released, meetings
 from ._priority import Scheduling
 from ._probes import probes
+from ._stats import PoolStats
 from ._waiting import Blocking, Steps, Wait, Waiters, run
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _TRANSIENT = 1e-4  # how long to doze while a worker is between two steps
 _SHORT = 64  # a withdrawn ticket is taken out of a queue that is not longer; elsewhere a worker throws it away
 
 
-class Pool:
+class Pool(PoolStats):
     """A pool of threads of one priority, unbound or bound to one CPU; got by `threadpool9.get` and `PerCPU.ref`.
 
     There is one per priority (and CPU) in the process, shared by all who ask; ``with`` puts the reference at
@@ -54,6 +55,7 @@ class Pool:
     """
 
     def __init__(self, pri: int, cpu: int | None, wanted: Scheduling, registry: Registry, name: str) -> None:
+        super().__init__()
         self.pri = pri  # S
         self.cpu = cpu  # S
         self.wanted = wanted  # S: what the priority map asks of the OS
@@ -69,17 +71,6 @@ class Pool:
         self._closing = False  # R: the last reference is being put; idle workers leave
         #: A: None while everybody may schedule; else called after a schedule, returns why not, or None.
         self._gate: Callable[[Pool, Job], Error | None] | None = registry.gate
-        self._cancelled = _atomic.Tally()  # A
-        self._left: list[tuple[int, int, Worker | None]] = [(0, 0, None)]  # T: see `_counters`
-        self._reported = 0  # written by who takes a snapshot: high-water mark of `scheduled`, as no counter may go back
-        self._reported_completed = 0  # likewise: what is in flight is read after what has started
-        self._refused: str | None = None  # A: what the OS refused, reported once
-        #: A: exactly one of the two lists holds an object. A change of state makes a new one and moves it to the other
-        #: list, so that a worker can report only a change from the state that it saw.
-        self._bound, self._unbound = [object()], list[object]()
-        self._start_failures = 0  # T
-        self._threads_started = 0  # T
-        self._threads_left = 0  # T
         self._workers_gone = Waiters()  # A
 
     def __repr__(self) -> str:
@@ -377,65 +368,6 @@ class Pool:
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
         return any(_atomic.contents(self._jobs)) or bool(self._workers)
-
-    # --- counting: each number is summed up here, and nowhere else (TP-34)
-
-    def counts(self) -> list[int]:
-        """The numbers of `Counters`, in their order. Any context; exact when nothing is going on."""
-        while True:
-            left = self._left[0]
-            workers = [worker for worker in list(self._workers) if worker is not left[2]]
-            if left is self._left[0]:  # nobody was seen off in between
-                break
-        started = left[0] + sum(worker.started for worker in workers)
-        errors = left[1] + sum(worker.errors for worker in workers)
-        # Of a worker one job at most is in flight, so what is completed needs no counter of its own.
-        in_flight = sum(worker.job is not None for worker in workers)
-        cancelled = self._cancelled.value()
-        queued = sum(1 for ticket in _atomic.contents(self._jobs) if ticket)
-        # Each schedule ends as a start or a cancel or is queued: counting it where it happens would cost the hot
-        # path. What a worker has just taken is in neither for a moment, and a counter must not go back.
-        self._reported = max(self._reported, started + cancelled + queued)
-        threads = [self._threads_started, self._threads_left, self._start_failures]
-        self._reported_completed = max(self._reported_completed, started - in_flight)
-        return [self._reported, started, self._reported_completed, cancelled, errors, *threads]
-
-    def _see_off(self, worker: Worker) -> None:
-        """`worker` has left: add what it has counted, and forget it. The starter, or the thread that exits."""
-        started, errors, _ = self._left[0]
-        # One store for the totals: a reader sees the worker in them, or in the table, never in both.
-        self._left[0] = (started + worker.started, errors + worker.errors, worker)
-        self._threads_left += not worker.inline
-        self._workers.pop(worker, None)
-        self._workers_gone.wake_all()
-
-    # --- what workers report
-
-    def _note_refusal(self, refused: str) -> None:
-        if self._refused is None:
-            self._refused = f"{self!r}: {refused}"
-            _hooks.tell(self._refused)
-
-    def _note_unbound(self, seen: list[object], error: OSError) -> None:
-        """The CPU was gone, some time after `_bound` was `seen`."""
-        try:
-            self._bound.remove(seen[0])
-        except (IndexError, ValueError):
-            return  # reported already, by another worker; it may even be back by now
-        self._unbound.append(object())
-        if (probe := probes.bind__lost) is not None:
-            probe(self, self.cpu)
-        _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
-
-    def _note_bound(self, seen: list[object]) -> None:
-        """The CPU was there, some time after `_unbound` was `seen`."""
-        try:
-            self._unbound.remove(seen[0])
-        except (IndexError, ValueError):
-            return
-        self._bound.append(object())
-        if (probe := probes.bind__restored) is not None:
-            probe(self, self.cpu)
 
 
 def _check_job(job: object) -> None:
