@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the picture of the manual: python plugins/threadpool9-perfetto/screenshot.py TRACE PICTURE
 
-The trace in the real viewer, all tracks open, and one work selected, so that its arrow shows.
+The trace of ``example/readings.py`` in the real viewer, all tracks open, and one work selected, so that its arrow shows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "tests"), str(HERE.parents[1] / "tests" / "support")]
 
 import viewer
 
@@ -20,7 +21,7 @@ SELECT = "window.app.trace.selection.selectSqlEvent('slice', arguments[0]);"
 WORK = """
     select b.id as id, a.ts as begun, b.ts + b.dur as ended
     from flow join slice a on flow.slice_out = a.id join slice b on flow.slice_in = b.id
-    where b.category = 'task' and a.track_id != b.track_id and b.name = 'Handful' order by abs(b.dur - 4000000) limit 1
+    where b.category = 'task' and a.track_id != b.track_id and b.name = 'Picture' order by abs(b.dur - 4000000) limit 1
 """
 ZOOM = """
     const [begun, ended] = [BigInt(arguments[0]), BigInt(arguments[1])];
@@ -32,7 +33,7 @@ ZOOM = """
 def main(trace: Path, picture: Path) -> None:
     """Take the picture."""
     with viewer.viewer() as browser:
-        browser.driver.set_window_size(1300, 1300)
+        browser.driver.set_window_size(1300, 1110)
         browser.open(trace)
         browser.wait_for_text("CPU 0")
         run = browser.driver.execute_script
