@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the picture of the manual: python plugins/threadpool9-perfetto/screenshot.py TRACE PICTURE
 
-The trace of ``example/readings.py`` in the real viewer, all tracks open, and one work selected, so that its arrow shows.
+The trace of ``example/readings.py`` in the real viewer, all tracks open, and one work selected: its arrow shows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "tests"), str(HERE.parents[1] / "tests" / "support")]
 
-import viewer
+import viewer  # noqa: E402
 
 OPEN_TRACKS = "for (const node of window.app.trace.workspaces.currentWorkspace.flatTracks) node.expand();"
 SELECT = "window.app.trace.selection.selectSqlEvent('slice', arguments[0]);"
