@@ -105,11 +105,16 @@ works(
 )  # fmt: skip
 works(
     "wake-ups are not thread-safe", "AW-4 AW-1", "A loop that sleeps is not woken.",
+    LOOPS, "self._wake(self._loop.call_soon_threadsafe)", "self._wake(self._loop.call_soon)",
+)  # fmt: skip
+tasks(
+    "posts are not thread-safe", "TK-19", "A loop that sleeps does not see what is scheduled on its queue.",
     LOOPS, POST, "        self.loop.call_soon(fn)\n",
 )  # fmt: skip
 tasks(
     "the loop's own thread takes a short cut", "AW-4", "A signal handler there does not wake the loop that it interrupts.",
-    LOOPS, POST, '        own = getattr(self.loop, "_thread_id", None) == __import__("threading").get_ident()\n        (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(fn)\n',
+    LOOPS, "            return self._wake(self._loop.call_soon_threadsafe)\n",
+    '            own = getattr(self._loop, "_thread_id", None) == __import__("threading").get_ident()\n            return self._wake(self._loop.call_soon if own else self._loop.call_soon_threadsafe)\n',
 )  # fmt: skip
 tasks(
     "a result wakes one who waits", "AW-4", "The others who wait for it sleep on.",

@@ -105,6 +105,7 @@ def test_a_call_may_interrupt_a_call(adapter: TaskAdapter, stage: Stage) -> None
 
         def interrupt(log: Log = log) -> None:
             queue.call(log.add, "interrupt")
+            log.reached(1, 0.002)  # it may have to wait for who was interrupted; else it is over
 
         met = interrupted_at(number, lambda log=log: queue.call(log.add, "call"), interrupt)
         holds("TK-17", log.reached(1 + met), f"step {number}: of {1 + met} calls there were {log.entries}")

@@ -64,6 +64,28 @@ def test_tasks_run_in_the_thread_of_the_loop_in_order(adapter: TaskAdapter, stag
 
 
 @on_asyncio
+def test_a_loop_that_sleeps_is_woken(adapter: TaskAdapter, stage: Stage) -> None:
+    """TK-19: by a schedule in another thread, though nothing else has it come round."""
+
+    async def main() -> None:
+        queue = adapter.loop_queue("home", asyncio.get_running_loop())
+        scheduled, ran = Log(), asyncio.Event()
+
+        def schedule() -> None:
+            time.sleep(timing.moment)  # the loop sleeps by then
+            scheduled.add(time.monotonic())
+            queue.schedule(adapter.task(lambda task: ran.set()))
+
+        stage.thread(schedule)
+        await soon("TK-19", "a task that another thread schedules while the loop sleeps", ran.wait())
+        late = time.monotonic() - scheduled.entries[0]
+        holds("TK-19", late < timing.limit / 2, f"a loop that sleeps came round {late:.1f} s after a schedule")
+        await closed(adapter, queue)
+
+    in_loop("TK-19", "a queue in a loop", main)
+
+
+@on_asyncio
 def test_schedules_before_the_run_coalesce(adapter: TaskAdapter) -> None:
     """TK-19: one run of a task that is pending, one more of a task that runs, as everywhere."""
     log = Log()
