@@ -131,8 +131,8 @@ class StandardFuture(concurrent.futures.Future[T]):
 
     def announce(self) -> None:
         """It is settled: inform everybody who is there to hear it. May be repeated."""
-        # No part of the audience is kept in a variable: whoever is woken lets go of them, and without a GIL what another
-        # thread still holds costs it twice the time of a whole await.
+        # No part of the audience is kept in a variable: whoever is woken lets go of it, and without a GIL to give back
+        # what another thread holds costs as much as a whole await.
         audience = self._audience
         if audience is None:
             return
