@@ -257,14 +257,18 @@ def count(way: Any, number: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, 
         return made, scheduled, ran.get()
 
 
+def of_this_python(table: dict[tuple[int, int], Any]) -> Any:
+    """The entry of this version, or of the last one before it."""
+    return table[max(version for version in table if version <= sys.version_info[:2])]
+
+
 @pytest.mark.parametrize(("name", "way"), [("job", jobs), ("task", tasks), ("call", calls), ("work", works)])
 def test_a_hot_path_has_no_more_bytecodes_than_it_had(name: str, way: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of make, schedule and run; raise the table only with a reason."""
     few, many = count(way, FEW, monkeypatch), count(way, MANY, monkeypatch)
     each = tuple(round((more - less) / (MANY - FEW)) for less, more in zip(few, many, strict=True))
 
-    known = [version for version in MEASURED[name] if version <= sys.version_info[:2]]
-    limits = tuple(measured + SLACK for measured in MEASURED[name][max(known)])
+    limits = tuple(measured + SLACK for measured in of_this_python(MEASURED[name]))
 
     assert all(found <= limit for found, limit in zip(each, limits, strict=True)), (
         f"{name}: make, schedule and run take {each} bytecodes, at most {limits} are allowed on "
@@ -296,5 +300,5 @@ def test_an_await_sleeps_soon(monkeypatch: pytest.MonkeyPatch) -> None:
         return taken[-1]
 
     found = asyncio.run(first_steps())
-    limit = AWAIT[max(version for version in AWAIT if version <= sys.version_info[:2])] + SLACK
+    limit = of_this_python(AWAIT) + SLACK
     assert limit - 4 * SLACK <= found <= limit, f"{found} bytecodes, {limit} are allowed"
