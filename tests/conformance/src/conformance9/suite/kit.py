@@ -175,20 +175,34 @@ def some_cpus(cpus: Sequence[int], count: int) -> Sequence[int]:
 def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> Iterator[Callable[[], int]]:
     """Call `interrupt` between any two bytecodes of the threads that are started inside, at most `budget` times.
 
-    Gives a function that tells how often it was called: 0 for an implementation whose threads can't be traced.
+    Gives a function that tells how often it was called: 0 for an implementation whose threads can't be traced. None of
+    the calls is still going on when the context is left.
     """
-    calls = 0
+    calls = ended = 0
+    count = threading.Lock()
+
+    def taken() -> bool:
+        """Take one of the calls that are left."""
+        nonlocal calls
+        with count:
+            if calls >= budget:
+                return False
+            calls += 1
+            return True
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
-        nonlocal calls
+        nonlocal ended
         if calls >= budget:
             if sys.version_info[:2] != (3, 12):  # early ones crash if a thread stops while others are traced
                 sys.settrace(None)
             return None
         want_steps(frame)
-        if event == STEP:
-            calls += 1
-            interrupt()
+        if event == STEP and taken():
+            try:
+                interrupt()
+            finally:
+                with count:
+                    ended += 1
         return trace
 
     before = threading.gettrace()
@@ -197,7 +211,9 @@ def interrupted_workers(interrupt: Callable[[], object], budget: int = 4000) -> 
         yield lambda: calls
     finally:
         threading.settrace(before)  # None is what it takes too
-        calls = budget
+        with count:
+            made, calls = calls, budget
+        wait_until(lambda: ended >= made)
 
 
 class Ending:
