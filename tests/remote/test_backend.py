@@ -108,6 +108,8 @@ def test_wq15_works_are_sent_in_order_and_one_at_a_time(backend: ByHand) -> None
     queue.drain(LIMIT)
     stats = queue.stats()
     assert (stats.enqueued, stats.started, stats.completed, stats.errors) == (5, 5, 5, 0)
+    least = sum(count * 2**n // 2 for n, count in enumerate(stats.wait_histogram)) / 1e9
+    assert least <= stats.wait_seconds < 2 * least, "the waits are not those of the histogram"
     queue.destroy()
     assert backend.closed == ["far"]
 

@@ -125,13 +125,13 @@ def test_times_of_jobs_tasks_and_works(registry: CollectorRegistry) -> None:
 
 
 def test_the_waits_of_works_have_a_sum_and_a_count(registry: CollectorRegistry) -> None:
-    """Their mean is what the works waited, as far as powers of two can tell; the count is the last bucket."""
+    """Their sum is what the works waited, their count is the last bucket."""
     held = 0.1
     with workqueue9.WorkQueue("held", finish, pri=PRI) as queue:
         queue.freeze()
+        began = time.monotonic()
         for _ in range(4):
             queue.enqueue(workqueue9.Work())
-        began = time.monotonic()
         time.sleep(held)  # the time is what is measured
         queue.thaw()
         queue.flush()
@@ -140,7 +140,7 @@ def test_the_waits_of_works_have_a_sum_and_a_count(registry: CollectorRegistry) 
         total = value(registry, "workqueue9_work_wait_seconds_sum", queue="held")
         assert count == value(registry, "workqueue9_work_wait_seconds_bucket", queue="held", le="+Inf") == 4
         assert total is not None
-        assert 4 * held * 0.75 <= total <= 4 * took * 1.5 + 0.01
+        assert 4 * held <= total <= 4 * took
 
 
 def test_plumbing_is_no_long_run(registry: CollectorRegistry) -> None:

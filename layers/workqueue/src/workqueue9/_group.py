@@ -39,10 +39,10 @@ def _excluding(func: Callable[[Any, Any], object]) -> Callable[[Any, Any], objec
 class Stats:
     """What one executor has measured. E."""
 
-    __slots__ = ("run_ns", "waits")
+    __slots__ = ("run_ns", "wait_ns", "waits")
 
     def __init__(self) -> None:
-        self.run_ns = 0
+        self.run_ns = self.wait_ns = 0
         self.waits = [0] * BUCKETS
 
 
@@ -88,21 +88,24 @@ class WorkGroup(Group):
             arg: Any = self.arg,
             waiting: Any = self.called.locks,
             waits: list[int] = stats.waits,
+            bounded: bool = self.slots is not None,
             now: Callable[[], int] = monotonic_ns,
         ) -> None:
             nonlocal last
-            since, context = work.since, work.context
-            slot = work.slot
-            if slot:
-                work.slot = False
-            try:
-                work.item_token.append(None)  # from here on the work is the function's: only its identity is used
-            except MemoryError:
-                insist(work.item_token)
-            if slot:
-                self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
             start = last
-            waits[max(0, start - since).bit_length()] += 1
+            waited = start - work.since
+            context = work.context
+            if bounded:
+                self.release(work)
+            else:
+                try:
+                    work.item_token.append(None)  # from here on the work is the function's: only its identity is used
+                except MemoryError:
+                    insist(work.item_token)
+            if waited < 0:  # `start` was read before this work was enqueued
+                waited = 0
+            stats.wait_ns += waited
+            waits[waited.bit_length()] += 1
             if waiting:
                 self.called.wake(work)
             try:
@@ -115,6 +118,14 @@ class WorkGroup(Group):
                 stats.run_ns += last - start
 
         return call
+
+    def release(self, work: Work[Any]) -> None:
+        """`work` is called: its token, so that it may be enqueued again, and its slot. The worker's thread."""
+        slot = work.slot
+        work.slot = False
+        insist(work.item_token)
+        if slot:
+            self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
 
     def stats_of(self, executor: Executor) -> Stats:
         """What `executor` has measured; for its own thread."""

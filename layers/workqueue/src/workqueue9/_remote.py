@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error, Job
 from threadpool9.hooks import ask
-from threadpool9.lowlevel import Tally, get_ident, insist, monotonic_ns, report_error
+from threadpool9.lowlevel import Tally, get_ident, monotonic_ns, report_error
 
 from ._errors import BackendDown
 from ._group import WorkGroup
@@ -293,17 +293,15 @@ class RemoteExecutor(Executor):
         """From here on it counts as called: see `WorkGroup.make_call`."""
         group: Any = self.lane.group
         work: Any = call.work
-        group.stats_of(self).waits[max(0, call.sent - work.since).bit_length()] += 1
+        stats, waited = group.stats_of(self), max(0, call.sent - work.since)
+        stats.wait_ns += waited
+        stats.waits[waited.bit_length()] += 1
         if not running.plain:
             group.entering(self.lane, work)
         if isinstance(work, Submitted):
             self.future = work.give_up_future(group.func, group.arg)
-        slot = work.slot
-        work.slot = False
         self.call = call
-        insist(work.item_token)
-        if slot:
-            group.slots.give([None])
+        group.release(work)
         if group.called.locks:
             group.called.wake(work)
 

@@ -31,6 +31,8 @@ class QueueStats:
     errors: int
     run_seconds: float
     """Time spent in the function, summed over all works."""
+    wait_seconds: float
+    """Time from enqueue (of a delayed work: from its expiry) to the function, summed over the works that started."""
     wait_histogram: tuple[int, ...]
     """Bucket n counts works that waited less than 2**n nanoseconds (and at least half of that)."""
     pending: int
@@ -63,6 +65,7 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
         cancelled=cancelled,
         errors=sum(executor.errors for executor in executors),
         run_seconds=sum(stats.run_ns for stats in measured) / 1e9,
+        wait_seconds=sum(stats.wait_ns for stats in measured) / 1e9,
         wait_histogram=tuple(sum(stats.waits[n] for stats in measured) for n in range(BUCKETS)),
         pending=waiting + armed,
         running=running,

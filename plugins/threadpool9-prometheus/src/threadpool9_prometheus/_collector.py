@@ -186,21 +186,13 @@ def _works(families: _Families, stats: Any) -> None:
 def _waits(queues: Iterable[Any]) -> Metric:
     """The work queues' own histograms, which are there from the first work on."""
     family = HistogramMetricFamily("workqueue9_work_wait_seconds", "Time that works waited", labels=_QUEUE)
-    histograms: dict[str, list[tuple[int, ...]]] = {}
+    namesakes: dict[str, list[Any]] = {}
     for stats in queues:
-        histograms.setdefault(stats.name, []).append(stats.wait_histogram)
-    for name, of_this_name in histograms.items():
-        counts = [sum(same) for same in zip(*of_this_name, strict=True)]
+        namesakes.setdefault(stats.name, []).append(stats)
+    for name, of_this_name in namesakes.items():
+        counts = [sum(same) for same in zip(*(stats.wait_histogram for stats in of_this_name), strict=True)]
         below = [0, *accumulate(counts)]  # below[n + 1] waited less than 2**n nanoseconds
         buckets = [(f"{2**n / 1e9!r}", float(below[n + 1])) for n in _EXPONENTS]
-        family.add_metric([name], [*buckets, ("+Inf", float(below[-1]))], _sum_of_waits(counts))
+        waited = sum(stats.wait_seconds for stats in of_this_name)
+        family.add_metric([name], [*buckets, ("+Inf", float(below[-1]))], waited)
     return family
-
-
-def _sum_of_waits(counts: list[int]) -> float:
-    """What all these works waited together, as far as powers of two can tell: each as long as its bucket's middle.
-
-    The queue keeps no sum. A single wait may be counted as three quarters or one and a half times what it was; over
-    many of different lengths that evens out.
-    """
-    return sum(count * 0.75 * float(2**n) for n, count in enumerate(counts)) / 1e9
