@@ -8,6 +8,7 @@ import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -78,6 +79,40 @@ def test_aw1_a_future_is_awaited(run: Run) -> None:
             assert await busy == "through"
 
     run(main)
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_aw1_an_awaited_exception_goes_when_it_was_handled(run: Run, settled: bool) -> None:
+    """Without the garbage collector: no frame of ours keeps the future that holds it."""
+
+    class Raised(Exception):
+        """Can be referred to weakly."""
+
+    def fail() -> None:
+        raise Raised
+
+    async def main() -> None:
+        async with TaskQueue("q") as queue:
+            futures = [queue.submit(fail)]
+            if settled:
+                await until(futures[0].done)
+            try:
+                await futures.pop()
+            except Raised as error:
+                ref = weakref.ref(error)
+
+            def gone() -> bool:
+                queue.call(int)  # without a GIL, what a thread has made goes when that thread runs
+                return ref() is None
+
+            await until(gone)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 async def _result(future: Any) -> Any:
@@ -284,6 +319,19 @@ def test_aw1_nothing_to_wait_for_is_a_checkpoint_on_trio() -> None:
                 pytest.fail("it was no checkpoint")
             with trio.testing.assert_checkpoints():
                 await queue.aio.drain()
+            for settled in (True, False):
+                gate = Gate()
+                future = queue.submit(gate)
+                if settled:
+                    gate.open.set()
+                    await until(future.done)
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await future
+                    pytest.fail("it was no checkpoint")
+                gate.open.set()
+                with trio.testing.assert_checkpoints():
+                    assert await future == "through"
 
     import trio.testing
 

@@ -61,7 +61,9 @@ MEASURED: dict[str, dict[tuple[int, int], tuple[int, int, int]]] = {
 }
 
 #: Bytecodes from the beginning of an ``await future`` until the event loop is told to wait for it.
-AWAIT = {(3, 11): 187, (3, 12): 176, (3, 13): 178, (3, 14): 192, (3, 15): 192}
+AWAIT = {(3, 11): 184, (3, 12): 173, (3, 13): 177, (3, 14): 191, (3, 15): 191}
+AWAIT_ON_TRIO = {(3, 11): 261, (3, 12): 239, (3, 13): 244, (3, 14): 260, (3, 15): 261}
+TRIO_S_OWN = 25  # bytecodes that another version of trio may take more of those
 
 pytestmark = pytest.mark.alone  # a probe that somebody listens to costs more
 
@@ -280,25 +282,34 @@ def test_a_hot_path_has_no_more_bytecodes_than_it_had(name: str, way: Any, monke
     )
 
 
+async def first_steps() -> int:
+    """Bytecodes of an await until the loop may sleep. A worker that was just woken waits for the GIL until then."""
+    with task9.TaskQueue("bytecodes") as queue:
+        gate = threading.Event()
+        futures = [queue.submit(gate.wait, 60) for _ in range(3)]
+        taken = []
+        with counting() as counter:
+            for future in futures:
+                steps = future.__await__()
+                counter.begin()
+                next(steps)
+                taken.append(counter.end())
+                steps.close()
+        gate.set()
+    return taken[-1]
+
+
 def test_an_await_sleeps_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that was just woken waits for the GIL until the loop sleeps, so this is on the way of each answer."""
+    """It is on the way of each answer."""
     monkeypatch.delitem(sys.modules, "trio", raising=False)  # where it is imported it has to be asked first
-
-    async def first_steps() -> int:
-        with task9.TaskQueue("bytecodes") as queue:
-            gate = threading.Event()
-            futures = [queue.submit(gate.wait, 60) for _ in range(3)]
-            taken = []
-            with counting() as counter:
-                for future in futures:
-                    steps = future.__await__()
-                    counter.begin()
-                    next(steps)
-                    taken.append(counter.end())
-                    steps.close()
-            gate.set()
-        return taken[-1]
-
     found = asyncio.run(first_steps())
     limit = of_this_python(AWAIT) + SLACK
     assert limit - 4 * SLACK <= found <= limit, f"{found} bytecodes, {limit} are allowed"
+
+
+def test_an_await_on_trio_sleeps_soon() -> None:
+    """Likewise."""
+    trio = pytest.importorskip("trio")
+    found = trio.run(first_steps)
+    limit = of_this_python(AWAIT_ON_TRIO) + TRIO_S_OWN
+    assert found <= limit, f"{found} bytecodes, {limit} are allowed"

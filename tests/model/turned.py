@@ -43,6 +43,12 @@ class Loop:
 
     call_soon_threadsafe = call_soon
 
+    def current_trio_token(self) -> Loop:
+        """As of trio.lowlevel."""
+        return self
+
+    run_sync_soon = post
+
     def run(self) -> None:
         """The loop's thread, to the end of the loop."""
         while not self.closed.get():
@@ -143,7 +149,7 @@ def _waiting(w: World, task: Awaiter) -> Any:
 
     class Bell(base):  # type: ignore[misc, valid-type]  # it is of the copies
         def __init__(self) -> None:
-            super().__init__(task.loop)
+            super().__init__(task.loop)  # in place of trio.lowlevel
             self.rung = False
 
         def _ring(self) -> None:

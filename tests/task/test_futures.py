@@ -661,6 +661,33 @@ def test_tk18_map_ends_early(queue: TaskQueue) -> None:
             queue.map(int, [1], buffersize=wrong)  # type: ignore[arg-type]
 
 
+def test_tk18_map_keeps_no_exception(queue: TaskQueue) -> None:
+    """It goes when it was handled, without the garbage collector: no frame of ours keeps the future that holds it."""
+
+    class Raised(Exception):
+        """Can be referred to weakly."""
+
+    def fail_once(number: int) -> None:
+        if number == 1:
+            raise Raised
+
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            list(queue.map(fail_once, range(3)))
+        except Raised as error:
+            ref = weakref.ref(error)
+
+        def gone() -> bool:
+            queue.call(int)  # without a GIL, what a thread has made goes when that thread runs
+            return ref() is None
+
+        assert wait_until(gone)
+    finally:
+        gc.enable()
+
+
 def test_tk18_map_runs_in_the_context_of_its_caller(queue: TaskQueue) -> None:
     """As it was at the call, for every element."""
     token = variable.set("caller")

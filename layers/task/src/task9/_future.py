@@ -259,24 +259,30 @@ class Future(StandardFuture[T], Item):
 
     def __await__(self) -> Steps[T]:
         """``await future``, in a task of asyncio or trio: as `result`. To cancel that ends the waiting only (AW-2)."""
-        bell = bell_here()
-        if bell is None or self._settled is not PENDING or ((lane := self._refuse_own()) is not None and lane.in_loop):
+        try:
+            if self._settled is PENDING and ((lane := self._refuse_own()) is None or not lane.in_loop):
+                # The first sleep, without steps, and hardly ever is there another. The worker has just been woken, and
+                # gets the GIL when this thread sleeps: to be short here saves it a wait, and the answer a fifth of its
+                # time.
+                bell = bell_here()
+                sleepers = (self._audience or self._attended()).sleepers.locks
+                try:
+                    sleepers.append(bell)
+                    if self._settled is PENDING:
+                        if bell.is_future:
+                            yield bell
+                        else:
+                            yield from bell.sleep()
+                        if self._settled is not PENDING:
+                            return self.result()
+                finally:
+                    if sleepers:
+                        discard(sleepers, bell)
             wait = Awaiting(None)
             yield from wait.run(self._finish(wait))
             return self.result()
-        # The same without steps. The worker has just been woken, and gets the GIL when this thread sleeps: to be short
-        # here saves it a wait, and the answer a fifth of its time.
-        while self._settled is PENDING:
-            sleepers = (self._audience or self._attended()).sleepers.locks
-            try:
-                sleepers.append(bell)
-                if self._settled is PENDING:
-                    yield bell
-            finally:
-                if sleepers:
-                    discard(sleepers, bell)
-            bell = bell_here()
-        return self.result()
+        finally:
+            del self  # the frame is in the traceback of what it raises
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the function raised, None if it returned; waits and raises as `result`. Thread context."""

@@ -62,9 +62,10 @@ def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: fl
 
 
 def _result(futures: deque[Future[T]], deadline: float | None) -> T:
-    result = futures[0].result(None if deadline is None else max(0.0, deadline - monotonic()))
-    del futures[0]
-    return result
+    try:
+        return futures[0].result(None if deadline is None else max(0.0, deadline - monotonic()))
+    finally:
+        futures.popleft().cancel()  # if it was too late; and not kept by this frame, which is in the traceback then
 
 
 def _cancel(futures: deque[Future[T]]) -> None:

@@ -106,23 +106,29 @@ def _asyncio_loop() -> asyncio.AbstractEventLoop:
     asyncio = sys.modules.get("asyncio")  # without the module there is no loop of it
     loop: Any = asyncio._get_running_loop() if asyncio is not None else None
     if loop is None:
-        raise UsageError(
-            "no event loop runs here: await this in a task of asyncio or trio, or use the call of the same name that "
-            "blocks, without .aio"
-        )
+        raise _no_loop()
     return loop  # type: ignore[no-any-return]
 
 
-def bell_here() -> Any:
-    """A bell (see `Wait.bell`) that the calling task of asyncio can yield, once, to sleep until it is released.
+def _no_loop() -> UsageError:
+    return UsageError(
+        "no event loop runs here: await this in a task of asyncio or trio, or use the call of the same name that "
+        "blocks, without .aio"
+    )
 
-    For an await whose every step counts; `Awaiting` is for all others. None if the caller is no task of asyncio.
+
+def bell_here() -> Any:
+    """A bell (see `Wait.bell`) of the calling task, for an await whose every step counts: `Awaiting` is for all others.
+
+    To sleep until it is released, at most once, the task yields the bell itself if it ``is_future``, and if not, what
+    its ``sleep()`` yields. UsageError where no event loop runs.
     """
     modules: Any = sys.modules
-    if "asyncio" not in modules or ("trio" in modules and _trio() is not None):
-        return None
-    loop = modules["asyncio"]._get_running_loop()
-    return None if loop is None else _AsyncioBell(loop)
+    if "trio" in modules and (lowlevel := modules["trio"].lowlevel).in_trio_task():
+        return _TrioBell(lowlevel)
+    if "asyncio" not in modules or (loop := modules["asyncio"]._get_running_loop()) is None:
+        raise _no_loop()
+    return _AsyncioBell(loop)
 
 
 def poster_of(loop: object) -> Poster:
@@ -146,6 +152,8 @@ class _AsyncioBell:
     """
 
     __slots__ = ("_asyncio_future_blocking", "_calls", "_cancelled", "_loop", "_rung")
+
+    is_future = True  # a task may yield it
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop  # S
@@ -226,18 +234,21 @@ class _AsyncioBell:
 class _TrioBell:
     """What a waiting task of trio is entered as; see `Wait.bell`."""
 
-    __slots__ = ("_poster", "_rung", "_task")
+    __slots__ = ("_lowlevel", "_rung", "_task", "_token")
 
-    def __init__(self, poster: TrioPoster) -> None:
-        self._poster = poster  # S
+    is_future = False
+
+    def __init__(self, lowlevel: Any) -> None:
+        self._lowlevel = lowlevel  # S: of trio
+        self._token = lowlevel.current_trio_token()  # S
         self._rung = False  # L, as the next
         self._task: Any = None
 
     def release(self) -> bool:
         """Wake the task. Any context. False if its run is over: there is nobody to wake."""
         try:
-            self._poster.post(self._ring)
-        except RuntimeError:
+            self._token.run_sync_soon(self._ring)
+        except RuntimeError:  # trio's RunFinishedError
             return False
         return True
 
@@ -245,27 +256,26 @@ class _TrioBell:
         self._rung = True
         task, self._task = self._task, None
         if task is not None:
-            sys.modules["trio"].lowlevel.reschedule(task)
+            self._lowlevel.reschedule(task)
 
     def listen(self, seconds: float) -> Steps[bool]:
         """Until it rings, at most so many seconds."""
         if seconds >= LONG:
-            yield from self._sleep()
+            yield from self.sleep()
             return self._rung
         with sys.modules["trio"].move_on_after(seconds):
-            yield from self._sleep()
+            yield from self.sleep()
         return self._rung
 
-    def _sleep(self) -> Steps[None]:
-        lowlevel: Any = sys.modules["trio"].lowlevel
-
-        def abort(raise_cancel: object) -> object:
-            self._task = None
-            return lowlevel.Abort.SUCCEEDED
-
+    def sleep(self) -> Steps[None]:
+        """Until it rings."""
         if not self._rung:
-            self._task = lowlevel.current_task()
-            yield from lowlevel.wait_task_rescheduled(abort).__await__()
+            self._task = self._lowlevel.current_task()
+            yield from self._lowlevel.wait_task_rescheduled(self._abort).__await__()
+
+    def _abort(self, raise_cancel: object) -> object:
+        self._task = None
+        return self._lowlevel.Abort.SUCCEEDED
 
 
 class Awaiting(Wait):
@@ -298,10 +308,7 @@ class Awaiting(Wait):
 
     def bell(self) -> Any:
         """As for any `Wait`."""
-        trio = self._trio
-        if trio is None:
-            return _AsyncioBell(self._loop)
-        return _TrioBell(TrioPoster(trio.lowlevel.current_trio_token()))
+        return _AsyncioBell(self._loop) if self._trio is None else _TrioBell(self._trio.lowlevel)
 
     def sleep(self, bell: Any, limit: float | None = None) -> Steps[bool]:
         """As for any `Wait`; without the steps between where there is nothing to look at."""
