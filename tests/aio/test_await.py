@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -334,6 +337,59 @@ def test_aw1_nothing_to_wait_for_is_a_checkpoint_on_trio() -> None:
                     assert await future == "through"
 
     import trio.testing
+
+    trio.run(main)
+
+
+def test_aw3_on_trio_an_await_that_was_interrupted_is_not_woken_later() -> None:
+    """KeyboardInterrupt at any line of it, just when the answer has come: a task that does not sleep is not woken."""
+    import trio
+
+    layers = str(Path(threadpool9.__file__).parent), str(Path(task9.__file__).parent)
+
+    async def interrupted_at(number: int, future: Any, gate: Gate) -> bool:
+        lines = 0
+
+        def line(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal lines
+            if event == "line":
+                lines += 1
+                if lines == number:
+                    gate.open.set()
+                    while not future.done():
+                        time.sleep(0)
+                    raise KeyboardInterrupt
+            return line
+
+        def call(frame: FrameType, event: str, arg: object) -> Any:
+            if frame.f_code.co_name in ("_ring", "_abort"):
+                return None  # called by trio, which protects its own steps from KeyboardInterrupt
+            return line if frame.f_code.co_filename.startswith(layers) else None
+
+        before = sys.gettrace()
+        sys.settrace(call)
+        try:
+            await future
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+    async def main() -> None:
+        async with TaskQueue("q") as queue, trio.open_nursery() as nursery:
+            for number in range(1, 1000):
+                gate = Gate()
+                future = queue.submit(gate)
+                nursery.start_soon(open_later, gate)
+                if not await interrupted_at(number, future, gate):
+                    break
+                await trio.sleep(0.001)  # asleep for this, and only this may wake it
+            assert 10 < number < 999
+
+    async def open_later(gate: Gate) -> None:
+        await trio.lowlevel.checkpoint()
+        gate.open.set()
 
     trio.run(main)
 

@@ -270,8 +270,11 @@ class _TrioBell:
     def sleep(self) -> Steps[None]:
         """Until it rings."""
         if not self._rung:
-            self._task = self._lowlevel.current_task()
-            yield from self._lowlevel.wait_task_rescheduled(self._abort).__await__()
+            try:
+                self._task = self._lowlevel.current_task()
+                yield from self._lowlevel.wait_task_rescheduled(self._abort).__await__()
+            finally:
+                self._task = None  # a KeyboardInterrupt may have come before it slept: it must not be woken then
 
     def _abort(self, raise_cancel: object) -> object:
         self._task = None
