@@ -177,8 +177,8 @@ class TaskQueue:
         """The results of `fn`, called here with one element of each of `iterables`, in order and lazily (TK-18).
 
         The first `buffersize` calls are submitted at once, one more whenever a result is taken; by default twice as
-        many as may run at once. So `iterables` may be endless. Whoever leaves off early, or gets an exception of `fn`,
-        has the calls cancelled that have not begun. All run in copies of the caller's context. Thread context.
+        many as may run at once. So `iterables` may be endless. When the iteration ends early, or `fn` raises, the calls
+        that have not begun are cancelled. All run in copies of the caller's context. Thread context.
 
         Raises TimeoutError where a result is not there `timeout` seconds after this call; otherwise as `submit`.
         """

@@ -50,7 +50,7 @@ class PluginError(Error, ValueError):
 
 
 class StartError(Error, RuntimeError):
-    """The OS gave no thread and none of ours is left to try again; the job is as it was before (TP-12)."""
+    """No thread could be started, and no thread of ours is left that could retry; nothing was scheduled (TP-12)."""
 
 
 class Stalled(Error, TimeoutError):

@@ -216,7 +216,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_thread__exit(self, pool: Pool) -> None:
-        """A worker's last word. Its thread."""
+        """A worker's thread is about to end. That thread."""
 
     # Ours, for what NetBSD has no probe for.
 

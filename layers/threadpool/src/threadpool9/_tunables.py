@@ -112,7 +112,7 @@ class Tunables(TunableSet):
     exit_policy: str | float
     """What happens at exit with work left: 'drain' (default), 'cancel', 'abandon', or seconds (TP-32)."""
     stall_ms: float
-    """Report a job that runs longer than this many milliseconds; 0 (default) is off (TP-35)."""
+    """Report a job, task or work that runs longer than this many milliseconds; 0 (default) is off (TP-35)."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -114,7 +114,7 @@ class RemoteCall:
         return f"<{self.name} {where}>"
 
     def leaving(self) -> None:
-        """It is about to be sent. In `Backend.start`, before the function can be called; whose end says so, too."""
+        """The call is about to be sent. For `Backend.start`, before the function can run; its return implies this."""
         if not self.left:
             self.left = True
             self._executor.was_sent(self)

@@ -74,7 +74,7 @@ class Waits(Generic[W]):
     def cancel(self, work: W, timeout: float | None = None) -> bool:
         """Withdraw `work`; True if it was withdrawn before running, False if it had run or was waited for (WQ-5).
 
-        Thread context; waits for a run under way. Who enqueues meanwhile, the function itself too, gets False.
+        Thread context; waits for a run under way. Meanwhile every enqueue of it, by the function too, returns False.
         From the queue's own function: withdraws, does not wait. Raises WaitTimeout.
         """
         return run(self.cancel_steps(work, Blocking(timeout)))
