@@ -13,12 +13,12 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
 from flow import Flows, pause, until
-from loops import LIMIT, run_on
+from loops import LIMIT, LOOPS, run_on
 
 import task9
 import threadpool9
@@ -341,6 +341,73 @@ def test_aw1_nothing_to_wait_for_is_a_checkpoint_on_trio() -> None:
     trio.run(main)
 
 
+@pytest.mark.parametrize("stand_in", [None, ModuleType("trio")])
+def test_aw1_trio_that_is_being_imported_is_not_asked(monkeypatch: pytest.MonkeyPatch, stand_in: Any) -> None:
+    """Another thread may be in the middle of its import, or None keep it from being imported."""
+    monkeypatch.setitem(sys.modules, "trio", stand_in)
+
+    async def main() -> None:
+        async with TaskQueue("q", on=asyncio.get_running_loop()) as home, TaskQueue("q") as queue:
+            assert await queue.submit(int) == 0
+            assert await home.submit(int) == 0
+            await queue.aio.drain()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_aw1_an_eager_task_that_an_item_begins_may_await_its_own_queue() -> None:
+    """On a queue in a loop: it begins within the item's call, but that does not wait for it."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        tasks: list[asyncio.Task[Any]] = []
+        queue = TaskQueue("home", on=loop)
+
+        async def wait() -> Any:
+            await queue.aio.drain()
+            return await queue.submit(lambda: 7)
+
+        queue.call(lambda: tasks.append(asyncio.ensure_future(wait())))
+        await until(lambda: tasks)
+        assert await tasks[0] == 7
+        with pytest.raises(UsageError, match="lives in the event loop of this thread"):
+            queue.submit(int).result()
+        await queue.aio.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop_name", ["asyncio", "trio"])
+def test_aw3_a_wake_up_near_the_recursion_limit_is_not_lost(loop_name: str) -> None:
+    """Whoever cancels there gets a RecursionError or has woken the task; a second cancel makes up for it."""
+
+    async def main() -> None:
+        async with TaskQueue("q") as queue, Flows() as flows:
+            gate = Gate()
+            queue.submit(gate)
+            for spare in range(5, 80):
+                waiting = queue.submit(int)
+                flow = await flows.start(lambda waiting=waiting: _result(waiting))
+                await pause()
+                other = threading.Thread(target=cancel_with, args=(spare, waiting))
+                other.start()
+                other.join(LIMIT)
+                waiting.cancel()
+                await flow.wait()
+            gate.open.set()
+
+    def cancel_with(spare: int, waiting: Any) -> None:
+        def deep(frames: int) -> object:
+            return deep(frames - 1) if frames else waiting.cancel()
+
+        with contextlib.suppress(RecursionError):
+            deep(sys.getrecursionlimit() - spare)
+
+    run_on(loop_name, main)
+
+
 def test_aw3_on_trio_an_await_that_was_interrupted_is_not_woken_later() -> None:
     """KeyboardInterrupt at any line of it, just when the answer has come: a task that does not sleep is not woken."""
     import trio
@@ -416,6 +483,50 @@ def test_aw2_a_slot_given_to_who_is_cancelled_goes_to_the_next(run: Run) -> None
             assert gate.runs in (4, 5)
 
     run(main)
+
+
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_aw2_anyio_knows_its_own_cancellations(loop_name: str) -> None:
+    """Its scopes and time limits end what waits for us, on each of its loops; asyncio's message is how it knows."""
+    anyio = pytest.importorskip("anyio", reason="anyio is not installed")
+
+    async def main() -> None:
+        gate = Gate()
+        async with TaskQueue("q") as queue:
+            future = queue.submit(gate)
+            for wait in (lambda: _result(future), queue.aio.drain):
+                with anyio.move_on_after(0.01) as scope:
+                    await wait()
+                assert scope.cancelled_caught
+                with pytest.raises(TimeoutError):
+                    with anyio.fail_after(0.01):
+                        await wait()
+            gate.open.set()
+            assert await future == "through"
+
+    if loop_name == "trio":
+        anyio.run(main, backend="trio")
+    else:
+        anyio.run(main, backend="asyncio", backend_options={"use_uvloop": loop_name == "uvloop"})
+
+
+def test_aw2_the_message_of_a_cancellation_arrives() -> None:
+    """As it does where a future of asyncio is awaited."""
+
+    async def main() -> None:
+        gate = Gate()
+        async with TaskQueue("q") as queue:
+            for wait in (lambda: _result(queue.submit(gate)), queue.aio.drain):
+                for args in (("why",), ()):
+                    task = asyncio.ensure_future(wait())
+                    await pause()
+                    task.cancel(*args)
+                    with pytest.raises(asyncio.CancelledError) as caught:
+                        await task
+                    assert caught.value.args == args
+            gate.open.set()
+
+    asyncio.run(main())
 
 
 def test_aw2_a_cancelled_drain_reopens_the_queue(run: Run) -> None:

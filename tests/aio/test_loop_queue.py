@@ -307,6 +307,56 @@ def test_tk19_what_ends_a_program_gets_to_the_loop(error: type[BaseException], m
     queue.close()
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_tk19_what_ends_a_program_gets_to_the_loop_from_a_submitted_call_too(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a task of asyncio: the future has it, and the loop; and it is reported."""
+    reports: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reports.append)
+    loop = ByHand()
+    queue = TaskQueue("home", on=loop)
+
+    def fail() -> None:
+        raise error
+
+    future, other = queue.submit(fail), queue.submit(lambda: 1)
+    with pytest.raises(error):
+        loop.turn()
+    assert isinstance(future.exception(0), error)
+    assert [report.exc_type for report in reports] == [error]
+    loop.turn()
+    assert other.result(0) == 1
+    queue.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_tk19_an_interrupt_at_any_line_of_a_submitted_call_settles_it(
+    monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """TP-36: with what the function did, or with the interrupt; and a thread that waits for it is woken."""
+    monkeypatch.setattr(threading, "excepthook", lambda report: None)
+    number = 0
+    while True:
+        number += 1
+        loop = ByHand()
+        queue = TaskQueue("home", on=loop)
+        future = queue.submit(divmod, 1, 0 if fails else 1)
+        told: list[Any] = []
+        future.add_done_callback(told.append)
+        where = interrupted_at(number, loop.turn)
+        for _ in range(3):
+            with contextlib.suppress(KeyboardInterrupt):
+                loop.turn()
+        error = future.exception(0)
+        assert type(error) in (KeyboardInterrupt, ZeroDivisionError if fails else type(None)), where
+        assert told == [future], where
+        queue.close()
+        if where is None:
+            break
+    assert number > 20
+
+
 def test_tk19_an_interrupt_at_any_line_of_a_turn_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """TP-36: each task was run once, or its run was what the interrupt ended and reported; the queue goes on."""
     reports: list[Any] = []

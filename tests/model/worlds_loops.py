@@ -22,8 +22,8 @@ ROOM_IS_LOST = (
 )
 RELEASE_RAISES = (
     "threadpool9._loops",
-    "        except RuntimeError:  # trio's RunFinishedError\n",
-    "        except ZeroDivisionError:\n",
+    "        except RuntimeError as error:  # trio's RunFinishedError\n",
+    "        except ZeroDivisionError as error:\n",
 )
 ANNOUNCED_BEFORE_SETTLED = (
     "task9._future",
@@ -298,8 +298,8 @@ def loop_closes_against_result(w: World) -> Callable[[], None]:
     "AW-3",
     woken_by_everybody=(
         "threadpool9._loops",
-        "in iter(self._calls.pop, None): call_soon(",
-        "in tuple(self._calls): call_soon(",
+        "            for call in iter(calls.pop, None):\n",
+        "            for call in tuple(calls):\n",
     ),
     task_looks_first=(
         "threadpool9._loops",

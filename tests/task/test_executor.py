@@ -141,6 +141,34 @@ def test_tk20_initializer_once_for_each_thread_and_executor() -> None:
     assert ran == set(done)
 
 
+def test_tk20_a_caller_that_runs_the_call_is_initialised_too() -> None:
+    """`when_full="run"`: once, whatever the context of the caller."""
+    local, go = threading.local(), threading.Event()
+    done: list[int] = []
+
+    def initialise() -> None:
+        local.ready = True
+        done.append(threading.get_ident())
+
+    with ThreadPoolExecutor(1, initializer=initialise, max_pending=1, when_full="run") as executor:
+        begun = threading.Event()
+        executor.submit(lambda: (begun.set(), go.wait(LIMIT)))
+        assert begun.wait(LIMIT)
+        executor.submit(int)
+        for _ in range(2):
+            future = contextvars.copy_context().run(executor.submit, lambda: (local.ready, threading.get_ident()))
+            assert future.result(0) == (True, threading.get_ident())
+        go.set()
+    assert done.count(threading.get_ident()) == 1
+
+
+def test_tk20_any_number_of_workers() -> None:
+    """As the standard class takes them."""
+    for number in (True, 1.5):
+        with ThreadPoolExecutor(number) as executor:  # type: ignore[arg-type]  # that is the point
+            assert executor.submit(int).result(LIMIT) == 0
+
+
 def test_tk20_a_thread_that_has_gone_is_no_thread_that_was_initialised() -> None:
     """A new one is initialised, although it may have the ident of an old one."""
     done: list[int] = []

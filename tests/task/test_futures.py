@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import copy
+import functools
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -19,6 +22,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from stormkit.benches import interrupted_at
 from submitted import Gate
 
 import task9
@@ -616,7 +620,149 @@ def test_tk18_exit() -> None:
     assert run(program.replace("POLICY", "'cancel'").replace("ENDING", "")) == "True\n"
 
 
+# --- odd ones
+
+
+class Nameless:
+    """Its representation raises, as that of a database row that was detached."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no repr")
+
+    def __call__(self, *args: object) -> None:
+        """As a function."""
+        raise ZeroDivisionError
+
+
+class Wayward(Exception):
+    """Lets nobody touch it."""
+
+    def with_traceback(self, traceback: object) -> Any:
+        """As of any exception."""
+        raise ValueError("no traceback")
+
+    def add_note(self, note: str) -> None:
+        """As of any exception."""
+        raise ValueError("no notes")
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_tk18_what_has_no_representation_is_settled_too(
+    queue: TaskQueue, reports: list[BaseException], watched: bool
+) -> None:
+    """A function, its arguments, its exception: whoever waits gets the answer, and a report the real error."""
+
+    class Listener:
+        @threadpool9.hookimpl
+        def task9_entry(self) -> None:
+            """Have the executor go the long way round."""
+
+    listener = Listener()
+    if watched:
+        threadpool9.register(listener)
+    try:
+        failing = queue.submit(functools.partial(fail, ZeroDivisionError()), Nameless())
+        odd: Any = functools.partial(Nameless(), Nameless())
+        assert isinstance(failing.exception(LIMIT), TypeError)  # it takes one argument
+        assert isinstance(queue.submit(odd).exception(LIMIT), ZeroDivisionError)
+        assert isinstance(queue.submit(fail, Wayward()).exception(LIMIT), Wayward)
+        gate = Gate(queue)
+        queue.call(odd)
+        queue.schedule(task9.Task(odd))
+        queue.call(fail, Wayward())
+        assert "Nameless" in repr(queue.submit(odd)) + repr(task9.snapshot()) + repr(threadpool9.snapshot())
+        gate.go.set()
+        queue.drain(LIMIT)
+        assert [type(error) for error in reports[:3]] == [ZeroDivisionError, ZeroDivisionError, Wayward]
+    finally:
+        if watched:
+            threadpool9.unregister(listener)
+
+
+def test_tk18_a_name_costs_little_whatever_the_arguments(queue: TaskQueue) -> None:
+    """The representation of a partial function would have all of them in it."""
+
+    class Huge(list[int]):
+        def __repr__(self) -> str:
+            raise AssertionError("it was asked for its representation")
+
+    future = queue.submit(functools.partial(divmod, Huge()), 0)
+    assert isinstance(future.exception(LIMIT), TypeError)
+    assert task9.Task(functools.partial(divmod, Huge())).task_name == "partial(divmod)"
+
+
+def test_tp36_a_cancel_that_is_interrupted_wakes_who_waits(queue: TaskQueue) -> None:
+    """At each of its lines: either it is not cancelled, or a thread that waits for it is woken, at the latest by the
+    next cancel."""
+    number = 0
+    while True:
+        number += 1
+        gate = Gate(queue)
+        future = queue.submit(int)
+        ended: list[str] = []
+
+        def wait(future: Future[int] = future, ended: list[str] = ended) -> None:
+            try:
+                future.result(LIMIT)
+            except concurrent.futures.CancelledError:
+                ended.append("cancelled")
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        assert wait_until(lambda future=future: future._attended().sleepers.locks)
+        where = interrupted_at(number, future.cancel)
+        if future.cancelled():
+            assert future.cancel()
+            waiter.join(LIMIT)
+            assert ended == ["cancelled"], where
+        gate.go.set()
+        waiter.join(LIMIT)
+        assert not waiter.is_alive(), where
+        if where is None:
+            break
+    assert number > 5
+
+
+def test_tk18_it_can_not_be_copied(queue: TaskQueue) -> None:
+    """A copy would wait for ever: as with the standard class, pickle says so."""
+    future = queue.submit(int)
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="cannot pickle 'Future' object"):
+            attempt(future)
+    assert future.result(LIMIT) == 0
+
+
+def test_tk18_any_number_is_a_time_limit(queue: TaskQueue) -> None:
+    """As for the standard class."""
+
+    class Number(float):
+        """As those of numpy."""
+
+    gate = Gate(queue)
+    future = queue.submit(int)
+    for limit in (0, -1, False, Number(0.001), 0.001):
+        with pytest.raises(TimeoutError):
+            future.result(limit)
+        with pytest.raises(TimeoutError):
+            future.exception(limit)
+    with pytest.raises(TypeError):
+        future.result("1")  # type: ignore[arg-type]  # that is the point
+    gate.go.set()
+
+
 # --- map
+
+
+def test_tk18_map_that_is_left_before_its_first_result_is_cancelled(queue: TaskQueue) -> None:
+    """As one that is left later."""
+    gate = Gate(queue)
+    entered: list[int] = []
+    for leave in (lambda results: results.close(), lambda results: None):
+        leave(queue.map(entered.append, range(20), buffersize=20))
+    gc.collect()
+    gate.go.set()
+    queue.drain(LIMIT)
+    assert entered == []
 
 
 def test_tk18_map_is_lazy_and_in_order() -> None:

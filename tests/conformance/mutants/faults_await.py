@@ -85,7 +85,7 @@ works(
 
 tasks(
     "a bell settles twice", "AW-3", "A wake-up after a cancellation raises in the loop.",
-    LOOPS, "in iter(self._calls.pop, None): call_soon(", "in tuple(self._calls): call_soon(",
+    LOOPS, "            for call in iter(calls.pop, None):\n", "            for call in tuple(calls):\n",
 )  # fmt: skip
 pools(
     "a hand-over raises in the loop", "AW-3", "The wake-up of a task that has gone is an error there.",
@@ -93,15 +93,15 @@ pools(
 )  # fmt: skip
 tasks(
     "who wakes a closed loop gets its error", "AW-3", "A RuntimeError comes out of the executor; others are not woken.",
-    LOOPS, "call_soon_threadsafe)\n        except RuntimeError:\n", "call_soon_threadsafe)\n        except ZeroDivisionError:\n",
+    LOOPS, "call_soon_threadsafe)\n        except RuntimeError as error:\n", "call_soon_threadsafe)\n        except ZeroDivisionError as error:\n",
 )  # fmt: skip
 pools(
     "who wakes a closed loop of a job gets its error", "AW-3", "A RuntimeError comes out of done(); others are not woken.",
-    LOOPS, "call_soon_threadsafe)\n        except RuntimeError:\n", "call_soon_threadsafe)\n        except ZeroDivisionError:\n",
+    LOOPS, "call_soon_threadsafe)\n        except RuntimeError as error:\n", "call_soon_threadsafe)\n        except ZeroDivisionError as error:\n",
 )  # fmt: skip
 works(
     "a closed loop counts as woken", "AW-3", "Room goes to a loop that is gone.",
-    LOOPS, "call_soon_threadsafe)\n        except RuntimeError:\n            return False\n", "call_soon_threadsafe)\n        except RuntimeError:\n            return True\n",
+    LOOPS, "call_soon_threadsafe)\n        except RuntimeError as error:\n            if isinstance(error, RecursionError):\n                raise\n            return False\n", "call_soon_threadsafe)\n        except RuntimeError:\n            return True\n",
 )  # fmt: skip
 works(
     "wake-ups are not thread-safe", "AW-4 AW-1", "A loop that sleeps is not woken.",
@@ -169,11 +169,11 @@ tasks(
 
 tasks(
     "a future gets no errors", "TK-18", "What the function raised is lost: the result is None.",
-    "_future", "            self.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))\n            del self\n            return\n", "            value = None\n",
+    "_future", "            self.fail(error)\n            del self\n            return\n", "            value = None\n",
 )  # fmt: skip
 tasks(
     "cancel believes that it can stop a call", "TK-18", "It says True while the function runs.",
-    "_future", "        return self._settled is NOTIFIED\n\n    def result(", "        return self._settled is not FINISHED\n\n    def result(",
+    "_future", "        if self._settled is not NOTIFIED:\n            return False\n", "        if self._settled is FINISHED:\n            return False\n",
 )  # fmt: skip
 tasks(
     "a cancelled call is made", "TK-18", "The future is cancelled, the function runs all the same.",
@@ -212,5 +212,5 @@ works(
 )  # fmt: skip
 works(
     "submit does not see the end of a queue", "WQ-16", "It is taken by a queue that has ended.",
-    "_workqueue", "        self.enqueue(work, cpu, block, timeout)\n        return future\n", '        if self.state != "destroyed":\n            self.enqueue(work, cpu, block, timeout)\n        return future\n',
+    "_workqueue", "            self.enqueue(work, cpu, block, timeout)\n", '            if self.state != "destroyed":\n                self.enqueue(work, cpu, block, timeout)\n',
 )  # fmt: skip

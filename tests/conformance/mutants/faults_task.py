@@ -247,7 +247,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain from inside hangs", "TK-7", "A task that drains its own queue waits for itself.",
-    "_queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
+    "_queue", "        if self._is_own_call():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
 )  # fmt: skip
 fault(
     "drain has no time limit", "TK-7", "It waits as long as it takes.",
@@ -274,7 +274,7 @@ fault(
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
-    "_queue", "        if not leave_workers and self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
+    "_queue", "        if not leave_workers and self._is_own_call():\n            raise UsageError(f\"a task of queue {self.name!r} can't close", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't close",
 )  # fmt: skip
 
 # --- calls
@@ -307,7 +307,7 @@ fault(
 )  # fmt: skip
 fault(
     "exceptions of calls are swallowed", "TK-17", "No hook hears of what a call raised.",
-    "_executor", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            if isinstance(item, Item):\n                group.report(error, item)\n",
+    "_executor", "            group.report(error, item)\n", "            if not isinstance(item, Call):\n                group.report(error, item)\n",
 )  # fmt: skip
 fault(
     "an exception of a call kills the queue", "TK-17", "The executor ends with it and is never idle again.",
@@ -436,7 +436,7 @@ fault(
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",
-    "_executor", "            group.report(error, item if isinstance(item, Item) else Call(*item))\n", "            pass\n",
+    "_executor", "            group.report(error, item)\n", "            pass\n",
 )  # fmt: skip
 fault(
     "who waits for a task that raises waits for ever", "TK-14 TK-6", "The end of a run that raised is not announced.",

@@ -188,7 +188,7 @@ fault(
 )  # fmt: skip
 fault(
     "flush from inside hangs", "WQ-6", "The function waits for its own end.",
-    "task9._queue", "        if self.group.is_own_thread():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
+    "task9._queue", "        if self._is_own_call():\n            raise UsageError(f\"a task of queue {self.name!r} can't wait", "        if False:\n            raise UsageError(f\"a task of queue {self.name!r} can't wait",
     "_waits", "        if self.group.is_own_thread():\n            raise UsageError(f\"the function of queue {self.name!r} can't wait for its own queue to be flushed\")\n", "",
 )  # fmt: skip
 fault(
@@ -392,8 +392,8 @@ fault(
 )  # fmt: skip
 fault(
     "errors do not name the queue", "WQ-11", "The report does not say where.",
-    "_group", '        return f"in work queue {self.name!r}, work {item!r}"\n', '        return f"work {item!r}"\n',
-    "_group", '        note_origin(error, f"in work queue {self.name!r}, work {item!r}")\n', "",
+    "_group", '        return f"in work queue {self.name!r}, work {safe_repr(item)}"\n', '        return f"work {safe_repr(item)}"\n',
+    "_group", "        note_origin(error, self.origin(item))\n", "",
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from threadpool9.lowlevel import Waiters, deque, note_origin, report_error
+from threadpool9.lowlevel import Waiters, contents, deque, note_origin, report_error
 
 from ._watch import tunables
 
@@ -84,12 +84,12 @@ class Failure:
     __slots__ = ("asked", "error", "origin")
 
     def __init__(self, error: BaseException, origin: str, asked: bool) -> None:
-        self.asked = asked
         self.error = error
         self.origin = origin
+        self.asked = asked  # last: there is nothing to report of one that is not complete
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not self.asked and tunables.report_unretrieved and not finalizing():
+        if not getattr(self, "asked", True) and tunables.report_unretrieved and not finalizing():
             note_origin(self.error, f"{self.origin}; nobody asked for the result")
             report_error(self.error, origin=self.origin)
 
@@ -141,21 +141,18 @@ class StandardFuture(concurrent.futures.Future[T]):
         if "crowd" in audience:
             self._inform(audience.crowd)
         if "calls" in audience:
-            try:
-                for call in iter(audience.calls.popleft, None):
-                    self._call_back(call)
-            except IndexError:
-                pass
+            for call in contents(audience.calls):
+                self._call_back(call)
+            audience.calls.clear()  # who has entered a call since then makes it
 
     def _call_back(self, call: list[Any]) -> None:
+        taken = False
         try:
-            fn = call.pop()
-        except IndexError:
-            return  # whoever was faster calls it
-        try:
-            fn(self)
+            for fn in tuple(call):
+                del call[0]; taken = True; fn(self)  # fmt: skip  # noqa: E702 IndexError: whoever was faster calls it
         except Exception as error:
-            report_error(error, origin=self)
+            if taken:
+                report_error(error, origin=self)
 
     def _inform(self, crowd: Any) -> None:
         """Inform the waiters of the standard library, once."""

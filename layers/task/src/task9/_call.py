@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from threadpool9.lowlevel import function_name
+
 from ._item import Item
 
 __all__ = ["Call"]
@@ -33,7 +35,7 @@ class Call(Item):
     @property
     def task_name(self) -> str:
         """The function's name."""
-        return getattr(self.fn, "__qualname__", None) or repr(self.fn)
+        return function_name(self.fn)
 
     def __repr__(self) -> str:
         return f"<call of {self.task_name}>"

@@ -234,10 +234,13 @@ class Executor:
     def _failed(self, error: BaseException, item: Any) -> None:
         self.errors += 1
         group = self.lane.group
+        if not isinstance(item, Item):
+            item = Call(*item)
         try:
-            group.report(error, item if isinstance(item, Item) else Call(*item))
+            group.report(error, item)
         except BaseException as second:
             report_error(second, origin=group)
+        item.broken_off(error)
 
     def end_run(self) -> None:
         """The run counts as over although the function has not returned. The run's own thread."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from threadpool9 import Error, UsageError
 from threadpool9.lowlevel import (
@@ -29,6 +29,7 @@ from threadpool9.lowlevel import (
     Wait,
     bell_here,
     discard,
+    function_name,
     get_ident,
     run,
 )
@@ -44,6 +45,12 @@ if TYPE_CHECKING:
 __all__ = ["Future"]
 
 T = TypeVar("T")
+
+
+def _blocking(timeout: float | None) -> Blocking:
+    """As the standard library takes time limits: negative ones are over, and any kind of number will do."""
+    return Blocking(None if timeout is None else max(0.0, timeout + 0.0))
+
 
 _ONCE_MORE = range(100 if FREE_THREADED else 0)
 
@@ -61,6 +68,9 @@ class Future(StandardFuture[T], Item):
     """
 
     __slots__ = ("_args", "_context", "_failure", "_fn", "_kwargs", "_name", "_settled", "_value")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")  # nor copy: the copy would wait for ever
 
     exclusive = False
     item_token: Any = Spent()
@@ -113,7 +123,11 @@ class Future(StandardFuture[T], Item):
             value = self._context.run(self._fn, *self._args, **self._kwargs)
         except BaseException as error:
             # Without our own frame. That of the function keeps it alive all the same, so it must not hold us.
-            self.fail(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
+            try:
+                error = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
+            except Exception:
+                pass  # its class lets nobody
+            self.fail(error)
             del self
             return
         # Whoever gets the result may rely on the arguments being gone.
@@ -132,10 +146,20 @@ class Future(StandardFuture[T], Item):
             self.announce()
 
     def raise_interrupt(self) -> None:
-        """After a `run` in the caller's thread: a KeyboardInterrupt and its like are the caller's."""
-        if (failure := self._failure) is not None and not isinstance(failure.error, Exception):
+        """After a `run` in a thread that is not ours: a KeyboardInterrupt or SystemExit is for that thread, too."""
+        if (failure := self._failure) is not None and isinstance(failure.error, (KeyboardInterrupt, SystemExit)):
             failure.asked = True
             raise failure.error
+
+    def broken_off(self, error: BaseException) -> None:
+        """As for any item: it is settled, and who waits for it is informed."""
+        if self._settled is PENDING and self._failure is None:
+            self.fail(error, asked=True)
+            return
+        if self._settled is PENDING:
+            self._settled = FINISHED
+        if self._audience is not None:
+            self.announce()
 
     def be_given(self, fn: Callable[..., T], *args: Any) -> None:
         """Say what is to be run, for a future that was made without a function. The worker's thread."""
@@ -204,7 +228,7 @@ class Future(StandardFuture[T], Item):
     def task_name(self) -> str:
         """The function's name, for people. Any context."""
         fn = self._fn
-        return self._name or getattr(fn, "__qualname__", None) or repr(fn)
+        return self._name or function_name(fn)
 
     def __repr__(self) -> str:
         failure, what = self._failure, f"of {self.task_name} " if self._fn is not None else ""
@@ -239,7 +263,10 @@ class Future(StandardFuture[T], Item):
         for _ in _ONCE_MORE:  # without a GIL, another thread may be between the two halves of one line
             if self._settled is not PENDING:
                 break
-        return self._settled is NOTIFIED
+        if self._settled is not NOTIFIED:
+            return False
+        self.was_withdrawn()  # once more: what has withdrawn it may have been interrupted
+        return True
 
     def result(self, timeout: float | None = None) -> T:
         """What the function returned; waits for it, at most `timeout` seconds. Raises what the function raised.
@@ -248,7 +275,7 @@ class Future(StandardFuture[T], Item):
         could only wait for itself.
         """
         if self._settled is not FINISHED:
-            run(self._finish(Blocking(None if timeout is None else max(0.0, timeout))))
+            run(self._finish(_blocking(timeout)))
         if self._failure is None:
             return self._value  # type: ignore[no-any-return]
         self._failure.asked = True
@@ -287,7 +314,7 @@ class Future(StandardFuture[T], Item):
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the function raised, None if it returned; waits and raises as `result`. Thread context."""
         if self._settled is not FINISHED:
-            run(self._finish(Blocking(None if timeout is None else max(0.0, timeout))))
+            run(self._finish(_blocking(timeout)))
         return self._exception
 
     # --- settling
@@ -311,9 +338,13 @@ class Future(StandardFuture[T], Item):
         """UsageError if it can't be settled before the calling function has returned; else the lane that it is on."""
         carrier, executor, me = self.carrier, self.item_executor, get_ident()
         lane: Lane | None = self.item_lane if carrier is None else carrier.item_lane
-        if lane is not None and (
-            (executor is not None and executor.ident == me)  # it is in this very call
-            or (lane.limit == 1 and lane.executors[0].ident == me)
+        if (
+            lane is not None
+            and (
+                (executor is not None and executor.ident == me)  # it is in this very call
+                or (lane.limit == 1 and lane.executors[0].ident == me)
+            )
+            and not lane.in_loop  # there `Lane.may_wait` knows: to await lets the loop go on
         ):
             raise UsageError(f"a call of queue {lane.name!r} can't wait for {self!r}, which waits for this very call")
         return lane

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from threadpool9.lowlevel import Flock, Sleepers, exiting, get_ident, note_origin, report_error
+from threadpool9.lowlevel import Flock, Sleepers, exiting, get_ident, note_origin, report_error, safe_repr
 
 from ._errors import QueueClosed
 from ._item import Item, in_hands
@@ -69,7 +69,7 @@ class Group:
 
     def origin(self, item: Item) -> str:
         """Where `item` has run, for the report of its exception."""
-        return f"in queue {self.name!r}, {item!r}"
+        return f"in queue {self.name!r}, {safe_repr(item)}"
 
     def make_call(self, executor: Executor) -> Callable[[Any], object] | None:
         """What `executor` is to call with each item of the batch that begins; None: the item's own function."""
@@ -90,12 +90,12 @@ class Group:
             if withdrawn:
                 self.count_withdrawn(item)  # before the next schedule can be
             self.free(item, hand)
+            if withdrawn:
+                item.was_withdrawn()
         except BaseException:
             self.free(item, hand)  # once more, or for nothing, does no harm
             item.was_withdrawn()
             raise
-        if withdrawn:
-            item.was_withdrawn()
         return withdrawn
 
     def count_withdrawn(self, item: Item) -> None:

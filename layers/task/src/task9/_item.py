@@ -99,6 +99,9 @@ class Item:
         if (probe := probes.cancel) is not None:
             probe(self)
 
+    def broken_off(self, error: BaseException) -> None:
+        """`error` has come out of `run`: of the function, or between its lines. The thread of the run."""
+
     def was_withdrawn(self) -> None:
         """It was withdrawn, by itself or with its queue, and is idle. Any context. May be called more than once."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from threadpool9 import tunables as pool_tunables
-from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, token
+from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, safe_repr, token
 
 from ._call import Call
 from ._executor import Executor
@@ -93,7 +93,7 @@ def _waiting() -> Iterable[str]:
             pending = len(lane.pending())
             for executor in lane.executors:
                 if (current := executor.current) is not None and current is not TAKING:
-                    yield f"{shown(current)!r} on queue {group.name!r}"
+                    yield f"{safe_repr(shown(current))} on queue {group.name!r}"
             if pending:
                 yield f"{pending} more on queue {group.name!r}"
 

@@ -31,6 +31,7 @@ from threadpool9.lowlevel import Blocking, Poster, Steps, Wait, get_ident, poste
 from ._call import Call
 from ._errors import LoopClosed
 from ._executor import Executor
+from ._future import Future
 from ._item import TAKING, Item
 from ._lane import Lane
 from ._run import run_watched
@@ -224,12 +225,22 @@ class LoopExecutor(Executor):
             else:
                 noted = Call(fn, args, kwargs)
                 self.taken = None; run_watched(self, noted, None)  # fmt: skip  # noqa: E702
+        elif isinstance(item, Future):
+            self.taken = None; self._run_submitted(item)  # fmt: skip  # noqa: E702
         elif not running.plain:
             self.taken = None; run_watched(self, item, call)  # fmt: skip  # noqa: E702
         elif call is None:
             self.taken = None; item.item_token.append(None); item.run()  # fmt: skip  # noqa: E702
         else:
             self.taken = None; call(item)  # fmt: skip  # noqa: E702
+
+    def _run_submitted(self, future: Future[Any]) -> None:
+        """It keeps what its function raises; but what ends a program is for the loop, too."""
+        if running.plain:
+            future.run()
+        else:
+            run_watched(self, future, None)
+        future.raise_interrupt()
 
     def _rest(self) -> None:
         """Idle again. May be repeated."""

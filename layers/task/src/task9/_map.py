@@ -42,7 +42,9 @@ def map_lazily(
     except BaseException:
         _cancel(futures)
         raise
-    return _results(futures, calls, deadline)
+    results = _results(futures, calls, deadline)
+    next(results)  # into its ``try``: who leaves off before the first result is to have the calls cancelled, too
+    return results
 
 
 def _calls(
@@ -53,6 +55,7 @@ def _calls(
 
 def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:
     try:
+        yield None  # type: ignore[misc]  # to `map_lazily`
         while futures:
             # Nothing of ours keeps a result while somebody works on it.
             yield _result(futures, deadline)

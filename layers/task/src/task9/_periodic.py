@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from threadpool9.lowlevel import Steps, Wait, monotonic
+from threadpool9.lowlevel import Steps, Wait, function_name, monotonic
 
 from ._delayed import DelayedTask
 from ._errors import QueueClosed
@@ -59,7 +59,7 @@ class PeriodicTask(DelayedTask):
         if getattr(self, "_name", None) is not None:
             return super().task_name
         fn = getattr(self, "_periodic", None)
-        return getattr(fn, "__qualname__", None) or super().task_name
+        return super().task_name if fn is None else function_name(fn)
 
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
         """Begin: the first run in `first` seconds (default: one period). False if it is started already.

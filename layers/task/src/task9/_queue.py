@@ -222,6 +222,10 @@ class TaskQueue:
 
     # --- waiting
 
+    def _is_own_call(self) -> bool:
+        """True in a call of this queue, which would wait for itself. In a loop `_may_wait` knows: an await may do."""
+        return self.group.is_own_thread() and not any(lane.in_loop for lane in list(self.group.lanes))
+
     def _may_wait(self, wait: Wait) -> None:
         for lane in list(self.group.lanes):
             lane.may_wait(wait)
@@ -236,7 +240,7 @@ class TaskQueue:
 
     def drain_steps(self, wait: Wait) -> Steps[None]:
         """`drain`, for layers: by a thread or by a task of an event loop."""
-        if self.group.is_own_thread():
+        if self._is_own_call():
             raise UsageError(f"a task of queue {self.name!r} can't wait for its own queue to drain")
         self._may_wait(wait)
         if (probe := probes.drain__start) is not None:
@@ -274,7 +278,7 @@ class TaskQueue:
         With `leave_workers` it does not wait until workers have left that nobody else needs, nor for what they run for
         queues that were dropped.
         """
-        if not leave_workers and self.group.is_own_thread():
+        if not leave_workers and self._is_own_call():
             raise UsageError(f"a task of queue {self.name!r} can't close its own queue")
         try:
             self._may_wait(wait)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from threadpool9.lowlevel import safe_repr
+
 from ._group import FREEZE, groups
 from ._item import TAKING
 from ._lifecycle import shown
@@ -54,7 +56,9 @@ def snapshot() -> Snapshot:
                 LaneRecord(
                     cpu=lane.pool.cpu,
                     pending=len(lane.pending()),
-                    running=tuple(repr(shown(item)) for item in in_hand if item is not None and item is not TAKING),
+                    running=tuple(
+                        safe_repr(shown(item)) for item in in_hand if item is not None and item is not TAKING
+                    ),
                     started=sum(executor.started for executor in lane.executors),
                     errors=sum(executor.errors for executor in lane.executors),
                 )

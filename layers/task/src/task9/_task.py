@@ -19,6 +19,7 @@ from threadpool9.lowlevel import (
     Wait,
     check_function,
     check_unit_class,
+    function_name,
     get_ident,
     interlock_released,
     owner_check,
@@ -81,7 +82,7 @@ class Task(Item):
     @property
     def context(self) -> Context | None:
         """The `contextvars.Context` that the function runs in, None for the worker's own."""
-        fn = self.fn
+        fn = getattr(self, "fn", None)
         found = getattr(fn.func, "__self__", None) if isinstance(fn, functools.partial) else None
         return found if isinstance(found, Context) else None
 
@@ -90,10 +91,10 @@ class Task(Item):
         """Its name, or the function's, for people. Any context."""
         if getattr(self, "_name", None) is not None:
             return self._name  # type: ignore[return-value]  # just looked at
-        fn = getattr(self, "fn", None)
-        if isinstance(fn, functools.partial):
-            fn = fn.args[0] if fn.args else fn.func
-        return getattr(fn, "__qualname__", None) or repr(fn)
+        fn: Any = getattr(self, "fn", None)
+        if self.context is not None:
+            fn = fn.args[0]  # what it runs is `Context.run`
+        return function_name(fn)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.task_name} at {id(self):#x}>"

@@ -16,15 +16,16 @@ from __future__ import annotations
 import concurrent.futures
 import itertools
 import logging
+import math
 import sys
 import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from threadpool9 import PRI_NONE, FinalizingError, UsageError
-from threadpool9.lowlevel import Blocking, Waiters, collect, run
+from threadpool9.lowlevel import Blocking, Local, Waiters, collect, run
 
 from ._errors import Full, QueueClosed
 from ._future import Future
@@ -36,8 +37,8 @@ __all__ = ["Full", "ThreadPoolExecutor"]
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Of a worker's own context, so one for each thread: the executors that it was initialised for.
-_initialised: ContextVar[weakref.WeakSet[Crew]] = ContextVar("task9.futures.initialised")
+#: The executors that a thread was initialised for.
+_initialised = Local()
 
 
 class Crew(Group):
@@ -71,9 +72,7 @@ class Crew(Group):
         self.refuse_broken()
         if self.initializer is None:
             return
-        done = _initialised.get(None)
-        if done is None:
-            _initialised.set(done := weakref.WeakSet())
+        done = _initialised.__dict__.setdefault("crews", weakref.WeakSet())
         if self in done:
             return
         try:
@@ -202,7 +201,8 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         self._when_full = when_full  # S
         self._crew = Crew(name, initializer, initargs, max_pending)  # S
         #: The queue that it stands on. S.
-        self.queue = TaskQueue(name, pri, percpu, 1 if percpu else self._max_workers, group=self._crew)
+        workers = 1 if percpu else math.ceil(self._max_workers)  # the standard class takes any number
+        self.queue = TaskQueue(name, pri, percpu, workers, group=self._crew)
         if percpu:
             self._max_workers = len(self._crew.lanes)
 
@@ -234,7 +234,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
                 place, self._when_full == "block" and not crew.is_own_thread()
             ):
                 if self._when_full == "run":
-                    future = Future(fn, args, kwargs, copy_context())
+                    future = _Call(fn, args, kwargs, copy_context(), crew, place)
                     future.run()
                     future.raise_interrupt()
                     return future

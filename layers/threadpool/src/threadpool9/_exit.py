@@ -27,6 +27,7 @@ from . import _atomic, _hooks, _osthread, _seam
 from ._errors import Error, FinalizingError
 from ._layer import after_exit, layers
 from ._registry import registry
+from ._texts import safe_repr
 from ._tunables import tunables
 from ._worker import Worker
 
@@ -293,7 +294,7 @@ def _cancel_queued() -> None:
 
 
 def _names() -> str:
-    jobs = [repr(job) for pool in _pools() for job, _ in pool._under_way() if not job.plumbing]
+    jobs = [safe_repr(job) for pool in _pools() for job, _ in pool._under_way() if not job.plumbing]
     names: list[str] = [*jobs, *(name for layer in layers for name in layer.waiting())]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or "workers that are busy"

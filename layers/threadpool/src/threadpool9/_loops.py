@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ._errors import UsageError
-from ._waiting import LONG, Steps, Wait
+from ._waiting import LONG, Bell, Steps, Wait
 
 if TYPE_CHECKING:
     import asyncio
@@ -91,8 +91,11 @@ class TrioPoster:
 
 def _trio() -> Any:
     """trio, if the caller is one of its tasks."""
-    trio = sys.modules.get("trio")
-    return trio if trio is not None and trio.lowlevel.in_trio_task() else None
+    trio: Any = sys.modules.get("trio")
+    try:
+        return trio if trio.lowlevel.in_trio_task() else None
+    except AttributeError:
+        return None  # it is not imported; or it is just being, by another thread
 
 
 def poster_here() -> Poster:
@@ -124,8 +127,8 @@ def bell_here() -> Any:
     its ``sleep()`` yields. UsageError where no event loop runs.
     """
     modules: Any = sys.modules
-    if "trio" in modules and (lowlevel := modules["trio"].lowlevel).in_trio_task():
-        return _TrioBell(lowlevel)
+    if "trio" in modules and (trio := _trio()) is not None:
+        return _TrioBell(trio.lowlevel)
     if "asyncio" not in modules or (loop := modules["asyncio"]._get_running_loop()) is None:
         raise _no_loop()
     return _AsyncioBell(loop)
@@ -135,14 +138,15 @@ def poster_of(loop: object) -> Poster:
     """The poster of `loop`: an asyncio loop, a `trio.lowlevel.TrioToken`, or a poster itself. TypeError otherwise."""
     if (asyncio := sys.modules.get("asyncio")) is not None and isinstance(loop, asyncio.AbstractEventLoop):
         return AsyncioPoster(loop)
-    if (trio := sys.modules.get("trio")) is not None and isinstance(loop, trio.lowlevel.TrioToken):
+    token = getattr(getattr(sys.modules.get("trio"), "lowlevel", None), "TrioToken", None)
+    if token is not None and isinstance(loop, token):
         return TrioPoster(loop)
     if isinstance(loop, Poster):
         return loop
     raise TypeError(f"an event loop is an asyncio loop, a trio token, or an object with post(fn), not {loop!r}")
 
 
-class _AsyncioBell:
+class _AsyncioBell(Bell):
     """What a waiting task of asyncio is entered as, see `Wait.bell`; and the future that it awaits.
 
     asyncio takes any object with these methods for a future. So what wakes the task is posted by whoever rings, without
@@ -159,7 +163,7 @@ class _AsyncioBell:
         self._loop = loop  # S
         self._calls: list[Any] = []  # A: what wakes the task; whoever takes it out does it
         self._rung = False  # A
-        self._cancelled = False  # L
+        self._cancelled: tuple[object, ...] | None = None  # L: what the CancelledError is made of
         self._asyncio_future_blocking = True  # L: asyncio's mark of a future that is yielded
 
     def release(self) -> bool:
@@ -167,12 +171,21 @@ class _AsyncioBell:
         self._rung = True
         try:
             return self._wake(self._loop.call_soon_threadsafe)
-        except RuntimeError:
+        except RuntimeError as error:
+            if isinstance(error, RecursionError):
+                raise
             return False
 
     def _wake(self, call_soon: Callable[..., object]) -> bool:
+        calls = self._calls
         try:
-            for fn, context in iter(self._calls.pop, None): call_soon(fn, self, context=context); break  # fmt: skip  # noqa: E701, E702 see _atomic
+            for call in iter(calls.pop, None):
+                try:
+                    call_soon(call[0], self, context=call[1])
+                except BaseException:
+                    calls.append(call)  # whoever rings again finds it
+                    raise
+                break
         except IndexError:
             pass  # it does not wait yet, or was woken
         return True
@@ -208,21 +221,21 @@ class _AsyncioBell:
         """By the task's cancel; False if it is woken already, and is to be cancelled then."""
         if not self._calls:
             return False
-        self._cancelled = True
+        self._cancelled = () if msg is None else (msg,)  # by the message, anyio knows the scope that has cancelled it
         return self._wake(self._loop.call_soon)
 
     def cancelled(self) -> bool:
         """As a future's."""
-        return self._cancelled
+        return self._cancelled is not None
 
     def done(self) -> bool:
         """As a future's."""
-        return self._rung or self._cancelled
+        return self._rung or self._cancelled is not None
 
     def result(self) -> None:
         """By the task, when it is woken."""
-        if self._cancelled:
-            raise sys.modules["asyncio"].CancelledError
+        if self._cancelled is not None:
+            raise sys.modules["asyncio"].CancelledError(*self._cancelled)
 
     exception = result
 
@@ -231,7 +244,7 @@ class _AsyncioBell:
         return self._loop
 
 
-class _TrioBell:
+class _TrioBell(Bell):
     """What a waiting task of trio is entered as; see `Wait.bell`."""
 
     __slots__ = ("_lowlevel", "_rung", "_task", "_token")
@@ -248,7 +261,9 @@ class _TrioBell:
         """Wake the task. Any context. False if its run is over: there is nobody to wake."""
         try:
             self._token.run_sync_soon(self._ring)
-        except RuntimeError:  # trio's RunFinishedError
+        except RuntimeError as error:  # trio's RunFinishedError
+            if isinstance(error, RecursionError):
+                raise
             return False
         return True
 

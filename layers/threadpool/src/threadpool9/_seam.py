@@ -20,12 +20,14 @@ from _thread import get_ident, get_native_id, start_new_thread
 from collections import deque
 from collections.abc import Callable
 from threading import RLock, current_thread
+from threading import local as Local
 from time import monotonic, monotonic_ns
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
 __all__ = [
     "Empty",
+    "Local",
     "Lock",
     "Mailbox",
     "Parking",

@@ -20,7 +20,7 @@ from . import _seam
 from ._atomic import discard
 from ._errors import WaitTimeout
 
-__all__ = ["LONG", "Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
+__all__ = ["LONG", "Bell", "Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Any, Any, T]
@@ -119,6 +119,12 @@ def run(steps: Steps[T]) -> T:
     raise AssertionError("steps that block have yielded")
 
 
+class Bell:
+    """A bell of a loop. Unlike that of a lock its ``release`` is Python code, so it may be broken off, and repeated."""
+
+    __slots__ = ()
+
+
 class Waiters:
     """Those who wait for one event, which others announce with `wake_all` or `wake_one`."""
 
@@ -130,22 +136,30 @@ class Waiters:
 
     def wake_all(self) -> None:
         """Wake everybody who waits now. Any context."""
-        locks = self.locks
+        locks, lock = self.locks, None
         try:
             # As many as there are now: a waiter that looks again and re-enters is not for this round.
             for _ in range(len(locks)):
                 for lock in iter(locks.popleft, None): lock.release(); break  # fmt: skip  # noqa: E701, E702 see _atomic
         except IndexError:
             pass
+        except BaseException:
+            if isinstance(lock, Bell):
+                locks.appendleft(lock)  # no further call: there may be no frame for it
+            raise
 
     def wake_one(self) -> bool:
         """Wake the one who has waited longest, if any. Any context."""
-        woken = False
-        while not woken:  # a bell whose loop is closed wakes nobody
-            try:
-                for lock in iter(self.locks.popleft, None): woken = lock.release() is not False; break  # fmt: skip  # noqa: E701, E702 see _atomic
-            except IndexError:
-                return False
+        locks, lock, woken = self.locks, None, False
+        try:
+            while not woken:  # a bell whose loop is closed wakes nobody
+                for lock in iter(locks.popleft, None): woken = lock.release() is not False; break  # fmt: skip  # noqa: E701, E702 see _atomic
+        except IndexError:
+            return False
+        except BaseException:
+            if isinstance(lock, Bell):
+                locks.appendleft(lock)
+            raise
         return True
 
     def wait(self, must_wait: Callable[[], object], wait: Wait, limit: float | None = None) -> Steps[bool]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from . import _hooks, _seam
 from ._errors import Stalled
+from ._texts import safe_repr
 
 _LOOKS_PER_LIMIT = 4
 _PERIOD_MIN, _PERIOD_MAX = 0.001, 1.0
@@ -100,8 +101,8 @@ class Watchdog:
         del frame
         thread = _seam.thread_of(sight.ident)
         text = (
-            f"{sight.what!r} on {sight.where} has been running for {seconds:.3g} s, its limit is {sight.limit:g} s; "
-            f"its stack:\n{stack}"
+            f"{safe_repr(sight.what)} on {sight.where} has been running for {seconds:.3g} s, "
+            f"its limit is {sight.limit:g} s; its stack:\n{stack}"
         )
 
         def report() -> None:

@@ -30,6 +30,7 @@ from ._registry import claim_stall
 from ._seam import (
     FREE_THREADED,
     Empty,
+    Local,
     Lock,
     Mailbox,
     RLock,
@@ -41,7 +42,7 @@ from ._seam import (
     monotonic,
     monotonic_ns,
 )
-from ._texts import note_origin, short_repr
+from ._texts import function_name, note_origin, safe_repr, short_repr
 from ._tunables import TunableSet, boolean, changed, number
 from ._waiting import Blocking, Sleepers, Steps, Wait, Waiters, deadline_after, run
 from ._watchdog import Sight
@@ -55,6 +56,7 @@ __all__ = [
     "Empty",
     "Flock",
     "Layer",
+    "Local",
     "Lock",
     "Mailbox",
     "Plumbing",
@@ -87,6 +89,7 @@ __all__ = [
     "discard",
     "doze",
     "exiting",
+    "function_name",
     "get_ident",
     "insist",
     "interlock_released",
@@ -100,6 +103,7 @@ __all__ = [
     "private_pool",
     "report_error",
     "run",
+    "safe_repr",
     "short_repr",
     "token",
 ]

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from task9 import QueueClosed
 from task9.lanes import Executor, Group, Item, Lane, in_hands
 from threadpool9 import WaitTimeout
-from threadpool9.lowlevel import FREE, RLock, Sleepers, Steps, Tally, Wait, insist, monotonic_ns, note_origin
+from threadpool9.lowlevel import (
+    FREE,
+    RLock,
+    Sleepers,
+    Steps,
+    Tally,
+    Wait,
+    insist,
+    monotonic_ns,
+    note_origin,
+    safe_repr,
+)
 
 from ._probes import probes
 from ._slots import Slots
@@ -166,12 +177,12 @@ class WorkGroup(Group):
         if self.on_error is None:
             super().report(error, item)
             return
-        note_origin(error, f"in work queue {self.name!r}, work {item!r}")
+        note_origin(error, self.origin(item))
         self.on_error(error, item)
 
     def origin(self, item: Item) -> str:
         """As in the layer below, in this layer's words."""
-        return f"in work queue {self.name!r}, work {item!r}"
+        return f"in work queue {self.name!r}, work {safe_repr(item)}"
 
     # --- leaving a lane without a run
 

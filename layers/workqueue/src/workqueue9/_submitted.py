@@ -89,6 +89,11 @@ class Submitted(Work[P]):
         hand.pop().run()
         return None
 
+    def part(self) -> None:
+        """Nobody gets the future: it and the work hold each other no more."""
+        if (future := self.future) is not None:
+            future.work = None
+
     def give_up_future(self, func: Callable[[Any, Any], object], arg: Any) -> WorkFuture:
         """The future, which is to be settled now. By who has taken the work."""
         future = self.future

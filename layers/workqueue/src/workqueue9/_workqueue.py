@@ -167,7 +167,11 @@ class WorkQueue(Waits[W], Generic[W, A]):
         """
         work: Any = self._to_submit(payload, context)
         future: Future[Any] = work.future  # the work gives it up when it is called
-        self.enqueue(work, cpu, block, timeout)
+        try:
+            self.enqueue(work, cpu, block, timeout)
+        except BaseException:
+            work.part()
+            raise
         return future
 
     def submit_steps(
@@ -176,7 +180,11 @@ class WorkQueue(Waits[W], Generic[W, A]):
         """`submit`, by a thread or by a task of an event loop."""
         work: Any = self._to_submit(payload, context)
         future: Future[Any] = work.future
-        yield from self.enqueue_steps(work, cpu, wait)
+        try:
+            yield from self.enqueue_steps(work, cpu, wait)
+        except BaseException:
+            work.part()
+            raise
         return future
 
     def _to_submit(self, payload: Any, context: Context | None) -> Submitted[Any]:
