@@ -104,4 +104,8 @@ def cluster(address: str | None) -> Iterator[Any]:
         if address == "local":
             here = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
             address = stack.enter_context(here).scheduler_address
-        yield stack.enter_context(workqueue9_dask.Cluster(address))
+        try:
+            backend = workqueue9_dask.Cluster(address)
+        except ValueError as error:
+            raise SystemExit(f"archive: --cluster: {error}") from None
+        yield stack.enter_context(backend)

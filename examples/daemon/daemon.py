@@ -77,10 +77,10 @@ class Collector:
                     say("full")
 
     def stop(self) -> None:
-        """Everything that was accepted is in the file afterwards; WaitTimeout if that takes too long."""
+        """Everything that was accepted is in the file afterwards; OSError says why not, or that it takes too long."""
         self.flusher.cancel(timeout=LIMIT)
         self.records.close(LIMIT)
-        self.chores.call(self.flush)
+        self.chores.submit(self.flush).result(LIMIT)
         self.chores.close(LIMIT)
 
 
@@ -105,8 +105,8 @@ def main(config: Path, out: Path, max_pending: int) -> int:
     sock.close()
     try:
         collector.stop()
-    except task9.WaitTimeout as error:
-        say("not all was written:", error)
+    except OSError as error:  # a WaitTimeout is one
+        say("not all was written:", type(error).__name__, error)
         threadpool9.tunables.exit_policy = "abandon"
         return 1
     say("written", collector.accepted, "dropped", collector.dropped)

@@ -31,6 +31,7 @@ class Collector:
         self.lock = threading.Lock()
         self.lines: list[str] = []
         self.accepted = self.dropped = 0
+        self.failure: OSError | None = None
         self.stopping = self.ending = self.reloading = False
         self.reload()
         self.records: queue.Queue[bytes | None] = queue.Queue(max_pending)
@@ -89,6 +90,13 @@ class Collector:
                 file.writelines(self.lines)
             self.lines.clear()
 
+    def flush_last(self) -> None:
+        """On a thread, which would lose the exception."""
+        try:
+            self.flush()
+        except OSError as error:
+            self.failure = error
+
     def receive(self, sock: socket.socket, signals: socket.socket) -> None:
         """Until it is to stop."""
         while not self.stopping:
@@ -105,7 +113,7 @@ class Collector:
                     say("full")
 
     def stop(self) -> None:
-        """Everything that was accepted is in the file afterwards; TimeoutError if that takes too long."""
+        """Everything that was accepted is in the file afterwards; OSError says why not, or that it takes too long."""
         self.ending = True
         self.wake.put(None)
         self.end(self.chores)
@@ -114,9 +122,11 @@ class Collector:
         except queue.Full:
             raise TimeoutError("records") from None
         self.end(self.taker)
-        last = threading.Thread(target=self.flush, name="flush", daemon=True)
+        last = threading.Thread(target=self.flush_last, name="flush", daemon=True)
         last.start()
         self.end(last)
+        if self.failure is not None:
+            raise self.failure
 
     def end(self, thread: threading.Thread) -> None:
         """Wait for it."""
@@ -150,8 +160,8 @@ def main(config: Path, out: Path, max_pending: int) -> int:
     sock.close()
     try:
         collector.stop()
-    except TimeoutError as error:
-        say("not all was written:", error)
+    except OSError as error:  # a TimeoutError is one
+        say("not all was written:", type(error).__name__, error)
         return 1
     say("written", collector.accepted, "dropped", collector.dropped)
     return 0

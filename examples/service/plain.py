@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from asyncio import StreamReader, StreamWriter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,7 @@ class Service:
         self.hasher = ThreadPoolExecutor(cpus)
         self.room = asyncio.Semaphore(cpus + max_pending)  # the executor's own queue has no bound
         self.changed = asyncio.Event()
+        self.failure: OSError | None = None
         self.stopping = False
         self.saver = asyncio.ensure_future(self.save_changes())
 
@@ -43,7 +45,12 @@ class Service:
         while not self.stopping or self.changed.is_set():
             await self.changed.wait()
             self.changed.clear()
-            await asyncio.to_thread(self.save, dict(self.keys))
+            self.failure = None
+            try:
+                await asyncio.to_thread(self.save, dict(self.keys))
+            except OSError as error:
+                traceback.print_exc()
+                self.failure = error
 
     def save(self, keys: dict[str, str]) -> None:
         """On a thread."""
@@ -51,17 +58,19 @@ class Service:
         self.saves += 1
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """One client, until it has no more lines."""
+        """One client, until it has no more lines, or has sent one that can't be read."""
         loop = asyncio.get_running_loop()
-        while line := await reader.readline():
-            name, _, secret = line.strip().partition(b" ")
-            async with self.room:
-                key = await loop.run_in_executor(self.hasher, derive, secret, b"salt")
-            self.keys[name.decode()] = key
-            self.changed.set()
-            writer.write(f"{key}\n".encode())
-            await writer.drain()
-        writer.close()
+        try:
+            while line := await reader.readline():
+                name, _, secret = line.strip().partition(b" ")
+                async with self.room:
+                    key = await loop.run_in_executor(self.hasher, derive, secret, b"salt")
+                self.keys[name.decode()] = key
+                self.changed.set()
+                writer.write(f"{key}\n".encode())
+                await writer.drain()
+        finally:
+            writer.close()
 
     def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         """A client has come."""
@@ -70,7 +79,10 @@ class Service:
         task.add_done_callback(self.clients.pop)
 
     async def stop(self) -> int:
-        """Answer what has been asked, as long as GRACE lasts; how many clients were left then."""
+        """Answer what has been asked, as long as GRACE lasts; how many clients were left then.
+
+        OSError says that the file could not be written.
+        """
         for reader in self.clients.values():
             reader.feed_eof()
         if self.clients:
@@ -80,10 +92,12 @@ class Service:
         self.stopping = True
         self.changed.set()  # so that the saver looks
         await self.saver
+        if self.failure is not None:
+            raise self.failure
         return left
 
 
-async def main(file: Path, max_pending: int) -> None:
+async def main(file: Path, max_pending: int) -> int:
     """Until SIGTERM or Ctrl-C."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,9 +107,14 @@ async def main(file: Path, max_pending: int) -> None:
     print("port", server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
     server.close()
-    left = await service.stop()
+    try:
+        left = await service.stop()
+    except OSError as error:
+        print("not saved:", error)
+        return 1
     print(f"{len(service.keys)} keys, saved {service.saves} times, {left} clients left")
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -38,21 +38,23 @@ class Service:
         self.saver = task9.TaskQueue("saver")
         self.changed = task9.Task(self.save)
 
-    def save(self, task: task9.Task) -> None:
+    def save(self, task: task9.Task | None = None) -> None:
         """On a thread of the pool; never beside itself, and once for all that has changed since the last time."""
         self.file.write_text(json.dumps(dict(self.keys)))
         self.saves += 1
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """One client, until it has no more lines."""
-        while line := await reader.readline():
-            name, _, secret = line.strip().partition(b" ")
-            future = await self.hasher.aio.submit(secret)  # while the queue is full, this client is not read from
-            self.keys[name.decode()] = key = await future
-            self.saver.schedule(self.changed)
-            writer.write(f"{key}\n".encode())
-            await writer.drain()
-        writer.close()
+        """One client, until it has no more lines, or has sent one that can't be read."""
+        try:
+            while line := await reader.readline():
+                name, _, secret = line.strip().partition(b" ")
+                future = await self.hasher.aio.submit(secret)  # while the queue is full, this client is not read from
+                self.keys[name.decode()] = key = await future
+                self.saver.schedule(self.changed)
+                writer.write(f"{key}\n".encode())
+                await writer.drain()
+        finally:
+            writer.close()
 
     def accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         """A client has come."""
@@ -61,7 +63,10 @@ class Service:
         task.add_done_callback(self.clients.pop)
 
     async def stop(self) -> int:
-        """Answer what has been asked, as long as GRACE lasts; how many clients were left then."""
+        """Answer what has been asked, as long as GRACE lasts; how many clients were left then.
+
+        OSError says that the file could not be written.
+        """
         for reader in self.clients.values():
             reader.feed_eof()
         if self.clients:
@@ -69,11 +74,13 @@ class Service:
         left = len(self.clients)
         self.hasher.cancel_pending()
         await self.hasher.aio.close()
+        last = self.saver.submit(self.save)
         await self.saver.aio.close()
+        last.result()
         return left
 
 
-async def main(file: Path, max_pending: int) -> None:
+async def main(file: Path, max_pending: int) -> int:
     """Until SIGTERM or Ctrl-C."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,9 +90,14 @@ async def main(file: Path, max_pending: int) -> None:
     print("port", server.sockets[0].getsockname()[1], flush=True)
     await stop.wait()
     server.close()
-    left = await service.stop()
+    try:
+        left = await service.stop()
+    except OSError as error:
+        print("not saved:", error)
+        return 1
     print(f"{len(service.keys)} keys, saved {service.saves} times, {left} clients left")
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]))))

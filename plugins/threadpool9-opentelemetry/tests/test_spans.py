@@ -578,3 +578,19 @@ def test_a_span_names_its_thread_and_function_as_the_conventions_do(telemetry: A
     assert function_name(Callable_()) == f"{__name__}.Callable_"
     assert function_name(Callable_().__call__) == f"{__name__}.Callable_.__call__"
     assert function_name(print) == "builtins.print"
+
+
+@pytest.mark.parametrize("error", [None, ValueError("its own business")])
+def test_a_submitted_call_has_its_functions_name_and_keeps_its_error(telemetry: Any, error: Exception | None) -> None:
+    """What it raises goes to the future, so the run is none that failed."""
+
+    def call() -> None:
+        if error is not None:
+            raise error
+
+    with task9.TaskQueue("calls", PRI) as queue:
+        assert queue.submit(call).exception(LIMIT) is error
+    span = telemetry.span(f"task {call.__qualname__}")
+    assert span.attributes["code.function.name"] == call.__qualname__
+    assert span.status.status_code is StatusCode.UNSET
+    assert not span.events

@@ -344,6 +344,26 @@ def test_hk5_instants(path: Path) -> None:
     assert [s["args"]["error"] for s in Trace(path).named(fail.__qualname__)] == ["ZeroDivisionError"]
 
 
+def test_hk5_a_submitted_call_has_its_functions_name(path: Path) -> None:
+    """It has no other function to show; cancelled too."""
+
+    def call() -> None:
+        pass
+
+    with threadpool9_perfetto.tracing(path):
+        with task9.TaskQueue("calls") as queue:
+            queue.submit(call).result(LIMIT)
+            hold = threading.Event()
+            queue.call(hold.wait, LIMIT)
+            assert queue.submit(call).cancel()
+            hold.set()
+    (run,) = Trace(path).named(call.__qualname__)
+    assert run["args"]["queue"] == "calls"
+    assert "function" not in run["args"], "its name says it"
+    assert Trace(path).named(f"schedule {call.__qualname__}")
+    assert Trace(path).instants()[f"cancelled {call.__qualname__}"] == 1
+
+
 def test_hk5_a_wait_that_timed_out_is_a_mark() -> None:
     """A wait is a slice; one that nobody saw end does not swallow the rest of the track."""
     converter = convert(

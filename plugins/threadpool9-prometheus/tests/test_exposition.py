@@ -430,3 +430,36 @@ def test_a_bad_switch_is_a_warning_that_names_it() -> None:
     text = run_python(source, THREADPOOL9_PROMETHEUS="maybe")
     assert "threadpool9-prometheus" in text
     assert "THREADPOOL9_PROMETHEUS='maybe'" in text
+
+
+def test_a_name_that_is_not_utf_8_is_escaped(registry: CollectorRegistry) -> None:
+    """As `os.fsdecode` gives it; everything else is exposed beside it."""
+    with workqueue9.WorkQueue("bad\ud800", finish, pri=PRI) as bad, task9.TaskQueue("bad\ud801", PRI) as worse:
+        bad.enqueue(workqueue9.Work())
+        bad.drain()
+        worse.schedule(task9.Task(finish))
+        worse.drain()
+        for text in (prometheus_client.generate_latest(registry), openmetrics.generate_latest(registry)):
+            lines = text.decode().splitlines()
+            for label, name in (
+                (r"bad\\ud800", "workqueue9_work_wait_seconds_count"),
+                (r"bad\\ud801", "task9_task_run_seconds_count"),
+            ):
+                assert [line for line in lines if line.startswith(name) and f'queue="{label}"' in line]
+
+
+def test_to_unregister_from_another_registry_changes_nothing(registry: CollectorRegistry) -> None:
+    """Both go on."""
+    collector, other = threadpool9_prometheus.register(registry), CollectorRegistry()
+    theirs = threadpool9_prometheus.register(other)
+    for wrong in (other, CollectorRegistry()):
+        with pytest.raises(KeyError, match="this collector is not in that registry"):
+            threadpool9_prometheus.unregister(collector, wrong)
+    assert threadpool9_prometheus.register(other) is theirs
+    with task9.TaskQueue("goes on", PRI) as queue:
+        queue.schedule(task9.Task(finish))
+        queue.drain()
+        for each in (registry, other):
+            assert value(each, "task9_task_run_seconds_count", queue="goes on", cpu="unbound") == 1
+    threadpool9_prometheus.unregister(theirs, other)
+    assert threadpool9_prometheus.register(registry) is collector

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -154,6 +156,140 @@ def test_exceptions_come_home(cluster: Cluster) -> None:
         queue.drain(LIMIT)
         assert [(type(error), failed) for error, failed in errors] == [(ValueError, work)]
         assert queue.stats().errors == 1
+
+
+class Interrupts:
+    """Unpickling it raises what is no Exception."""
+
+    def __reduce__(self) -> Any:
+        return interrupt, ()
+
+
+def interrupt() -> None:
+    """What an `Interrupts` is unpickled by."""
+    raise KeyboardInterrupt("while unpickling")
+
+
+class Noteless(Exception):
+    """It refuses every note."""
+
+    def add_note(self, note: str) -> None:
+        """No."""
+        raise RuntimeError("no notes")
+
+
+class Cursed(Exception):
+    """It does not take the remote traceback either."""
+
+    def with_traceback(self, traceback: Any) -> Any:
+        """No."""
+        raise TypeError("no traceback")
+
+
+def test_a_result_whose_loading_raises_anything_is_an_error(cluster: Cluster) -> None:
+    """The work ends with it, and the client goes on."""
+    with queue_on(cluster, lambda work, arg: Interrupts() if work.payload else work.payload) as queue:
+        with pytest.raises(KeyboardInterrupt, match="while unpickling"):
+            queue.submit(1).result(LIMIT)
+        assert queue.submit(0).result(LIMIT) == 0
+
+
+@pytest.mark.parametrize(("kind", "refusal"), [(Noteless, "no notes"), (Cursed, "no traceback")])
+def test_an_error_that_refuses_what_is_added_ends_its_work(
+    cluster: Cluster, reports: list[Any], kind: type[Exception], refusal: str
+) -> None:
+    """That is reported, and the error comes home as it is."""
+
+    def fail(work: Any, arg: Any) -> None:
+        raise kind("of the user's making")
+
+    with queue_on(cluster, fail) as queue:
+        with pytest.raises(kind, match="of the user's making"):
+            queue.submit(1).result(LIMIT)
+    assert [str(report.exc_value) for report in reports] == [refusal]
+
+
+def test_two_on_one_client_both_know_the_workers(local: Any) -> None:
+    """Dask keeps one handler for a topic of a client."""
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as small:
+        with distributed.Client(small, set_as_default=False) as client:
+            both = [Cluster(client), Cluster(client)]
+            # A subscription is on its way by itself: until it is there, the scheduler says nothing.
+            until(lambda: small.scheduler._broker._topics[_scheduler.TOPIC].subscribers)
+            client.retire_workers()
+            until(lambda: [each._workers for each in both] == [0, 0])
+
+
+def test_a_client_of_the_callers_is_left_as_it_was(local: Any) -> None:
+    """No subscription of ours is left, and nothing in it keeps us alive, closed or not."""
+
+    def subscriptions(topic: str) -> list[Any]:
+        return list(local.cluster.scheduler._broker._topics[topic].subscribers)
+
+    with Cluster(local) as closed, queue_on(closed, works.square, 1) as queue:
+        topic = closed._topic
+        assert queue.submit(2).result(LIMIT) == 5
+        assert subscriptions(topic)
+    until(lambda: not subscriptions(topic))
+    assert local.status == "running"
+    assert closed.reconnect() == 0, "nothing was under way"
+    with queue_on(closed, works.square, 1) as queue:
+        assert queue.submit(3).result(LIMIT) == 10
+    closed.close_client()
+    dropped = Cluster(local)
+    refs = [weakref.ref(closed), weakref.ref(dropped)]
+    del closed, dropped, queue
+
+    def gone() -> bool:
+        threadpool9.retire_idle()
+        gc.collect()
+        return [ref() for ref in refs] == [None, None]
+
+    until(gone)
+
+
+def test_what_is_under_way_when_a_callers_client_is_left_is_kept(local: Any, gate: Any, reports: list[Any]) -> None:
+    """As if the scheduler had been lost."""
+    cluster = Cluster(local)
+    with queue_on(cluster, pass_gate, gate.name) as queue, opened(gate):
+        future = queue.submit("kept")
+        until(lambda: entered == ["kept"])
+        cluster.close_client()
+        assert "1 works that were under way are kept" in str(reports[0].exc_value)
+        gate.set()
+        assert cluster.reconnect() == 1
+        assert future.result(LIMIT) == "kept"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the queue, that nobody has closed it
+def test_a_queue_that_was_dropped_is_not_kept(cluster: Cluster) -> None:
+    """Nor its function, though nobody has closed it."""
+    queue = queue_on(cluster, works.square, 1)
+    assert queue.submit(2).result(LIMIT) == 5
+    queue.drain(LIMIT)
+    assert len(cluster._queues) == 1
+    del queue
+
+    def forgotten() -> bool:
+        threadpool9.retire_idle()
+        gc.collect()
+        return not cluster._queues
+
+    until(forgotten)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the queue, that nobody has closed it
+def test_a_queue_that_was_dropped_while_it_has_to_wait_goes_on(local: Any, gate: Any, reports: list[Any]) -> None:
+    """Its works are kept until `reconnect`, as those of any queue."""
+    cluster = Cluster(local)
+    cluster.close_client()
+    queue_on(cluster, pass_gate, gate.name).enqueue(Work("kept"))
+    until(lambda: reports)
+    threadpool9.retire_idle()
+    gc.collect()
+    gate.set()
+    cluster.reconnect()
+    until(lambda: entered == ["kept"])
 
 
 def test_works_start_in_order(cluster: Cluster, gate: Any) -> None:
@@ -352,6 +488,11 @@ def test_bad_arguments(local: Any) -> None:
     """Each error says what is expected."""
     with pytest.raises(TypeError, match="a Dask client that is not asynchronous, or an address"):
         Cluster(7)
+    clients = set(distributed.Client._instances)
+    for address in ("nonsense", "carrier-pigeon://host:1", "host:port", ""):
+        with pytest.raises(ValueError, match=f"'{address}' is no address of a Dask scheduler: "):
+            Cluster(address)
+    assert set(distributed.Client._instances) == clients
     with Cluster(local.scheduler.address) as cluster:
         assert "2 workers, 0 works under way" in repr(cluster)
     assert cluster.client.status == "closed"

@@ -166,9 +166,10 @@ class Tracing:
             )
             if run.waited is not None:
                 run.span.set_attribute("threadpool9.wait_time", run.waited)
-            # Every work's function is the same, see `called`; and a layer's own items need not have one.
-            if attributes.get("threadpool9.kind") in ("job", "task") and (fn := getattr(item, "fn", None)) is not None:
-                run.span.set_attribute("code.function.name", function_name(fn))
+            if attributes.get("threadpool9.kind") in ("job", "task"):  # a work's function is the queue's, see `called`
+                fn = getattr(item, "fn", None)  # what was submitted keeps its function to itself, but for the name
+                called = item.task_name if fn is None else function_name(fn)
+                run.span.set_attribute("code.function.name", called)
             run.within(attach, set_span_in_context(run.span, context))
 
     def called(self, item: object, function: object) -> None:
@@ -351,8 +352,9 @@ def kind_of(task: object) -> str:
 def name_of(task: Any) -> str:
     """What to call a task: its function, or its class where the function is a method of its own."""
     function = getattr(task, "fn", None)
-    if function is None:  # of a work the queue has the function
-        return type(task).__qualname__
+    if function is None:  # it was submitted
+        submitted: str = task.task_name
+        return submitted
     fn = getattr(function, "__wrapped__", function)
     if getattr(fn, "__self__", None) is task:
         return type(task).__qualname__

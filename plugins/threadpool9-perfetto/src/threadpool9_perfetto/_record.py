@@ -17,6 +17,7 @@ import threading
 import types
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from time import perf_counter_ns
 from typing import Any
 
@@ -73,6 +74,14 @@ def _label(fn: Any) -> str:
     kind = type(fn)
     name: str = fn.__qualname__ if kind in _NAMED else kind.__name__
     return name
+
+
+def _task_label(task: Any) -> str:
+    """A name for the function of a task; of what was submitted the name that it goes by, which is all there is."""
+    if isinstance(task, Future):
+        name: str = task.task_name  # type: ignore[attr-defined]  # it is a task9.Future
+        return name
+    return _label(getattr(task, "fn", None))
 
 
 class Ring:
@@ -191,7 +200,7 @@ def listeners(ring: Ring) -> tuple[object, ...]:
                     TASK_SCHEDULE,
                     thread.tid,
                     id(task),
-                    _label(getattr(task, "fn", None)),
+                    _task_label(task),
                     lane.name,
                     type(task).__name__,
                 )
@@ -207,7 +216,7 @@ def listeners(ring: Ring) -> tuple[object, ...]:
                     TASK_COALESCED,
                     thread.tid,
                     id(task),
-                    _label(getattr(task, "fn", None)),
+                    _task_label(task),
                     lane.name,
                     type(task).__name__,
                 )
@@ -217,9 +226,7 @@ def listeners(ring: Ring) -> tuple[object, ...]:
 
         @upper
         def task9_cancel(self, task: Any) -> None:
-            append(
-                (now(), TASK_CANCEL, thread.tid, id(task), _label(getattr(task, "fn", None)), None, type(task).__name__)
-            )
+            append((now(), TASK_CANCEL, thread.tid, id(task), _task_label(task), None, type(task).__name__))
             if len(records) > limit:
                 make_room()
 
@@ -231,7 +238,7 @@ def listeners(ring: Ring) -> tuple[object, ...]:
                     TASK_START,
                     thread.tid,
                     id(task),
-                    _label(getattr(task, "fn", None)),
+                    _task_label(task),
                     lane.name,
                     type(task).__name__,
                 )
@@ -253,17 +260,13 @@ def listeners(ring: Ring) -> tuple[object, ...]:
 
         @upper
         def task9_timer__arm(self, task: Any, due: float) -> None:
-            append(
-                (now(), TIMER_ARM, thread.tid, id(task), _label(getattr(task, "fn", None)), due, type(task).__name__)
-            )
+            append((now(), TIMER_ARM, thread.tid, id(task), _task_label(task), due, type(task).__name__))
             if len(records) > limit:
                 make_room()
 
         @upper
         def task9_timer__fire(self, task: Any, late: float) -> None:
-            append(
-                (now(), TIMER_FIRE, thread.tid, id(task), _label(getattr(task, "fn", None)), late, type(task).__name__)
-            )
+            append((now(), TIMER_FIRE, thread.tid, id(task), _task_label(task), late, type(task).__name__))
             if len(records) > limit:
                 make_room()
 

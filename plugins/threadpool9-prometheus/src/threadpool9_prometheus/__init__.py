@@ -61,9 +61,14 @@ def register(registry: CollectorRegistry = REGISTRY, buckets: tuple[float, ...] 
 
 
 def unregister(collector: Collector, registry: CollectorRegistry = REGISTRY) -> None:
-    """Take `collector` out of `registry` and measure no more, whoever else registered it too. Thread context."""
+    """Take `collector` out of `registry` and measure no more, whoever else registered it too. Thread context.
+
+    Raises KeyError, and changes nothing, if it is not in there.
+    """
     with _lock:
-        _collectors.pop(registry, None)
+        if _collectors.get(registry) is not collector:
+            raise KeyError("this collector is not in that registry")
+        del _collectors[registry]
         collector.stop()
         registry.unregister(collector)
 

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 import threadpool9
 
-from ._times import BUCKETS, JOBS, TASKS, Times, cpu_label
+from ._times import BUCKETS, JOBS, TASKS, Times, cpu_label, label
 
 _POOL = ("pri", "cpu")
 _LANE = ("queue", "cpu")
@@ -57,13 +57,13 @@ class _Families:
     def add(self, name: str, value: float, *labels: object) -> None:
         """One more number."""
         samples = self._made[name][3]
-        key = tuple(map(str, labels))
+        key = tuple(map(label, labels))
         samples[key] = samples.get(key, 0.0) + value
 
     def at_least(self, name: str, value: float, *labels: object) -> None:
         """One more number of which the largest counts."""
         samples = self._made[name][3]
-        key = tuple(map(str, labels))
+        key = tuple(map(label, labels))
         samples[key] = max(samples.get(key, 0.0), value)
 
     def __iter__(self) -> Iterator[Metric]:
@@ -165,7 +165,7 @@ def _lanes(families: _Families, snapshot: Any) -> set[tuple[str, str]]:
     families.add("task9_tasks_armed", snapshot.armed)
     for queue in snapshot.queues:
         for lane in queue.lanes:
-            labels = (str(queue.name), cpu_label(lane.cpu))
+            labels = (label(queue.name), cpu_label(lane.cpu))
             there.add(labels)
             families.add("task9_tasks_queued", lane.pending, *labels)
             families.add("task9_tasks_running", len(lane.running), *labels)
@@ -188,7 +188,7 @@ def _waits(queues: Iterable[Any]) -> Metric:
     family = HistogramMetricFamily("workqueue9_work_wait_seconds", "Time that works waited", labels=_QUEUE)
     namesakes: dict[str, list[Any]] = {}
     for stats in queues:
-        namesakes.setdefault(stats.name, []).append(stats)
+        namesakes.setdefault(label(stats.name), []).append(stats)
     for name, of_this_name in namesakes.items():
         counts = [sum(same) for same in zip(*(stats.wait_histogram for stats in of_this_name), strict=True)]
         below = [0, *accumulate(counts)]  # below[n + 1] waited less than 2**n nanoseconds

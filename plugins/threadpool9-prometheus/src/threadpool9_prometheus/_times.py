@@ -76,7 +76,7 @@ class Times:
 
     def queues(self) -> set[tuple[str, str]]:
         """The labels of all queues that have histograms."""
-        return {(str(label), cpu_label(cpu)) for first, label, cpu in list(self._children) if first == TASKS}
+        return {(label(name), cpu_label(cpu)) for first, name, cpu in list(self._children) if first == TASKS}
 
     def collect(self, gone: Collection[tuple[str, str]]) -> Iterator[Metric]:
         """What was measured so far, without the queues that are `gone`: theirs is thrown away.
@@ -85,8 +85,8 @@ class Times:
         """
         if gone:
             for key in list(self._children):
-                first, label, cpu = key
-                labels = (str(label), cpu_label(cpu))
+                first, name, cpu = key
+                labels = (label(name), cpu_label(cpu))
                 if first == TASKS and labels in gone:
                     self._children.pop(key, None)
                     for histogram in self._histograms[TASKS : TASKS + 2]:
@@ -103,13 +103,13 @@ class Times:
         for runs in list(self._running.values()):
             for run in list(runs):
                 if run.key[0] == first:
-                    yield str(run.key[1]), cpu_label(run.key[2]), max(0.0, now - run.start)
+                    yield label(run.key[1]), cpu_label(run.key[2]), max(0.0, now - run.start)
 
     def _pair(self, key: _Key) -> tuple[Histogram, Histogram]:
         pair = self._children.get(key)
         if pair is None:
-            first, label, cpu = key
-            labels = (str(label), cpu_label(cpu))
+            first, name, cpu = key
+            labels = (label(name), cpu_label(cpu))
             wait, run = self._histograms[first : first + 2]
             pair = self._children[key] = (wait.labels(*labels), run.labels(*labels))
         return pair
@@ -182,6 +182,11 @@ class Times:
     def task9_return(self, task: Any) -> None:
         """The worker's thread; for works too."""
         self._leave(task)
+
+
+def label(value: object) -> str:
+    """A label's value as it can be exposed; a name may be what `os.fsdecode` gives, which is not always UTF-8."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def cpu_label(cpu: int | None) -> str:

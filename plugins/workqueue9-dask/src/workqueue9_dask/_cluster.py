@@ -18,6 +18,8 @@ import os
 import pickle
 import threading
 import uuid
+import weakref
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -62,6 +64,10 @@ class _Flight:
         self.future: Any = None
 
 
+#: A: those on each client, by topic. A client has one handler for a topic, and how many workers there are concerns all.
+_present: weakref.WeakKeyDictionary[Any, weakref.WeakValueDictionary[str, Cluster]] = weakref.WeakKeyDictionary()
+
+
 class Cluster:
     """A back end (`workqueue9.Backend`) on the Dask cluster of a scheduler.
 
@@ -74,7 +80,8 @@ class Cluster:
             that name, the work fails and the error says so.
 
     Works run **at least once**: a worker's death, a scheduler's death or a network that stalls can make one run again.
-    Thread context, but not on an event loop. ``with`` closes it at its end.
+    Thread context, but not on an event loop. ``with`` closes it at its end (`close_client`).
+    Raises ValueError for an address that can't be one, OSError if nobody answers there.
     """
 
     def __init__(self, client_or_address: Any, *, remember: int = 64 * 2**20, executor: str | None = None) -> None:
@@ -89,7 +96,9 @@ class Cluster:
         self._lock = threading.Lock()
         self._flights: dict[int, _Flight] = {}  # B: by number, in the order of sending
         self._lost: list[RemoteCall] = []  # B: what was under way when the scheduler was lost
-        self._queues: dict[RemoteGroup, bytes] = {}  # A: and the function of each, packed
+        #: A: and the function of each, packed. Weak: a queue may be dropped without a close.
+        self._queues: weakref.WeakKeyDictionary[RemoteGroup, bytes] = weakref.WeakKeyDictionary()
+        self._halted: dict[RemoteGroup, None] = {}  # A: those that wait for `reconnect`, dropped or not
         self._down = False  # B: the scheduler is lost
         self._workers = 0  # written by the client's event loop
         self._lonely = False  # A: it has been reported that there is no worker
@@ -120,6 +129,11 @@ class Cluster:
     # --- connecting
 
     def _client_at(self, address: str) -> Any:
+        # Dask looks only when the client is half made, and that keeps the process from ending.
+        try:
+            importlib.import_module("distributed.comm.addressing").get_address_host(address)
+        except ValueError as error:
+            raise ValueError(f"{address!r} is no address of a Dask scheduler: {error}") from None
         return self._dask.Client(address, set_as_default=False)
 
     def _attach(self, client: Any) -> None:
@@ -138,8 +152,11 @@ class Cluster:
         self._loads = importlib.import_module("distributed.protocol.pickle").loads  # S
         comm = client.scheduler_comm
         client.register_plugin(_scheduler.Memory(self._remember))
-        client.subscribe_topic(self._topic, self._event)
-        client.subscribe_topic(_scheduler.TOPIC, self._count)
+        # Dask keeps handlers as long as the client, whoever unsubscribes: so they do not keep us.
+        present = _present.setdefault(client, weakref.WeakValueDictionary())
+        present[self._topic] = self
+        client.subscribe_topic(self._topic, _weakly(self._event))
+        client.subscribe_topic(_scheduler.TOPIC, lambda event: _count_all(present, event))
         self._workers = len(client.nthreads())
         self.address = str(client.scheduler.address)  # S, for people
         with self._lock:
@@ -172,8 +189,8 @@ class Cluster:
             if own and client is not None and client is not before:
                 client.close()
             raise BackendDown(f"no Dask scheduler answers at {client_or_address or self.address}: {error}") from error
-        if client is not before and self._own:
-            before.close()
+        if client is not before:
+            self._leave(before)
         self._own = own
         with self._lock:
             lost, self._lost = self._lost, []
@@ -186,14 +203,31 @@ class Cluster:
                 raise
             except BaseException as error:
                 self._failed(call, error)
-        for queue in list(self._queues):
+        for queue in list(self._halted):
+            self._halted.pop(queue, None)
             queue.resume()
         return len(lost)
 
     def close_client(self) -> None:
-        """Close the client, if it is our own. The queues should have ended before."""
-        if self._own and not self.foreign:
-            self._client.close()
+        """Close the client, if it is our own; be done with it, if it is the caller's.
+
+        The queues should have ended before: what is under way is kept as if the scheduler had been lost.
+        """
+        if not self.foreign:
+            self._lose()
+            self._leave(self._client)
+
+    def _leave(self, client: Any) -> None:
+        """Close it, if it is our own; else unsubscribe.
+
+        The topic of all stays: others on this client need it, and it is a number when a worker comes or goes.
+        """
+        if self._own:
+            client.close()
+            return
+        _present[client].pop(self._topic, None)
+        if client.status == "running":
+            client.unsubscribe_topic(self._topic)
 
     # --- a back end's methods
 
@@ -223,6 +257,7 @@ class Cluster:
         """As `workqueue9.Backend.start`."""
         self._check_process()
         if self._look():
+            self._halted[call.queue] = None
             raise BackendDown(
                 f"the Dask scheduler at {self.address} is lost: queue {call.queue.name!r} keeps its works until "
                 "Cluster.reconnect()"
@@ -240,6 +275,7 @@ class Cluster:
     def close(self, queue: RemoteGroup) -> None:
         """As `workqueue9.Backend.close`. The client stays."""
         self._queues.pop(queue, None)
+        self._halted.pop(queue, None)
 
     # --- sending
 
@@ -327,7 +363,7 @@ class Cluster:
     def _ended(self, call: RemoteCall, result: bytes) -> None:
         try:
             value = self._loads(result)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, on the client's event loop it concerns this work only
             self._failed(call, error)
         else:
             call.ended(value)
@@ -357,10 +393,20 @@ class Cluster:
                 elif (call := self._land(number)) is not None:
                     return self._ended(call, result)
         if (call := self._land(number)) is not None:
-            self._failed(call, error.with_traceback(traceback))
+            self._failed(call, error, traceback)
 
-    def _failed(self, call: RemoteCall, error: BaseException) -> None:
-        """Report it, and say what people want to know."""
+    def _failed(self, call: RemoteCall, error: BaseException, *traceback: Any) -> None:
+        """Report it, with what people want to know, and the remote traceback if there is one."""
+        try:
+            self._explain(call, error)
+            if traceback:
+                error.with_traceback(*traceback)
+        except BaseException as refused:  # the error is of the user's making, and so are its methods
+            report_error(refused, origin=call)
+        finally:
+            call.failed(error)
+
+    def _explain(self, call: RemoteCall, error: BaseException) -> None:
         where = "before any worker has reported it" if call.where is None else f"at worker {call.where}"
         error.add_note(f"{call.name} of queue {call.queue.name!r} on the Dask cluster {self.address}, {where}")
         if type(error).__name__ == "KilledWorker":
@@ -368,7 +414,6 @@ class Cluster:
                 "every worker that ran it died: it may be what kills them, or may just have been beside such a one; it "
                 "is not tried again (Dask's setting distributed.scheduler.allowed-failures)"
             )
-        call.failed(error)
 
     def _lose(self) -> None:
         """The scheduler is lost. Any thread."""
@@ -405,3 +450,15 @@ class Cluster:
                 ),
                 origin=self,
             )
+
+
+def _weakly(method: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A handler that calls `method` as long as its object lives."""
+    ref = weakref.WeakMethod(method)
+    return lambda event: None if (call := ref()) is None else call(event)
+
+
+def _count_all(present: weakref.WeakValueDictionary[str, Cluster], event: tuple[float, int]) -> None:
+    for ref in present.valuerefs():
+        if (cluster := ref()) is not None:
+            cluster._count(event)
