@@ -468,7 +468,7 @@ def period_start_against_run(w: World) -> Callable[[], None]:
     timer_sleeps_for_the_old_time=("task9._timer", "elif due < self.next_wake or", "elif"),
     timer_does_not_look_again=(
         "task9._timer",
-        "            if intake or not heap[0][3]:\n                continue\n",
+        "        if intake or not heap[0][3]:\n            return True\n",
         "",
     ),
 )

@@ -269,7 +269,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
     ),
     enqueuer_looks_before_only=(
         "workqueue9._workqueue",
-        "            if work.barred > 0:\n                group.free(work, hand)\n                slots.give(slot)\n                return False\n",
+        "            if work.barred > 0:\n                group.free(work, hand)\n                group.give_slot(slot)\n                return False\n",
         "",
     ),
 )

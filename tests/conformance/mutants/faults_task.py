@@ -289,7 +289,7 @@ fault(
 )  # fmt: skip
 fault(
     "a call is made without its keyword arguments", "TK-17", "They are forgotten.",
-    "_executor", "                            fn(*args, **kwargs)\n", "                            fn(*args)\n",
+    "_executor", "item[0](*item[1], **item[2])", "item[0](*item[1])",
 )  # fmt: skip
 fault(
     "calls of the same function coalesce", "TK-17", "A call of a function that waits already is dropped, as for a task.",
@@ -311,7 +311,7 @@ fault(
 )  # fmt: skip
 fault(
     "an exception of a call kills the queue", "TK-17", "The executor ends with it and is never idle again.",
-    "_executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                self.current = taking\n",
+    "_executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                    call =",
 )  # fmt: skip
 fault(
     "drain misses calls", "TK-17", "It waits for tasks only.",
@@ -338,7 +338,7 @@ fault(
 )  # fmt: skip
 fault(
     "the timer does not look again", "TK-11 TK-12", "Who arms while the timer goes is forgotten until somebody else arms.",
-    "_timer", "        if intake and not self.stopped:\n            self._boot()  # takes effect at done()\n", "",
+    "_timer", "        if self._intake and not self.stopped:\n            self._boot()  # takes effect at done()\n", "",
 )  # fmt: skip
 fault(
     "later than the jitter", "TK-11", "A delayed task comes half a second after the end of its jitter.",
@@ -391,7 +391,7 @@ fault(
 )  # fmt: skip
 fault(
     "the timer stays", "TK-12", "With none armed it keeps its thread.",
-    "_timer", "                    continue\n                break\n", "                    continue\n                self._box.get(True, 1e6)\n                continue\n",
+    "_timer", "            return bool(intake)\n", "            if not intake:\n                self._box.get(True, 1e6)\n            return True\n",
 )  # fmt: skip
 fault(
     "arming is linear", "TK-12", "The list of armed tasks is sorted anew for each.",
@@ -432,7 +432,7 @@ fault(
 
 fault(
     "exception kills the queue", "TK-14", "The executor ends with the exception and is never idle again.",
-    "_executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
+    "_executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    raise\n                    call =",
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",

@@ -478,7 +478,7 @@ fault(
 )  # fmt: skip
 fault(
     "queued jobs are not shown", "TP-34", "The snapshot shows no job that waits.",
-    "_snapshot", "queued=_queued(pool)", "queued=()",
+    "_snapshot", "queued=queued", "queued=()",
 )  # fmt: skip
 fault(
     "counters die with the pool", "TP-34", "What a pool had counted is gone with it.",

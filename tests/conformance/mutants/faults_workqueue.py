@@ -263,7 +263,7 @@ fault(
 )  # fmt: skip
 fault(
     "modify loses", "WQ-7", "The work is taken out of the timer and put nowhere.",
-    "_workqueue", "            self.group.free_slot(work)\n            if seconds > 0:\n", "            self.group.free_slot(work)\n            return True\n            if seconds > 0:\n",
+    "_workqueue", "            if seconds > 0:\n                self.group.free_slot(work)\n", "            return True\n            if seconds > 0:\n                self.group.free_slot(work)\n",
 )  # fmt: skip
 fault(
     "modify takes a work from another queue", "WQ-7", "A work that is pending elsewhere is moved.",
@@ -311,12 +311,12 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",
-    "_workqueue", "            self.group.free_slot(work)\n            if seconds > 0:\n", "            if seconds > 0:\n",
+    "_workqueue", "                self.group.free_slot(work)\n", "",
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
     "_workqueue", "        if not work.item_token:\n            return work.coalesce(group)\n", "",
-    "_workqueue", "                slots.give(slot)\n                return work.coalesce(group)\n", "                return work.coalesce(group)\n",
+    "_workqueue", "                group.give_slot(slot)\n                return work.coalesce(group)\n", "                return work.coalesce(group)\n",
 )  # fmt: skip
 fault(
     "room is not told", "WQ-9", "Who blocks on a full queue is not woken.",
@@ -397,7 +397,7 @@ fault(
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",
-    "task9._executor", "                    self._failed(error, item)\n                self.current = taking\n", "                    self._failed(error, item)\n                    raise\n                self.current = taking\n",
+    "task9._executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    raise\n                    call =",
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",
@@ -433,7 +433,7 @@ fault(
 )  # fmt: skip
 fault(
     "giant does not exclude", "WQ-13", "Functions of giant queues run at the same time.",
-    "_group", "self.func = _excluding(func) if exclusive else func", "self.func = func",
+    "_group", "self.called_func = _excluding(func) if exclusive else func", "self.called_func = func",
 )  # fmt: skip
 fault(
     "each giant queue has a lock of its own", "WQ-13", "They exclude only themselves.",
@@ -441,5 +441,5 @@ fault(
 )  # fmt: skip
 fault(
     "all queues are giant", "WQ-13", "No two functions run at the same time.",
-    "_group", "self.func = _excluding(func) if exclusive else func", "self.func = _excluding(func)",
+    "_group", "self.called_func = _excluding(func) if exclusive else func", "self.called_func = _excluding(func)",
 )  # fmt: skip

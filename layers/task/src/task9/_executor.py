@@ -112,11 +112,10 @@ class Executor:
                     continue
                 try:
                     if item.__class__ is call_class:
-                        fn, args, kwargs = item
                         if running.plain:
-                            fn(*args, **kwargs)
+                            item[0](*item[1], **item[2])  # no variable of ours keeps them once `item` is another one
                         else:
-                            run_watched(self, Call(fn, args, kwargs), None)
+                            run_watched(self, Call(*item), None)
                     elif not running.plain:
                         run_watched(self, item, call)
                     elif call is None:
@@ -129,6 +128,7 @@ class Executor:
                         call(item)  # gives the token back when it has read what the next put will overwrite
                 except BaseException as error:
                     self._failed(error, item)
+                    call = group.make_call(self)  # the time of the report is nobody's
                 self.current = taking
                 if waiting:
                     group.sleepers.wake(self)

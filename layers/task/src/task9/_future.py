@@ -17,7 +17,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpool9 import Error, UsageError
 from threadpool9.lowlevel import (
@@ -31,6 +31,7 @@ from threadpool9.lowlevel import (
     discard,
     function_name,
     get_ident,
+    refuse_copy,
     run,
 )
 
@@ -69,8 +70,7 @@ class Future(StandardFuture[T], Item):
 
     __slots__ = ("_args", "_context", "_failure", "_fn", "_kwargs", "_name", "_settled", "_value")
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError(f"cannot pickle {type(self).__name__!r} object")  # nor copy: the copy would wait for ever
+    __reduce_ex__ = refuse_copy
 
     exclusive = False
     item_token: Any = Spent()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from threadpool9.lowlevel import FREE
+from threadpool9.lowlevel import FREE, refuse_copy
 
 from ._watch import probes
 
@@ -49,6 +49,8 @@ class Item:
     """
 
     __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_timing", "item_token")
+
+    __reduce_ex__ = refuse_copy
 
     item_token: list[None]
     """A: taken while pending."""

@@ -19,6 +19,7 @@ from ._errors import QueueClosed
 from ._item import Item
 from ._queue import TaskQueue
 from ._shared import system_queue
+from ._task import unwrap
 from ._timed import check_seconds
 from ._timer import Timing, coalesce, timer
 
@@ -59,7 +60,12 @@ class PeriodicTask(DelayedTask):
         if getattr(self, "_name", None) is not None:
             return super().task_name
         fn = getattr(self, "_periodic", None)
-        return super().task_name if fn is None else function_name(fn)
+        return super().task_name if fn is None else function_name(unwrap(fn)[0])
+
+    @property
+    def context(self) -> Context | None:
+        """As for any task."""
+        return unwrap(getattr(self, "_periodic", None))[1]
 
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
         """Begin: the first run in `first` seconds (default: one period). False if it is started already.

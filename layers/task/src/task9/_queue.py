@@ -13,7 +13,17 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from threadpool9 import PRI_NONE, PerCPU, UsageError, current_cpu
-from threadpool9.lowlevel import Blocking, Reference, Steps, Wait, check_function, check_priority, poster_of, run
+from threadpool9.lowlevel import (
+    Blocking,
+    Reference,
+    Steps,
+    Wait,
+    check_function,
+    check_priority,
+    poster_of,
+    refuse_copy,
+    run,
+)
 
 from ._aio import QueueAio
 from ._drain import disarm_all, drain_once, end
@@ -53,6 +63,7 @@ class TaskQueue:
     """
 
     _shared = False
+    __reduce_ex__ = refuse_copy
 
     def __init__(
         self,
@@ -332,11 +343,12 @@ class TaskQueue:
         reference = getattr(self, "_reference", None)
         if reference is None or not reference.held or finalizing():  # at exit the exit policy has had its say
             return
-        closed = self.closed
+        closed, armed = self.closed, len(self.group.armed)
         self._abandon()
         if not closed:
+            cancelled = f", but {armed} that were delayed are cancelled" if armed else ""
             warnings.warn(
-                f"queue {self.name!r} was dropped without close(); its tasks still run",
+                f"queue {self.name!r} was dropped without close(); its tasks still run{cancelled}",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

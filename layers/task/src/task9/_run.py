@@ -20,9 +20,11 @@ def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | N
     """Run `item`, which `executor` has taken; the long way round. The worker's thread."""
     lane = executor.lane
     # Fired first: once the token is given back the next run may be scheduled, and its probe fired.
-    lane.group.entering(lane, item)
-    if call is None:
-        insist(item.item_token)
+    try:
+        lane.group.entering(lane, item)
+    finally:
+        if call is None:
+            insist(item.item_token)
     run, start = executor.runs, monotonic()
     try:
         if call is None:

@@ -82,19 +82,14 @@ class Task(Item):
     @property
     def context(self) -> Context | None:
         """The `contextvars.Context` that the function runs in, None for the worker's own."""
-        fn = getattr(self, "fn", None)
-        found = getattr(fn.func, "__self__", None) if isinstance(fn, functools.partial) else None
-        return found if isinstance(found, Context) else None
+        return unwrap(getattr(self, "fn", None))[1]
 
     @property
     def task_name(self) -> str:
         """Its name, or the function's, for people. Any context."""
         if getattr(self, "_name", None) is not None:
             return self._name  # type: ignore[return-value]  # just looked at
-        fn: Any = getattr(self, "fn", None)
-        if self.context is not None:
-            fn = fn.args[0]  # what it runs is `Context.run`
-        return function_name(fn)
+        return function_name(unwrap(getattr(self, "fn", None))[0])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.task_name} at {id(self):#x}>"
@@ -275,9 +270,17 @@ _FUNCTION = type(_dead)
 _COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
+def unwrap(fn: Any) -> tuple[Any, Context | None]:
+    """`fn` without the `Context.run` that a task has around it, and that context; None if there is none."""
+    found = getattr(fn.func, "__self__", None) if isinstance(fn, functools.partial) else None
+    return (fn.args[0], found) if isinstance(found, Context) else (fn, None)
+
+
 def check_task(task: object, queue: TaskQueue) -> None:
     """TypeError unless `task` is one that was initialised."""
     if not isinstance(task, Task):
         raise TypeError(f"{queue!r} takes tasks, not {task!r}")
+    if hasattr(task, "period"):
+        raise TypeError(f"{task!r} has a period: start() it, cancel() it")
     if not hasattr(task, "item_token"):
         raise TypeError(f"{type(task).__name__}.__init__ did not call super().__init__(): it is no task yet")

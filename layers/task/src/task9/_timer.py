@@ -20,7 +20,18 @@ import math
 from typing import Any
 
 from threadpool9 import Job, Pool
-from threadpool9.lowlevel import Empty, Mailbox, Plumbing, contents, deque, monotonic, private_pool, report_error, token
+from threadpool9.lowlevel import (
+    Empty,
+    Mailbox,
+    Plumbing,
+    contents,
+    deque,
+    doze,
+    monotonic,
+    private_pool,
+    report_error,
+    token,
+)
 
 from ._watch import probes
 
@@ -30,6 +41,7 @@ Ticket = list[Any]
 Entry = tuple[float, int, int, Ticket]
 
 _AWAKE = -math.inf  # next_wake while the timer is about to look at the intake anyway
+_BACK_OFF = 0.01  # seconds, after an error of the timer itself
 _INTAKE_LIMIT = 4096  # beyond this many entries the timer is woken to sort out the dead ones
 
 
@@ -92,40 +104,48 @@ class Timer:
     # --- the job
 
     def _run(self, job: Job) -> None:
-        heap, intake = self._heap, self._intake
         self._absent.clear()
         while not self.stopped:
-            self.next_wake = _AWAKE
-            self._take_in()
-            self._fire()
-            if not heap:
-                if intake:
-                    continue
-                break
-            self.next_wake = heap[0][0]
-            if intake or not heap[0][3]:
-                continue
-            left = heap[0][0] - monotonic()
-            if left <= 0:
-                continue
             try:
-                self._box.get(True, min(left, 1e6))
-                while True:
-                    self._box.get(False)
-            except Empty:
-                pass
+                if not self._turn():
+                    break
+            except BaseException as error:  # memory was refused, say: all that is armed depends on this thread
+                report_error(error, origin="task9 timer")
+                doze(_BACK_OFF)
         self._absent.append(None)
         # Look again: who armed before the line above did not start us.
-        if intake and not self.stopped:
+        if self._intake and not self.stopped:
             self._boot()  # takes effect at done()
         job.done()
+
+    def _turn(self) -> bool:
+        """Fire what is due, sleep until the next is; False if nothing is armed. May be broken off and begun again."""
+        heap, intake = self._heap, self._intake
+        self.next_wake = _AWAKE
+        self._take_in()
+        self._fire()
+        if not heap:
+            return bool(intake)
+        self.next_wake = heap[0][0]
+        if intake or not heap[0][3]:
+            return True
+        left = heap[0][0] - monotonic()
+        if left <= 0:
+            return True
+        try:
+            self._box.get(True, min(left, 1e6))
+            while True:
+                self._box.get(False)
+        except Empty:
+            return True
 
     def _take_in(self) -> None:
         heap, intake = self._heap, self._intake
         for _ in range(len(intake)):
-            entry = intake.popleft()
+            entry = intake[0]
             if entry[3]:
                 heapq.heappush(heap, entry)
+            del intake[0]  # now that it has another place
         self._expected = min(self._expected, len(heap))
         if len(heap) > 2 * self._expected + _INTAKE_LIMIT:
             heap[:] = [entry for entry in heap if entry[3]]
@@ -144,7 +164,6 @@ class Timer:
                 now = monotonic()
                 if due > now:
                     return
-            heapq.heappop(heap)
             for item in tuple(ticket):
                 try:
                     if (probe := probes.timer__fire) is not None:
@@ -152,6 +171,7 @@ class Timer:
                     item.expire(ticket)
                 except Exception as error:  # no thread for its queue, say
                     report_error(error, origin=item)
+            heapq.heappop(heap)
 
     # --- exit and fork
 

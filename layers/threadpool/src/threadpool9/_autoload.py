@@ -18,6 +18,7 @@ from ._tunables import tunables
 __all__ = ["autoload_plugins"]
 
 GROUP = "threadpool9"
+_PATIENCE = 10.0  # seconds
 
 
 class _State:
@@ -53,7 +54,10 @@ def autoload() -> None:
     """Load what is installed and wanted, once in the process. Thread context; imports."""
     if _state.done:
         return
-    with _state.lock:
+    # Not for ever: it may be held by a thread that imports a plugin, and waits there for a module that we import.
+    if not _state.lock.acquire(True, _PATIENCE):
+        return
+    try:
         # Again: who held the lock may have loaded; or we hold it, and a plugin uses a pool when it is imported.
         if bool(_state.done) or _state.loading:
             return
@@ -63,6 +67,8 @@ def autoload() -> None:
             _state.done = True
         finally:
             _state.loading = False
+    finally:
+        _state.lock.release()
 
 
 def _load_all(choice: str) -> None:

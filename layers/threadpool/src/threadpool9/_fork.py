@@ -35,6 +35,7 @@ def _in_child() -> None:
         for worker in pool._workers:
             stranded += [job for job in (*worker.ticket, worker.job) if job is not None]
         mine = {worker: None for worker in pool._workers if worker.ident == me}
+        pool._forget_workers(mine)
         pool._starter = starter
         pool._jobs.clear()
         pool._idle.clear()

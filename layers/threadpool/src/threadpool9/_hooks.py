@@ -169,7 +169,9 @@ def _compile_probe(listeners: tuple[_Listener, ...]) -> Callable[..., None] | No
             for call, source in listeners:
                 try:
                     call(*arguments)
-                except Exception as error:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
                     _failed(error, source)
 
         return fire_all
@@ -178,7 +180,9 @@ def _compile_probe(listeners: tuple[_Listener, ...]) -> Callable[..., None] | No
     def fire(*arguments: Any) -> None:
         try:
             only(*arguments)
-        except Exception as error:
+        except KeyboardInterrupt:  # that is for whoever is interrupted; a SystemExit, say, is not
+            raise
+        except BaseException as error:
             _failed(error, source)
 
     return fire

@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _atomic, _hooks, _seam
 from ._aio import JobAio
 from ._errors import Error, UsageError
 from ._seam import get_ident
+from ._texts import safe_repr
 from ._waiting import Blocking, Sleepers, Steps, Wait, run
 
 if TYPE_CHECKING:
@@ -52,14 +53,21 @@ class Meetings:
 meetings = Meetings()
 
 
-def check_unit_class(cls: type) -> None:
+def check_unit_class(cls: Any) -> None:
     """Refuse a subclass that redefines equality or hash: units are found by identity, in interrupt context."""
     for name in ("__eq__", "__hash__"):
-        if any(name in vars(base) for base in cls.__mro__[:-1]):
+        if getattr(cls, name) is not getattr(object, name):
             raise TypeError(
                 f"{cls.__qualname__} defines {name}, but its instances are queued by identity; "
                 "leave it out (attrs: eq=False, dataclasses: eq=False), or keep the data in an object of its own"
             )
+    # A decorator comes later. dataclass leaves alone what it finds in the class, or says that it can't.
+    cls.__eq__, cls.__hash__ = object.__eq__, object.__hash__
+
+
+def refuse_copy(self: Any, protocol: Any) -> NoReturn:
+    """For ``__reduce_ex__``: two objects would share what one owner must have alone. Raises TypeError."""
+    raise TypeError(f"{safe_repr(self)} can't be copied or pickled: make another one")
 
 
 def check_function(what: str, fn: object, called_with: str) -> None:
@@ -103,6 +111,8 @@ class Job:
         "__dict__", "__weakref__", "_era", "_fn", "_free", "_interlock", "_name", "_owned", "_pool", "_runner",
         "_ticket",
     )  # fmt: skip
+
+    __reduce_ex__ = refuse_copy
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -235,7 +245,7 @@ class Job:
         """Wait until the run of `ticket` is over, or the ticket was withdrawn."""
         if ticket is not None:
             yield from meetings.sleepers.wait_until_not(
-                self, lambda: self._ticket is ticket, wait, f"{self!r} is still {self._state()}"
+                self, lambda: self._ticket is ticket, wait, f"{safe_repr(self)} is still {self._state()}"
             )
 
     @property

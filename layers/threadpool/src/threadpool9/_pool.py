@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from . import _atomic, _seam
 from ._aio import PoolAio
 from ._errors import Error, UsageError
-from ._job import Job, interlock_released, meetings
+from ._job import Job, interlock_released, meetings, refuse_copy
 from ._priority import Scheduling
 from ._probes import probes
 from ._stats import PoolStats
@@ -53,6 +53,8 @@ class Pool(PoolStats):
     There is one per priority (and CPU) in the process, shared by all who ask; ``with`` puts the reference at
     the end. `schedule`, `post` and `cancel_async` may be called in any context.
     """
+
+    __reduce_ex__ = refuse_copy
 
     def __init__(self, pri: int, cpu: int | None, wanted: Scheduling, registry: Registry, name: str) -> None:
         super().__init__()

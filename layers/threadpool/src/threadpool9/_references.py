@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from . import _topology
 from ._aio import PerCPUAio
 from ._errors import CPUError
+from ._job import refuse_copy
 from ._pool import Pool
 from ._priority import Scheduling, check_priority
 from ._probes import probes
@@ -83,6 +84,8 @@ def private_pool(hand: list[Pool], name: str, pri: int = -1) -> None:
 
 class PerCPU:
     """THE per-CPU pools of one priority, one for each CPU that the process may use; from `percpu_get`."""
+
+    __reduce_ex__ = refuse_copy
 
     def __init__(self, pri: int, wanted: Scheduling) -> None:
         self.pri = pri  # S

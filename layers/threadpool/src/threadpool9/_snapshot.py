@@ -111,6 +111,7 @@ def snapshot() -> Snapshot:
     stalled = registry.starter.watchdog.stalled
     records, workers = [], []
     for pool in pools:
+        queued = _queued(pool)  # before it is counted: so what is queued is among the scheduled
         counts = pool.counts()
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
         alive = [worker for worker in list(pool._workers) if worker.tid]
@@ -125,7 +126,7 @@ def snapshot() -> Snapshot:
                 else 0,
                 workers=len(alive),
                 idle=len(pool._idle),
-                queued=_queued(pool),
+                queued=queued,
                 policy=str(pool.wanted),
                 refused=pool._refused,
                 cpu_lost=bool(pool._unbound),
@@ -147,8 +148,6 @@ def snapshot() -> Snapshot:
                     stalled=worker.ident in stalled,
                 )
             )
-    queued = sum(len(record.queued) for record in records)
-    totals[0] = max(totals[0], totals[1] + totals[3] + queued)
     starter = registry.starter
     helper = starter.tid or None if starter.is_alive() else None
     return Snapshot(

@@ -155,6 +155,8 @@ class Starter:
                     self.watchdog.look()
                     self._next_watch = now + period
                 whens.append(min(self._next_watch, now + period))
+            else:
+                self.watchdog.rest()
             if any(worker.job is not None for worker in self.bound):
                 if now >= self._next_cpus:
                     self._look_at_cpus()
@@ -165,11 +167,15 @@ class Starter:
             now = _seam.monotonic()
             if until is not None:
                 Demand.lateness = max(0.0, now - until)
-            for pool in list(demands):
-                if now >= demands[pool].when:
-                    self._examine(pool, demands[pool])
+            self._examine_all(now)
 
     # In methods of their own: a thread that sleeps keeps no pool alive by a local variable.
+
+    def _examine_all(self, now: float) -> None:
+        demands = self._demands
+        for pool in list(demands):
+            if now >= demands[pool].when:
+                self._examine(pool, demands[pool])
 
     def _take_requests(self, timeout: float | None) -> None:
         try:

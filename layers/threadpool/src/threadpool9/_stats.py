@@ -5,6 +5,7 @@ Rules. A: atomic operations, any context. T: written by the starter.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from . import _atomic, _hooks, _seam
@@ -69,6 +70,16 @@ class PoolStats:
         self._threads_left += not worker.inline
         self._workers.pop(worker, None)
         self._workers_gone.wake_all()
+
+    def _forget_workers(self, mine: Container[Worker]) -> None:
+        """In a fork child: what the others had begun is over, or lost with them and as if it had never begun."""
+        started, errors, _ = self._left[0]
+        for worker in self._workers:
+            if worker not in mine:
+                started += worker.started - (worker.job is not None)
+                errors += worker.errors
+        self._left[0] = (started, errors, None)
+        self._reported = self._reported_completed = 0
 
     # --- what workers report
 

@@ -21,7 +21,7 @@ from . import _atomic, _hooks, _osthread, _seam
 from ._errors import UsageError
 from ._probes import probes, watch
 from ._settle import Settled
-from ._texts import note_origin
+from ._texts import note_origin, safe_repr
 from ._tunables import tunables
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ class Worker:
             self.settled.be_born()
         except BaseException as error:  # an odd OS or hook: jobs still run
             _hooks.report_error(error, origin=pool)
-        if (probe := probes.thread__start) is not None:
-            probe(pool)
         try:
+            if (probe := probes.thread__start) is not None:
+                probe(pool)
             self._live()
-        finally:
             if (probe := probes.thread__exit) is not None:
                 probe(pool)
+        finally:
             self.ident = 0  # another thread may soon have it
             # The last step of our own; the starter joins the thread, and looks whether jobs need somebody else.
             pool._starter.requests.put(self)
@@ -171,7 +171,7 @@ class Worker:
                 job._finish()
             if self.inline and isinstance(error, KeyboardInterrupt):
                 raise
-            note_origin(error, f"in {job!r} of {self.pool!r}")
+            note_origin(error, f"in {safe_repr(job)} of {self.pool!r}")
             _hooks.report_error(error, origin=job)
         self.job = None
 

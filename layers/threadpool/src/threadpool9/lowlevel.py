@@ -18,9 +18,10 @@ from ._atomic import (
     insist,
     token,
 )
+from ._autoload import autoload as load_plugins
 from ._exit import exiting
 from ._hooks import report_error
-from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check
+from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check, refuse_copy
 from ._layer import Layer
 from ._loops import AsyncioPoster, Awaiting, Poster, TrioPoster, bell_here, poster_here, poster_of
 from ._priority import check_priority
@@ -93,6 +94,7 @@ __all__ = [
     "get_ident",
     "insist",
     "interlock_released",
+    "load_plugins",
     "monotonic",
     "monotonic_ns",
     "note_origin",
@@ -101,6 +103,7 @@ __all__ = [
     "poster_here",
     "poster_of",
     "private_pool",
+    "refuse_copy",
     "report_error",
     "run",
     "safe_repr",

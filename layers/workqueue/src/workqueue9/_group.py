@@ -60,7 +60,7 @@ class Stats:
 class WorkGroup(Group):
     """The group of one work queue."""
 
-    __slots__ = ("arg", "called", "cancelled", "func", "on_error", "plain", "slots", "stats", "wq")
+    __slots__ = ("arg", "called", "called_func", "cancelled", "func", "on_error", "plain", "slots", "stats", "wq")
 
     def __init__(
         self,
@@ -72,7 +72,8 @@ class WorkGroup(Group):
         on_error: Callable[[BaseException, Any], object] | None,
     ) -> None:
         super().__init__(name)
-        self.func = _excluding(func) if exclusive else func  # S
+        self.func = func  # S
+        self.called_func = _excluding(func) if exclusive else func  # S
         self.arg = arg  # S
         self.on_error = on_error  # S
         self.wq: Callable[[], WorkQueue[Any, Any] | None] = lambda: None  # S: weak, for probes
@@ -95,7 +96,7 @@ class WorkGroup(Group):
 
         def call(
             work: Any,
-            func: Callable[[Any, Any], object] = self.func,
+            func: Callable[[Any, Any], object] = self.called_func,
             arg: Any = self.arg,
             waiting: Any = self.called.locks,
             waits: list[int] = stats.waits,
@@ -142,11 +143,16 @@ class WorkGroup(Group):
         """What `executor` has measured; for its own thread."""
         return self.stats.get(executor) or self.stats.setdefault(executor, Stats())
 
-    def prepare(self, work: Work[Any]) -> None:
-        """Before an enqueue of a queue that is not plain. Any context. Raises what keeps the work out."""
+    def pack(self, work: Work[Any]) -> Any:
+        """What an enqueue is to `keep`; raises what keeps the work out. Any context."""
 
-    def unprepare(self, work: Work[Any]) -> None:
-        """After an enqueue that was none. Any context."""
+    def keep(self, work: Work[Any], parcel: Any) -> None:
+        """Keep what `pack` has made until the work is taken or undone. By the owner of its token. Any context."""
+
+    def give_slot(self, slot: list[None]) -> None:
+        """Give back the slot that is in `slot`, if any; without one another waiter looks all the same. Any context."""
+        if self.slots is not None:
+            self.slots.give(slot)
 
     def ended(self) -> None:
         """The queue was destroyed. May be repeated."""

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error, Job
 from threadpool9.hooks import ask
-from threadpool9.lowlevel import Tally, get_ident, monotonic_ns, report_error
+from threadpool9.lowlevel import Tally, get_ident, load_plugins, monotonic_ns, report_error
 
 from ._errors import BackendDown
 from ._group import WorkGroup
@@ -75,6 +75,8 @@ class KeyedWork(Work[P]):
     __slots__ = ("key",)
 
     def __init__(self, payload: P, key: str) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"the key of a work is a str, not {key!r}")
         super().__init__(payload)
         self.key: str | None = key  # S
 
@@ -169,20 +171,20 @@ class RemoteGroup(WorkGroup):
         """As for any group."""
         self.backend.close(self)
 
-    def prepare(self, work: Work[Any]) -> None:
-        """Pack it."""
+    def pack(self, work: Work[Any]) -> Any:
+        """What the back end makes of it."""
         if work.context is not None and not isinstance(work, Submitted):
             raise TypeError(f"{work!r} has a context, which can't run elsewhere")
-        self.parcels[work] = self.backend.pack(self, work)
+        return self.backend.pack(self, work)
 
-    def unprepare(self, work: Work[Any]) -> None:
-        """Throw away what was packed, unless the work waits here all the same."""
-        if not self.pending_here(work):
-            self.parcels.pop(work, None)
+    def keep(self, work: Work[Any], parcel: Any) -> None:
+        """As for any group."""
+        self.parcels[work] = parcel
 
     def undone(self, item: Any) -> None:
-        """As in the layer below; and what was packed is thrown away."""
-        self.unprepare(item)
+        """As in the layer below; and what was packed is thrown away, unless the work waits here all the same."""
+        if not self.pending_here(item):
+            self.parcels.pop(item, None)
         super().undone(item)
 
     def resume(self) -> None:
@@ -350,7 +352,8 @@ def as_backend(backend: Any) -> Backend:
     """`backend` itself, or what a plugin knows by that name (HK-6). TypeError, ValueError."""
     found = backend
     if isinstance(backend, str):
-        found = ask("workqueue9_backend", name=backend)
+        load_plugins()
+        found = ask("workqueue9_backend", name=backend, answers=(Exception,))
         if found is None:
             raise ValueError(f"no plugin knows a back end {backend!r}; install one, or hand over the object itself")
     missing = [name for name in ("open", "pack", "start", "ready", "close") if not callable(getattr(found, name, None))]

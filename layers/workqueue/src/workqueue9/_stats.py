@@ -49,8 +49,8 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
     group = queue.group
     executors = group.executors()
     measured = list(group.stats.values())
-    running = group.running()
     started = sum(executor.started for executor in executors)
+    running = group.running()  # after: what has begun in between runs, and is not taken for completed
     cancelled = group.cancelled.value()
     waiting = sum(isinstance(item, Item) for lane in list(group.lanes) for item in lane.pending())
     armed = len(group.armed)
@@ -61,7 +61,7 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
         name=queue.name,
         enqueued=queue.reported,
         started=started,
-        completed=queue.reported_completed,
+        completed=min(queue.reported_completed, started),
         cancelled=cancelled,
         errors=sum(executor.errors for executor in executors),
         run_seconds=sum(stats.run_ns for stats in measured) / 1e9,

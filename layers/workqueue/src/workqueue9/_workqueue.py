@@ -20,7 +20,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from task9 import Future, TaskQueue
 from task9.lanes import Lane, check_seconds
 from threadpool9 import PRI_NONE, UsageError
-from threadpool9.lowlevel import Blocking, Steps, Wait, check_function, check_priority, monotonic_ns, run
+from threadpool9.lowlevel import (
+    Blocking,
+    Steps,
+    Wait,
+    check_function,
+    check_priority,
+    monotonic_ns,
+    refuse_copy,
+    run,
+)
 
 from ._aio import WorkQueueAio
 from ._errors import Full, WorkPending
@@ -59,6 +68,8 @@ class WorkQueue(Waits[W], Generic[W, A]):
 
     Thread context. ``with`` thaws, drains and destroys at its end. Follows ``workqueue_create``.
     """
+
+    __reduce_ex__ = refuse_copy
 
     def __init__(
         self,
@@ -204,54 +215,41 @@ class WorkQueue(Waits[W], Generic[W, A]):
 
     def _enqueue_prepared(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
         """`enqueue` on a queue that is not plain. None: does not wait."""
-        group, enqueued = self.group, False
+        group, slots = self.group, self.group.slots
         if not work.item_token:
             return work.coalesce(group)
-        try:
-            group.prepare(work)
-            if group.slots is not None:
-                enqueued = yield from self._enqueue_bounded(work, lane, wait)
-            elif not work.barred:
-                work.since = monotonic_ns()
-                enqueued = lane.put(work)
-        finally:
-            if not enqueued:
-                group.unprepare(work)
-        return enqueued
-
-    def _enqueue_bounded(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
-        """`enqueue` on a queue with max_pending: first a slot, then the token, then the lane. None: does not wait."""
-        group = self.group
-        slots = group.slots
-        assert slots is not None
-        slot: list[None] = []
-        hand: list[None] = []
         if work.barred:
             return False
+        parcel = group.pack(work)
+        slot: list[None] = []
+        hand: list[None] = []
+        # First a slot, then the token, then the lane.
         try:
-            # The queue's own function would wait for itself.
-            waits = None if group.is_own_thread() else wait
-            yield from slots.take(slot, waits, lambda: self._full(work, waits))
-            if self.state != "open":
-                self._check_open()  # it may have taken long
+            if slots is not None:
+                # The queue's own function would wait for itself.
+                waits = None if group.is_own_thread() else wait
+                yield from slots.take(slot, waits, lambda: self._full(work, waits))
+                if self.state != "open":
+                    self._check_open()  # it may have taken long
             if not work.take_token(hand):
-                slots.give(slot)
+                group.give_slot(slot)
                 return work.coalesce(group)
+            group.keep(work, parcel)
             # Say where, then look; disable and cancel bar the work, then look where it is.
             work.item_lane = lane
             if work.barred > 0:
                 group.free(work, hand)
-                slots.give(slot)
+                group.give_slot(slot)
                 return False
             work.since = monotonic_ns()
-            work.slot = True; del slot[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+            work.slot = bool(slot); del slot[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
             lane.put_taken(work, hand)
         except BaseException:
             try:
                 if hand:  # it is not there
                     group.free(work, hand)
             finally:
-                slots.give(slot)
+                group.give_slot(slot)
             raise
         return True
 
@@ -278,7 +276,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
         try:
             if not work.take_token(hand):
                 return work.coalesce(self.group)
-            self.group.prepare(work)
+            self.group.keep(work, self.group.pack(work))
             work.item_lane = lane  # then look, as above
             if work.barred:
                 self.group.free(work, hand)
@@ -313,8 +311,8 @@ class WorkQueue(Waits[W], Generic[W, A]):
         try:
             if not work.take_back(hand):
                 return True  # its function is being called right now: too late to move, nothing to make up for
-            self.group.free_slot(work)
             if seconds > 0:
+                self.group.free_slot(work)
                 work.arm(lane, seconds, jitter, hand)
             else:
                 work.since = monotonic_ns()
