@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import gc
 import heapq
 import os
@@ -242,6 +243,101 @@ def test_a_queue_that_is_dropped_says_what_it_has_cancelled() -> None:
 
     with pytest.warns(ResourceWarning, match="but 1 that were delayed are cancelled"):
         drop()
+
+
+def test_what_does_nothing_when_it_is_called_is_no_function() -> None:
+    """However it is wrapped."""
+
+    async def wait(*args: object) -> None:
+        """Never called here."""
+
+    class Waiter:
+        async def __call__(self, *args: object) -> None:
+            """Never called here."""
+
+    class Fine:
+        def __call__(self, *args: object) -> None:
+            """Never called here."""
+
+    for fn in (wait, functools.partial(functools.partial(wait), 1), Waiter(), functools.partial(Waiter())):
+        for unit in (Job, Task):
+            with pytest.raises(TypeError, match="is an async function"):
+                unit(fn)
+    for other in (Fine(), functools.partial(Fine()), Fine, print, "".join, str.join):
+        Job(other)
+        Task(other)
+
+
+def test_a_job_that_was_not_initialised_is_named() -> None:
+    """At once, by what takes it."""
+
+    class Forgetful(Job):
+        def __init__(self) -> None:
+            """Without that of the base class."""
+
+    with threadpool9.get(PRI) as pool:
+        for call in (pool.post, pool.schedule):
+            with pytest.raises(TypeError, match=r"Forgetful.__init__ did not call super\(\).__init__\(\)"):
+                call(Forgetful())
+
+
+# --- pools
+
+
+def test_a_drain_waits_for_what_was_posted_to_a_running_job() -> None:
+    """It was scheduled before the drain; also if the run that it waits behind is another pool's."""
+    for other in (PRI, PRI + 1):
+        with threadpool9.get(PRI) as pool, threadpool9.get(other) as where:
+            runs: list[int] = []
+            entered, go = threading.Semaphore(0), threading.Event()
+
+            def hold(job: Job, runs: list[int] = runs, entered: Any = entered, go: Any = go) -> None:
+                entered.release()
+                go.wait(LIMIT)
+                time.sleep(0.01)  # so that a drain that does not wait is seen
+                runs.append(1)
+                with job.interlock:
+                    job.done()
+
+            job = Job(hold)
+            where.post(job)
+            assert entered.acquire(timeout=LIMIT)
+            assert not pool.post(job)
+            with pytest.raises(threadpool9.WaitTimeout):
+                pool.drain(0.01)
+            go.set()
+            pool.drain(LIMIT)
+            assert len(runs) == 2
+
+
+def test_a_job_can_not_wait_for_its_own_next_run() -> None:
+    """Neither by a drain of the pool that it was posted to."""
+    errors: list[BaseException] = []
+
+    def drain(job: Job) -> None:
+        if not errors:
+            other.post(job)
+            try:
+                other.drain(LIMIT)
+            except threadpool9.UsageError as error:
+                errors.append(error)
+        with job.interlock:
+            job.done()
+
+    with threadpool9.get(PRI) as pool, threadpool9.get(PRI + 1) as other:
+        pool.post(Job(drain))
+        pool.drain(LIMIT)
+        other.drain(LIMIT)
+    assert "can't wait for that run" in str(errors[0])
+
+
+def test_a_pool_is_not_released_more_often_than_got() -> None:
+    """The references of others are theirs."""
+    pool = threadpool9.get(PRI)
+    pool.put(LIMIT)
+    with pytest.raises(threadpool9.UsageError, match=r"one put\(\) too many"):
+        pool.release()
+    assert pool.references == 0
 
 
 # --- figures

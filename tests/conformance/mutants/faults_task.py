@@ -311,7 +311,7 @@ fault(
 )  # fmt: skip
 fault(
     "an exception of a call kills the queue", "TK-17", "The executor ends with it and is never idle again.",
-    "_executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                    call =",
+    "_executor", "                    self._failed(error, item)\n                    try:\n", "                    self._failed(error, item)\n                    if isinstance(item, tuple):\n                        raise\n                    try:\n",
 )  # fmt: skip
 fault(
     "drain misses calls", "TK-17", "It waits for tasks only.",
@@ -432,7 +432,7 @@ fault(
 
 fault(
     "exception kills the queue", "TK-14", "The executor ends with the exception and is never idle again.",
-    "_executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    raise\n                    call =",
+    "_executor", "                    self._failed(error, item)\n                    try:\n", "                    self._failed(error, item)\n                    raise\n                    try:\n",
 )  # fmt: skip
 fault(
     "exceptions of tasks are swallowed", "TK-14", "No hook hears of what a task raised.",

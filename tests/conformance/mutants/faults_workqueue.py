@@ -397,7 +397,7 @@ fault(
 )  # fmt: skip
 fault(
     "an exception kills the work queue", "WQ-11", "The executor ends with it and is never idle again.",
-    "task9._executor", "                    self._failed(error, item)\n                    call =", "                    self._failed(error, item)\n                    raise\n                    call =",
+    "task9._executor", "                    self._failed(error, item)\n                    try:\n", "                    self._failed(error, item)\n                    raise\n                    try:\n",
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",

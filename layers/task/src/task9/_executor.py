@@ -128,7 +128,10 @@ class Executor:
                         call(item)  # gives the token back when it has read what the next put will overwrite
                 except BaseException as error:
                     self._failed(error, item)
-                    call = group.make_call(self)  # the time of the report is nobody's
+                    try:
+                        call = group.make_call(self)  # the time of the report is nobody's
+                    except MemoryError:
+                        pass
                 self.current = taking
                 if waiting:
                     group.sleepers.wake(self)
@@ -234,13 +237,14 @@ class Executor:
     def _failed(self, error: BaseException, item: Any) -> None:
         self.errors += 1
         group = self.lane.group
-        if not isinstance(item, Item):
-            item = Call(*item)
         try:
+            if not isinstance(item, Item):
+                item = Call(*item)
             group.report(error, item)
         except BaseException as second:
             report_error(second, origin=group)
-        item.broken_off(error)
+        if isinstance(item, Item):
+            item.broken_off(error)
 
     def end_run(self) -> None:
         """The run counts as over although the function has not returned. The run's own thread."""

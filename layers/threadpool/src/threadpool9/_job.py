@@ -44,6 +44,8 @@ class Meetings:
     def __init__(self) -> None:
         #: A post to a running job leaves a note, the pool it was made on; whoever takes the note out performs the post.
         self.posts: dict[Job, Pool] = {}
+        #: A post whose note was taken out, and that has no ticket yet.
+        self.performing: dict[object, Job] = {}
         #: What cancellers have just withdrawn and not given back yet, by the identity of the list.
         self.cancels: dict[int, list[Job]] = {}
         #: Who waits for the end of a run.
@@ -74,7 +76,12 @@ def check_function(what: str, fn: object, called_with: str) -> None:
     """TypeError unless `fn` can be called, and really runs when it is called."""
     if not callable(fn):
         raise TypeError(f"{what} must be callable{called_with}, not {fn!r}")
-    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    plain = getattr(fn, "__func__", fn)  # a method's
+    if not hasattr(plain, "__code__"):
+        plain = type(fn).__call__
+    code = getattr(plain, "__code__", None)
     if code is not None and code.co_flags & _MAKES_A_COROUTINE:
         raise TypeError(
             f"{what} is an async function, {fn!r}: calling it would only make a coroutine that nobody awaits; "
@@ -203,12 +210,16 @@ class Job:
 
     def _perform_post(self) -> None:
         """The token was given back: make the post whose note somebody has left meanwhile, if any. Any context."""
-        pool = meetings.posts.pop(self, None)
-        if pool is not None:
-            try:
+        mark = object()
+        meetings.performing[mark] = self  # before: a drain that finds no note finds this, or the ticket
+        try:
+            pool = meetings.posts.pop(self, None)
+            if pool is not None:
                 pool.post(self)
-            except Error as refused:  # not the fault of who calls done()
-                _hooks.report_error(refused, origin=self)
+        except Error as refused:  # not the fault of who calls done()
+            _hooks.report_error(refused, origin=self)
+        finally:
+            del meetings.performing[mark]
 
     def _forget_threads(self) -> None:
         """In a fork child: whoever scheduled, ran or waited for this job is not there; it is idle (TP-31)."""

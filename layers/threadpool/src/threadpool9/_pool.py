@@ -21,6 +21,7 @@ Rules. A: atomic operations, any context. S: set at init. R: registry lock. T: w
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from ._job import Job, interlock_released, meetings, refuse_copy
 from ._priority import Scheduling
 from ._probes import probes
 from ._stats import PoolStats
+from ._texts import safe_repr
 from ._waiting import Blocking, Steps, Wait, Waiters, run
 
 if TYPE_CHECKING:
@@ -304,8 +306,21 @@ class Pool(PoolStats):
         me = _seam.get_ident()
         if any(worker.ident == me and worker.job is not None for worker in list(self._workers)):
             raise UsageError(f"a job of {self!r} can't wait for its own pool to drain")
+        noted = [job for job, pool in list(meetings.posts.items()) if pool is self]
+        if any(job._runner == me for job in noted):
+            raise UsageError(f"a job that was posted to {self!r} while it runs can't wait for that run")
         for job, ticket in self._under_way():
             yield from job._wait_for(ticket, wait)
+        for job in noted:  # posted while they ran: one run more
+            yield from meetings.sleepers.wait_until_not(
+                job, functools.partial(self._is_noted, job), wait, f"{safe_repr(job)} has not begun its next run"
+            )
+            if job._pool is self:
+                yield from job._wait_for(job._ticket, wait)
+
+    def _is_noted(self, job: Job) -> bool:
+        """True if `job` runs, was posted here meanwhile, and has no ticket for that yet. Any context."""
+        return meetings.posts.get(job) is self or any(job is other for other in list(meetings.performing.values()))
 
     def _under_way(self) -> list[tuple[Job, list[Job]]]:
         """Every job that is queued or running now, with its ticket. Thread context."""
@@ -376,3 +391,5 @@ def _check_job(job: object) -> None:
     """TypeError unless `job` is one."""
     if not isinstance(job, Job):
         raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")
+    if not hasattr(job, "_free"):
+        raise TypeError(f"{type(job).__name__}.__init__ did not call super().__init__(): it is no job yet")

@@ -151,6 +151,8 @@ class Registry:
     def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU, given: list[None]) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
         with self.lock:
+            if holder.references == 0:
+                raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
             holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _atomic
             if holder.references == 0:
                 table: dict[int, Any] = self.unbound if isinstance(holder, Pool) else self.percpu

@@ -157,7 +157,7 @@ class Waiters:
         except IndexError:
             return False
         except BaseException:
-            if isinstance(lock, Bell):
+            if isinstance(lock, Bell) and not woken:
                 locks.appendleft(lock)
             raise
         return True
