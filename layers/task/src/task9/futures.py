@@ -163,7 +163,8 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         max_workers: how many calls run at once; default: the running Python's.
         thread_name_prefix: the name of the queue, for people: snapshots and reports. Threads are shared, and have
             names of their own.
-        initializer: called on each thread before the first call that it runs for this executor.
+        initializer: called on each thread before the first call that it runs for this executor. Context variables that
+            it sets are not seen by the calls, which run in a copy of the submitter's.
         initargs: its arguments.
         pri: a priority; calls run on threads of that priority.
         percpu: one call at once on each CPU, bound to it, on the CPU it was submitted on; not with `max_workers`.

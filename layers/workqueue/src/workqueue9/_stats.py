@@ -30,7 +30,7 @@ class QueueStats:
     cancelled: int
     errors: int
     run_seconds: float
-    """Time spent in the function, summed over all works."""
+    """Time spent in the function, summed over all works; with WQ_GIANT the wait for the giant lock is in it."""
     wait_seconds: float
     """Time from enqueue (of a delayed work: from its expiry) to the function, summed over the works that started."""
     wait_histogram: tuple[int, ...]
