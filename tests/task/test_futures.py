@@ -646,6 +646,7 @@ class Wayward(Exception):
         raise ValueError("no notes")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("watched", [False, True])
 def test_tk18_what_has_no_representation_is_settled_too(
     queue: TaskQueue, reports: list[BaseException], watched: bool

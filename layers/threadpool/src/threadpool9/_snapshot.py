@@ -107,6 +107,7 @@ def snapshot() -> Snapshot:
         sets = dict(registry.percpu)
         totals = list(registry.totals)
         totals[3] += sum(map(Tally.value, registry.retired))
+        totals[0] = max(totals[0], totals[1] + totals[3])  # a cancel may be counted when its pool has gone already
     refresh()
     stalled = registry.starter.watchdog.stalled
     records, workers = [], []
