@@ -174,8 +174,13 @@ def test_tk20_a_thread_that_has_gone_is_no_thread_that_was_initialised() -> None
     done: list[int] = []
     with ThreadPoolExecutor(1, initializer=lambda: done.append(1)) as executor:
         for number in range(3):
-            executor.submit(int).result(LIMIT)
-            assert wait_until(threadpool9.retire_idle)
+            tid = executor.submit(threading.get_native_id).result(LIMIT)
+
+            def gone(tid: int = tid) -> bool:
+                threadpool9.retire_idle()
+                return tid not in {worker.tid for worker in threadpool9.snapshot().workers}
+
+            assert wait_until(gone)
             assert len(done) == number + 1
 
 

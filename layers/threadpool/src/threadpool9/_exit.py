@@ -177,17 +177,19 @@ def _drain() -> None:
 
 
 def _begin() -> None:
-    if not exiting.begun:
+    first = not exiting.begun
+    if first:
         policy, now = tunables.exit_policy, _seam.monotonic()
         exiting.report_at = now + _REPORT_AFTER
         exiting.deadline = now + policy if isinstance(policy, (int, float)) else None
         exiting.begun = True
-        for layer in layers:
-            _call(layer.before_exit, f"{layer.name} before exit")
     registry.gate = _gate
     for pool in _pools():
         if pool._gate is None:
             pool._gate = _gate
+    if first:  # whoever learns of the exit by this is refused already
+        for layer in layers:
+            _call(layer.before_exit, f"{layer.name} before exit")
 
 
 def _run_generations(policy: str | float) -> None:
