@@ -6,7 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +154,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if not item.get_closest_marker("thorough")]
+
+
+@pytest.fixture
+def reports() -> Iterator[list[BaseException]]:
+    """What is reported; taken, so that nothing else hears of it."""
+    import threadpool9
+
+    found: list[BaseException] = []
+
+    class Taker:
+        @threadpool9.hookimpl
+        def threadpool9_error(self, error: Any) -> bool:
+            found.append(error.exc_value)
+            return True
+
+    taker = Taker()
+    threadpool9.register(taker)
+    yield found
+    threadpool9.unregister(taker)

@@ -12,7 +12,7 @@ import pickle
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -29,23 +29,6 @@ from workqueue9 import Full, KeyedWork, Work, WorkQueue
 
 LIMIT = patience(20.0)
 PRI = 61  # nobody else's
-
-
-@pytest.fixture
-def reports() -> Iterator[list[BaseException]]:
-    """What is reported; taken, so that nothing else hears of it."""
-    found: list[BaseException] = []
-
-    class Taker:
-        @hookimpl
-        def threadpool9_error(self, error: Any) -> bool:
-            found.append(error.exc_value)
-            return True
-
-    taker = Taker()
-    threadpool9.register(taker)
-    yield found
-    threadpool9.unregister(taker)
 
 
 def fires(queue: TaskQueue) -> bool:

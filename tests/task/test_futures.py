@@ -42,23 +42,6 @@ def queue() -> Iterator[TaskQueue]:
         yield made
 
 
-@pytest.fixture
-def reports() -> Iterator[list[BaseException]]:
-    """What is reported; taken, so that nothing else hears of it."""
-    found: list[BaseException] = []
-
-    class Taker:
-        @threadpool9.hookimpl
-        def threadpool9_error(self, error: Any) -> bool:
-            found.append(error.exc_value)
-            return True
-
-    taker = Taker()
-    threadpool9.register(taker)
-    yield found
-    threadpool9.unregister(taker)
-
-
 def fail(error: BaseException) -> None:
     """Raise it."""
     raise error
