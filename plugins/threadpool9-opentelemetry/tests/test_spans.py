@@ -180,29 +180,31 @@ def test_an_exception_is_the_status_of_its_span(telemetry: Any, schedule: Any, m
 
 def test_nothing_stays_on_the_worker(telemetry: Any) -> None:
     """A thread that ran something with baggage, and a leak, is as it was: seen by runs that are not traced any more."""
-    seen: list[Any] = []
     threads: list[int] = []
 
     def leaks() -> None:
         threads.append(threading.get_ident())
         context.attach(baggage.set_baggage("leak", "yes"))  # and no detach
 
-    def looks() -> None:
-        threads.append(threading.get_ident())
-        seen.append(
-            (dict(baggage.get_all()), context.get_value("mine"), trace.get_current_span().get_span_context().is_valid)
-        )
-
     def look_there() -> Any:
-        """On the thread that has the leak; another may have come, but who went idle last is taken first."""
+        """On the thread that has the leak: two runs at once, as another thread may have come, and be taken first."""
         for _ in range(1000):
-            queue.schedule(task9.Task(lambda task: looks()))
+            seen: dict[int, Any] = {}
+            both = threading.Barrier(2)
+
+            def looks(seen: dict[int, Any] = seen, both: threading.Barrier = both) -> None:
+                valid = trace.get_current_span().get_span_context().is_valid
+                seen[threading.get_ident()] = (dict(baggage.get_all()), context.get_value("mine"), valid)
+                both.wait(LIMIT)
+
+            for _ in range(2):
+                queue.schedule(task9.Task(lambda task, looks=looks: looks()))
             queue.drain()
-            if threads[-1] == threads[0]:
-                return seen[-1]
+            if threads[0] in seen:
+                return seen[threads[0]]
         raise AssertionError("nothing runs any more on the thread with the leak")
 
-    with task9.TaskQueue("q", PRI) as queue:
+    with task9.TaskQueue("q", PRI, concurrency=2) as queue:
         token = context.attach(context.set_value("mine", 1, baggage.set_baggage("user", "ann")))
         try:
             queue.schedule(task9.Task(lambda task: leaks()))
