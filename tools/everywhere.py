@@ -39,7 +39,9 @@ import sys, attrs, hypothesis, pluggy, pytest, pytest_run_parallel.plugin, trio,
 sys.exit(getattr(sys, "_is_gil_enabled", lambda: False)() and "the GIL is enabled")
 """
 #: How pytest runs: in several processes; or in one, each test in so many threads at once and in each so many times.
-IN_PROCESSES = ("-n", "auto", "--dist", "loadgroup")
+#: A process waits for a third of its time, mostly for programs that it started: so half as many again as CPUs.
+PROCESSES = (3 * (os.cpu_count() or 1) + 1) // 2
+IN_PROCESSES = ("-n", str(PROCESSES), "--dist", "loadgroup")
 IN_THREADS = ("-n", "0", "--parallel-threads=4", "--iterations=4")
 #: What the versions between .venv's and the newest run: programs, plugins and the manual are the same there.
 LAYERS = [

@@ -56,7 +56,7 @@ class Contender:
 
     def store(self, parcel: Parcel) -> None:
         """The part that is done by one."""
-        store(parcel, self.blocks, self.totals, lambda file: None)
+        store([parcel], self.blocks, self.totals, lambda file: None)
 
     @contextmanager
     def open(self) -> Iterator[None]:

@@ -43,7 +43,7 @@ class FarPipeline(Pipeline):
         self.far: workqueue9.WorkQueue = workqueue9.WorkQueue(
             "compress", compress, kind, max_active=places, max_pending=crew.PENDING_PER_CPU * places, backend=cluster
         )
-        self.queues = (self.squeezers, self.far, self.writer)
+        self.stages = (self.squeezers, self.far)
 
     def pass_on(self, parcel: Parcel) -> None:
         """What was read goes to the cluster, and from there to the writer."""

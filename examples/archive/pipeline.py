@@ -1,24 +1,28 @@
 """The pipeline: files go in, blocks are hashed and compressed on all CPUs, one writer stores them (workqueue9).
 
-    caller          "squeeze", max_active=CPUs, max_pending         "write", one at a time
-    add(file) ═══>  squeeze_parcel: read, hash, compress  ═══════>  _store: append, settle files
+    caller          "squeeze", max_active=CPUs, max_pending                  "write", one at a time
+    add(file) ═══>  _squeeze: read, hash, compress  ──> ready, some at once ═══> _store: append, settle files
 
 A parcel is what travels: up to 256 KiB, one block of a large file or several small files, because waking a thread
-takes as long as hashing a source file. The same work object goes through both queues.
+takes as long as hashing a source file. For the same reason the writer is only called for `BATCH` parcels: each time it
+wakes up it takes a CPU, and the GIL, from a thread that compresses. It stores whatever is ready then.
 
-Back-pressure: at most `max_pending` parcels wait for a CPU, then the caller waits (WQ-9), and likewise for the writer.
+Back-pressure: at most `max_pending` parcels wait for a CPU, then the caller waits (WQ-9). A squeezer that makes a
+parcel ready while the writer is behind enqueues another call of it, and waits likewise once there are `max_pending`.
 So memory is bounded, however large the tree and slow the disk. A parcel holds names until a CPU takes it up.
 
-Locking: none. What a parcel holds belongs to who has the parcel; the block file's end and all counters of `Totals`
-belong to the writer, whose works run one at a time (WQ-1). The display reads the counters as they are.
+Locking: none. What a parcel holds belongs to who has the parcel; `ready` is a deque, appended to by any thread and
+emptied by the writer; the block file's end and all counters of `Totals` belong to the writer, whose works run one at a
+time (WQ-1). The display reads the counters as they are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import stat
-from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 from time import perf_counter
 
 import codec
@@ -33,6 +37,9 @@ import workqueue9
 
 PIECES = 64
 """Pieces in a parcel at most: with very small files opening them is the work."""
+
+BATCH = 8
+"""Parcels that are ready before the writer is called."""
 
 _GRACE = 0.5  # seconds that works under way may take to notice a stop
 
@@ -165,11 +172,13 @@ class Totals:
         self.seconds[parcel.cpu] += parcel.seconds  # type: ignore[assignment]  # a Counter adds floats as well
 
 
-def store(parcel: Parcel, blocks: BlockFile, totals: Totals, settled: Callable[[File], object]) -> None:
-    """Append what is new in a parcel, then settle the files that have all their blocks. For the one writer."""
-    totals.written += blocks.append([piece.block for piece in parcel.pieces if piece.block is not None])
-    totals.enter(parcel)
-    for piece in parcel.pieces:
+def store(parcels: Sequence[Parcel], blocks: BlockFile, totals: Totals, settled: Callable[[File], object]) -> None:
+    """Append what is new in some parcels, then settle the files that have all their blocks. For the one writer."""
+    pieces = [piece for parcel in parcels for piece in parcel.pieces]
+    totals.written += blocks.append([piece.block for piece in pieces if piece.block is not None])
+    for parcel in parcels:
+        totals.enter(parcel)
+    for piece in pieces:
         file = piece.file
         if piece.digest:
             file.digests[piece.number] = piece.digest
@@ -203,11 +212,14 @@ class Pipeline:
         self.squeezers = crew.bounded("squeeze", _squeeze, self, stop)
         pending = crew.PENDING_PER_CPU * len(threadpool9.allowed_cpus())
         self.writer = workqueue9.WorkQueue("write", _store, arg=self, max_pending=pending, on_error=stop.fail)
-        self.queues: tuple[workqueue9.WorkQueue, ...] = (self.squeezers, self.writer)
+        self.ready: deque[Parcel] = deque()
+        self.stages: tuple[workqueue9.WorkQueue, ...] = (self.squeezers,)  # what comes before the writer
 
     def pass_on(self, parcel: Parcel) -> None:
-        """A parcel is squeezed: on with it. A thread of the pool."""
-        self.writer.enqueue(parcel)
+        """A parcel is squeezed: on with it. A thread of the pool; waits while the writer is behind."""
+        self.ready.append(parcel)
+        if len(self.ready) >= BATCH:
+            self.writer.enqueue(workqueue9.Work())
 
     def add(self, file: File) -> bool:
         """Have a file packed that has content; waits while the queue is full. False if asked to stop."""
@@ -217,18 +229,26 @@ class Pipeline:
         """Return once everything that was added is stored, or we are to stop."""
         for parcel in self.cutter.rest():
             crew.send(self.squeezers, parcel, self.stop)
-        for queue in self.queues:
+        for queue in self.stages:
             crew.drain(queue, self.stop)
+        crew.send(self.writer, workqueue9.Work(), self.stop)  # what is left is less than a batch
+        crew.drain(self.writer, self.stop)
 
     def close(self) -> None:
         """End the queues; after a request to stop don't wait for a file system that does not answer."""
-        for queue in self.queues:
-            try:
-                queue.drain(timeout=_GRACE if self.stop() else None)
-            except threadpool9.WaitTimeout:
-                threadpool9.tunables.exit_policy = "abandon"
-            else:
-                queue.destroy()
+        for queue in self.stages:
+            self._end(queue)
+        with suppress(workqueue9.Full):  # then works that wait see to what is ready
+            self.writer.enqueue(workqueue9.Work(), timeout=0)
+        self._end(self.writer)
+
+    def _end(self, queue: workqueue9.WorkQueue) -> None:
+        try:
+            queue.drain(timeout=_GRACE if self.stop() else None)
+        except threadpool9.WaitTimeout:
+            threadpool9.tunables.exit_policy = "abandon"
+        else:
+            queue.destroy()
 
 
 def _squeeze(parcel: Parcel, pipeline: Pipeline) -> None:
@@ -237,7 +257,8 @@ def _squeeze(parcel: Parcel, pipeline: Pipeline) -> None:
         pipeline.pass_on(parcel)
 
 
-def _store(parcel: Parcel, pipeline: Pipeline) -> None:
-    """The function of the second queue."""
+def _store(work: workqueue9.Work, pipeline: Pipeline) -> None:
+    """The function of the second queue: whatever is ready."""
+    parcels = [pipeline.ready.popleft() for _ in range(len(pipeline.ready))]  # nobody else takes any
     if pipeline.stop.error is None:
-        store(parcel, pipeline.blocks, pipeline.totals, pipeline.settled)
+        store(parcels, pipeline.blocks, pipeline.totals, pipeline.settled)
