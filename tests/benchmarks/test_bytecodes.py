@@ -61,8 +61,8 @@ MEASURED: dict[str, dict[tuple[int, int], tuple[int, int, int]]] = {
 }
 
 #: Bytecodes from the beginning of an ``await future`` until the event loop is told to wait for it.
-AWAIT = {(3, 11): 184, (3, 12): 173, (3, 13): 177, (3, 14): 191, (3, 15): 191}
-AWAIT_ON_TRIO = {(3, 11): 276, (3, 12): 251, (3, 13): 256, (3, 14): 273, (3, 15): 274}
+AWAIT = {(3, 11): 136, (3, 12): 129, (3, 13): 129, (3, 14): 140, (3, 15): 140}
+AWAIT_ON_TRIO = {(3, 11): 228, (3, 12): 207, (3, 13): 208, (3, 14): 222, (3, 15): 223}
 TRIO_S_OWN = 25  # bytecodes that another version of trio may take more of those
 
 pytestmark = pytest.mark.alone  # a probe that somebody listens to costs more

@@ -28,8 +28,8 @@ RELEASE_RAISES = (
 ANNOUNCED_BEFORE_SETTLED = (
     "task9._future",
     "        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702\n"
-    "        if self._audience is not None:\n            self.announce()\n\n    def fail",
-    "        if self._audience is not None:\n            self.announce()\n"
+    "        if self._first is not None or self._audience is not None:\n            self.announce()\n\n    def fail",
+    "        if self._first is not None or self._audience is not None:\n            self.announce()\n"
     "        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702\n\n    def fail",
 )
 WAKES_ONE_ONLY = (
@@ -357,6 +357,7 @@ def awaited(w: World, cancelled: bool) -> Callable[[], list[object]]:
     def outcome() -> list[object]:
         future, task = begun
         assert future.result() == 42
+        assert future._first is None, "entered, though it waits no more"
         assert not future._attended().sleepers.locks, "entered, though it waits no more"
         ended: list[object] = task.outcome
         return ended
@@ -369,8 +370,8 @@ def awaited(w: World, cancelled: bool) -> Callable[[], list[object]]:
     "AW-2",
     does_not_look_once_entered=(
         "task9._future",
-        "                    if self._settled is PENDING:\n                        if bell.is_future:\n",
-        "                    if True:\n                        if bell.is_future:\n",
+        "                        if self._settled is PENDING:\n                            if bell.is_future:\n",
+        "                        if True:\n                            if bell.is_future:\n",
     ),
     announced_before_settled=ANNOUNCED_BEFORE_SETTLED,
 )
@@ -388,8 +389,8 @@ def answer_against_a_task_of_asyncio_that_awaits_it(w: World) -> Callable[[], No
     "AW-2",
     stays_entered=(
         "task9._future",
-        "                    if sleepers:\n                        discard(sleepers, bell)\n",
-        "                    pass\n",
+        "                    finally:\n                        self._first = None\n",
+        "                    finally:\n                        pass\n",
     ),
 )
 def answer_against_a_task_of_asyncio_that_is_cancelled(w: World) -> Callable[[], None]:
@@ -398,5 +399,39 @@ def answer_against_a_task_of_asyncio_that_is_cancelled(w: World) -> Callable[[],
 
     def check() -> None:
         assert outcome() in ([42], ["cancelled"])
+
+    return check
+
+
+@exhibit(
+    "AW-2, AW-4",
+    second_takes_the_place=(
+        "task9._future",
+        '                if self.__dict__.setdefault("_first", bell) is bell:\n',
+        "                self._first = bell\n                if True:\n",
+    ),
+    first_is_not_informed=("task9._audience", "            first.release()\n", "            pass\n"),
+)
+def answer_against_two_tasks_of_asyncio_that_await_it(w: World) -> Callable[[], None]:
+    """Two tasks await an answer that is about to come: both get it."""
+    loop = Loop(w)
+    queue = w.task9.TaskQueue("q")
+    begun: list[Any] = []
+
+    def submit() -> None:
+        future = queue.submit(lambda: 42)
+        begun.append(future)
+        for _ in range(2):
+            task = AsyncioTask(loop, future.__await__())
+            begun.append(task)
+            loop.post(task.step)
+
+    w.thread("submitter", submit)
+
+    def check() -> None:
+        future, *tasks = begun
+        assert [task.outcome for task in tasks] == [[42], [42]]
+        assert future._first is None, "entered, though it waits no more"
+        assert not future._attended().sleepers.locks, "entered, though it waits no more"
 
     return check

@@ -14,6 +14,7 @@ import pytest
 from pace import patience
 
 import threadpool9
+from conformance9.suite.tools import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the OS's view of threads is read from Linux's calls")
 ROOT = os.geteuid() == 0
@@ -85,3 +86,28 @@ def test_tp10_a_refused_priority_is_told_once_and_never_fatal() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("refused:")
+
+
+def test_tp13_a_busy_worker_is_put_right_as_soon_as_it_is_idle() -> None:
+    """TP-13: a worker that has gone idle again and again within a moment looks at its thread all the same."""
+    numbers: list[int] = []
+
+    def spoil(job: threadpool9.Job) -> None:
+        numbers.append(threading.get_native_id())
+        with open(f"/proc/self/task/{numbers[-1]}/comm", "w") as file:
+            file.write("spoilt")
+        with job.interlock:
+            job.done()
+
+    with threadpool9.get() as pool:
+        job = threadpool9.Job(spoil)
+        for _ in range(200):
+            pool.post(job)
+            job.wait(patience(10.0))
+        assert wait_until(lambda: name_of(numbers[-1]) == pool.thread_name, patience(10.0))
+
+
+def name_of(tid: int) -> str:
+    """What the OS calls a thread of this process."""
+    with open(f"/proc/self/task/{tid}/comm") as file:
+        return file.read().strip()

@@ -100,8 +100,10 @@ class StandardFuture(concurrent.futures.Future[T]):
     _settled: str  # B
     _value: Any  # B: before the state
     _failure: Failure | None  # B: before the state
-    #: In the instance's dictionary once there is one.
+    #: In the instance's dictionary once there is one, as the next.
     _audience: Audience | None = None
+    #: The bell of the first task that awaits, and mostly that is all there is. Bells may be rung more than once.
+    _first: Any = None
 
     def done(self) -> bool:
         """True if it was cancelled or is finished. Any context."""
@@ -131,6 +133,8 @@ class StandardFuture(concurrent.futures.Future[T]):
 
     def announce(self) -> None:
         """It is settled: inform everybody who is there to hear it. May be repeated."""
+        if (first := self._first) is not None:
+            first.release()
         # No part of the audience is kept in a variable: whoever is woken lets go of it, and without a GIL to give back
         # what another thread holds costs as much as a whole await.
         audience = self._audience

@@ -28,7 +28,6 @@ from threadpool9.lowlevel import (
     Steps,
     Wait,
     bell_here,
-    discard,
     function_name,
     get_ident,
     refuse_copy,
@@ -133,7 +132,7 @@ class Future(StandardFuture[T], Item):
         # Whoever gets the result may rely on the arguments being gone.
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702
-        if self._audience is not None:
+        if self._first is not None or self._audience is not None:
             self.announce()
 
     def fail(self, error: BaseException, asked: bool = False) -> None:
@@ -142,8 +141,7 @@ class Future(StandardFuture[T], Item):
         self._failure = Failure(error, self.task_name if lane is None else lane.group.origin(self), asked)
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self._settled = FINISHED
-        if self._audience is not None:
-            self.announce()
+        self.announce()
 
     def raise_interrupt(self) -> None:
         """After a `run` in a thread that is not ours: a KeyboardInterrupt or SystemExit is for that thread, too."""
@@ -158,8 +156,7 @@ class Future(StandardFuture[T], Item):
             return
         if self._settled is PENDING:
             self._settled = FINISHED
-        if self._audience is not None:
-            self.announce()
+        self.announce()
 
     def be_given(self, fn: Callable[..., T], *args: Any) -> None:
         """Say what is to be run, for a future that was made without a function. The worker's thread."""
@@ -190,8 +187,7 @@ class Future(StandardFuture[T], Item):
         """Inform who waits for it. May be repeated."""
         if self._settled is NOTIFIED:
             self._fn = self._args = self._kwargs = self._context = self.item_lane = None
-            if self._audience is not None:
-                self.announce()
+            self.announce()
 
     def forget_threads(self) -> None:
         """In a fork child: not pending for ever, and no lock is held by a thread that is not there."""
@@ -209,7 +205,7 @@ class Future(StandardFuture[T], Item):
             if (crowd := audience.pop("crowd", None)) is not None:
                 audience.crowd._waiters = crowd._waiters  # an iteration that was forked along takes its own out
                 audience.crowd._state = self._settled
-            audience.sleepers.wake_all()
+        self.announce()
 
     def fire_scheduled(self, lane: Lane) -> None:
         """As for a task."""
@@ -292,19 +288,17 @@ class Future(StandardFuture[T], Item):
                 # gets the GIL when this thread sleeps: to be short here saves it a wait, and the answer a fifth of its
                 # time.
                 bell = bell_here()
-                sleepers = (self._audience or self._attended()).sleepers.locks
-                try:
-                    sleepers.append(bell)
-                    if self._settled is PENDING:
-                        if bell.is_future:
-                            yield bell
-                        else:
-                            yield from bell.sleep()
-                        if self._settled is not PENDING:
-                            return self.result()
-                finally:
-                    if sleepers:
-                        discard(sleepers, bell)
+                if self.__dict__.setdefault("_first", bell) is bell:
+                    try:
+                        if self._settled is PENDING:
+                            if bell.is_future:
+                                yield bell
+                            else:
+                                yield from bell.sleep()
+                            if self._settled is not PENDING:
+                                return self.result()
+                    finally:
+                        self._first = None
             wait = Awaiting(None)
             yield from wait.run(self._finish(wait))
             return self.result()

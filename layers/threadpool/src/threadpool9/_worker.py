@@ -3,7 +3,7 @@
     born      put the thread in order, before the first job's first bytecode
     work      take tickets until there are none; take the job out of each; run it; see that done() was called
     idle      publish itself on the idle stack; *look again*; park
-    put right after a millisecond of idleness: what jobs left behind on the thread
+    put right after a millisecond or four of idleness: what jobs left behind on the thread
     leave     take itself off the stack; failing that, somebody is handing it work, so work
 
 Publish-then-look here meets publish-then-look in `Pool._enqueue`: either the scheduler sees the idle worker and
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 UNDONE = "{!r} returned without done(): call it, interlock held, when there is no more to do"
-_SOON = 0.001  # how long a worker is idle before it looks what jobs left behind on its thread (TP-13)
+# How many seconds a worker is idle before it looks what jobs left behind on its thread (TP-13). One that went idle less
+# than the first ago takes the second: to set a timer that is due before the kernel's next tick, and to take it back,
+# can cost more than all else that a worker does between two jobs.
+_SOON, _BUSY = 0.001, 0.004
 
 
 class Worker:
@@ -79,7 +82,7 @@ class Worker:
     def _live(self) -> None:
         jobs, idle = self.pool._jobs, self.pool._idle
         tickets = iter(jobs.popleft, None)
-        run = self._run
+        run, parked = self._run, 0.0
         sleep, bound = self.parking.sleep, self.pool.cpu is not None
         while True:
             while jobs:
@@ -97,14 +100,15 @@ class Worker:
                     break
             if jobs:
                 continue
-            self.since = parked = _seam.monotonic()
+            before, parked = parked, _seam.monotonic()
+            self.since = parked
             idle.append(self)
             # Look again: what was scheduled before the line above saw no idle worker.
             if (jobs or self.pool._closing) and self._unpublish():
                 if self.pool._closing and not jobs:
                     return self._die()
                 continue
-            if not sleep(_SOON) and not self._rest(parked):
+            if not sleep(_SOON if parked - before > _SOON else _BUSY) and not self._rest(parked):
                 return None
             if self.leaving:
                 if not jobs:
@@ -116,7 +120,7 @@ class Worker:
                 self.settled.check_binding()
 
     def _rest(self, parked: float) -> bool:
-        """On the idle stack for a millisecond: put the thread right, then sleep. False if we leave."""
+        """On the idle stack for a while: put the thread right, then sleep. False if we leave."""
         pool, sleep = self.pool, self.parking.sleep
         if not self.settled.in_order():
             # Off the stack meanwhile, as nobody should have to wait for this.
