@@ -547,3 +547,12 @@ def test_a_back_end_that_is_named_has_plugins_loaded(monkeypatch: pytest.MonkeyP
     finally:
         threadpool9.unregister(plugin)
     assert loaded == [True, True]
+
+
+def test_a_time_limit_in_the_place_of_the_interlock_is_refused() -> None:
+    """``task.cancel(0.1)``: at once, not only where the task happens to run."""
+    with TaskQueue("q", PRI) as queue:
+        task = Task(lambda task: None)
+        with pytest.raises(TypeError, match=r"interlock must be a lock .* not 0\.1"):
+            task.cancel(0.1)
+        assert queue.schedule(task)

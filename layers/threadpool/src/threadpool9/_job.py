@@ -134,8 +134,6 @@ class Job:
             interlock = _seam.RLock()
             self._owned = interlock._is_owned  # S
         else:
-            if not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
-                raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
             self._owned = owner_check(interlock)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a job is a str, not {name!r}")
@@ -345,8 +343,10 @@ def begin_era(survivor: int) -> None:
 def owner_check(interlock: Any) -> Callable[[], bool] | None:
     """How to ask `interlock` whether the caller holds it; None if that can't be asked.
 
-    A plain Lock knows only that somebody holds it; that catches the common mistake.
+    A plain Lock knows only that somebody holds it; that catches the common mistake. Raises TypeError if it is no lock.
     """
+    if not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
+        raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
     owned = getattr(interlock, "_is_owned", None)  # RLock and Condition
     if owned is None and isinstance(interlock, _seam.LockType):
         owned = interlock.locked

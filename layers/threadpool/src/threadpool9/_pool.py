@@ -106,7 +106,8 @@ class Pool(PoolStats):
         """Schedule `job` without its interlock, as soon as possible (TP-28). Any context; never blocks.
 
         A post to a running job takes effect at its done(): one more run. True if newly scheduled now. Raises as
-        `schedule`, the interlock apart.
+        `schedule`, the interlock apart. (If the job runs on another pool, hold this one until then: if its last
+        reference is put before, the post is refused at done(), and that is reported.)
         """
         try:
             if self._enqueue(job):

@@ -121,7 +121,7 @@ class Waits(Generic[W]):
     def disable(self, work: W, timeout: float | None = None) -> bool:
         """Cancel `work` and let every enqueue of it return False until `enable` (WQ-10). Counted. Thread context.
 
-        Returns as `cancel`.
+        Returns and raises as `cancel`; after a WaitTimeout it is disabled all the same.
         """
         return run(self.disable_steps(work, Blocking(timeout)))
 
