@@ -50,8 +50,8 @@ pools(
 )  # fmt: skip
 tasks(
     "a cancelled await cancels the call", "AW-2", "Who leaves takes the result away from the others.",
-    "_future", "                finally:\n                    if sleepers:\n",
-    "                except BaseException:\n                    self.cancel()\n                    raise\n                finally:\n                    if sleepers:\n",
+    "_future", "                    finally:\n                        self._first = None\n",
+    "                    except BaseException:\n                        self.cancel()\n                        raise\n                    finally:\n                        self._first = None\n",
 )  # fmt: skip
 tasks(
     "a cancelled cancel keeps the task", "AW-2", "The task can't be scheduled any more: its token is lost.",

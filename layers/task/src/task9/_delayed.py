@@ -27,7 +27,7 @@ class DelayedTask(TimedItem, Task):
     ``delayed_task`` of the task(9) drafts.
     """
 
-    __slots__ = ()
+    __slots__ = ("item_timing",)
 
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None, name: str | None = None) -> None:
         super().__init__(fn, context, name)

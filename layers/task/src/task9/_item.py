@@ -48,7 +48,7 @@ class Item:
     None. An item that may be barred has a slot ``barred``, which is 0 at first.
     """
 
-    __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_timing", "item_token")
+    __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_token")
 
     __reduce_ex__ = refuse_copy
 

@@ -6,6 +6,8 @@ it is. The token is taken all the while: everything said of pending items holds.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from threadpool9 import Error
 from threadpool9.lowlevel import FREE, monotonic
 
@@ -30,9 +32,10 @@ def check_seconds(what: str, value: float, positive: bool = False) -> float:
 
 
 class TimedItem(Item):
-    """What delayed tasks and works are: items that can wait in the timer."""
+    """What delayed tasks and works are: items that can wait in the timer. A subclass has a slot ``item_timing``."""
 
-    __slots__ = ()
+    if not TYPE_CHECKING:  # which would find that nothing here has the slot
+        __slots__ = ()
 
     item_timing: Timing | None
     """B: of the arming made last, if it was not withdrawn."""

@@ -37,7 +37,7 @@ class Work(TimedItem, Generic[P]):
     ``__hash__``. Follows ``struct work``.
     """
 
-    __slots__ = ("_name", "barred", "context", "disabled", "payload", "since", "slot")
+    __slots__ = ("_name", "barred", "context", "disabled", "item_timing", "payload", "since", "slot")
 
     exclusive = False
 
