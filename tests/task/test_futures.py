@@ -654,9 +654,11 @@ def test_tk18_what_has_no_representation_is_settled_too(
         queue.call(odd)
         queue.schedule(task9.Task(odd))
         queue.call(fail, Wayward())
-        assert "Nameless" in repr(queue.submit(odd)) + repr(task9.snapshot()) + repr(threadpool9.snapshot())
+        last = queue.submit(odd)
+        assert "Nameless" in repr(last) + repr(task9.snapshot()) + repr(threadpool9.snapshot())
         gate.go.set()
         queue.drain(LIMIT)
+        assert isinstance(last.exception(LIMIT), ZeroDivisionError)  # else it is reported when it goes
         assert [type(error) for error in reports[:3]] == [ZeroDivisionError, ZeroDivisionError, Wayward]
     finally:
         if watched:

@@ -3,7 +3,8 @@
 The condition of a standard future, its waiters and its callbacks come into being when somebody asks for them: all of it
 is the *audience*. Publish, then look, on both sides: who settles writes the state, *then* looks whether there is an
 audience; whoever wants to be informed makes the audience and enters himself, *then* looks at the state. So a result
-that is there before somebody asks costs no lock.
+that is there before somebody asks costs no lock. The first task that awaits the future has a place of its own, since
+mostly nobody else comes.
 
 Functions of the standard library that wait for several futures (`wait`, `as_completed`) hold the conditions of all of
 them, look at ``_state``, and enter a waiter where it is not final. What they see must not change while they hold the
