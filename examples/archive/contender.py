@@ -20,7 +20,7 @@ from time import perf_counter, process_time, sleep
 from typing import Any
 
 import oslook
-from crew import PENDING_PER_CPU
+from crew import LOADED_PER_CPU
 from pipeline import Cutter, File, Parcel, Pipeline, Totals, store
 from records import HEAD, BlockFile
 from stopping import Stop
@@ -71,7 +71,7 @@ class Executor(Contender):
         """Pack the files."""
         window: deque[Future[Parcel]] = deque()
         for parcel in parcels(files):
-            if len(window) >= (PENDING_PER_CPU + 1) * cpus():
+            if len(window) >= (LOADED_PER_CPU + 1) * cpus():
                 self.store(window.popleft().result())
             window.append(self.pool.submit(self.squeeze, parcel))
         while window:

@@ -11,8 +11,11 @@ from stopping import Stop
 import threadpool9
 import workqueue9
 
-PENDING_PER_CPU = 4
-"""Works that may wait, for each CPU: enough to bridge the time until who fills the queue runs again."""
+NAMED_PER_CPU = 16
+"""Works that may wait, for each CPU, where they hold names only: so many that who fills the queue is seldom woken."""
+
+LOADED_PER_CPU = 4
+"""The same where they hold data: enough to bridge the time until who fills the queue runs again."""
 
 _SLICE = 0.1  # seconds until somebody who waits looks whether to stop
 
@@ -21,7 +24,7 @@ def bounded(name: str, function: Callable[[Any, Any], object], arg: object, stop
     """A queue that runs as many works at once as there are CPUs, and lets some more wait."""
     cpus = len(threadpool9.allowed_cpus())
     return workqueue9.WorkQueue(
-        name, function, arg, max_active=cpus, max_pending=PENDING_PER_CPU * cpus, on_error=stop.fail
+        name, function, arg, max_active=cpus, max_pending=NAMED_PER_CPU * cpus, on_error=stop.fail
     )
 
 

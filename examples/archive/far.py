@@ -41,7 +41,7 @@ class FarPipeline(Pipeline):
         super().__init__(blocks, codec.RAW, stop, settled)
         places = 2 * max(1, sum(cluster.client.nthreads().values()))
         self.far: workqueue9.WorkQueue = workqueue9.WorkQueue(
-            "compress", compress, kind, max_active=places, max_pending=crew.PENDING_PER_CPU * places, backend=cluster
+            "compress", compress, kind, max_active=places, max_pending=crew.LOADED_PER_CPU * places, backend=cluster
         )
         self.stages = (self.squeezers, self.far)
 

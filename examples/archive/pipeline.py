@@ -210,7 +210,7 @@ class Pipeline:
         self.totals = Totals()
         self.cutter = Cutter()
         self.squeezers = crew.bounded("squeeze", _squeeze, self, stop)
-        pending = crew.PENDING_PER_CPU * len(threadpool9.allowed_cpus())
+        pending = crew.LOADED_PER_CPU * len(threadpool9.allowed_cpus())
         self.writer = workqueue9.WorkQueue("write", _store, arg=self, max_pending=pending, on_error=stop.fail)
         self.ready: deque[Parcel] = deque()
         self.stages: tuple[workqueue9.WorkQueue, ...] = (self.squeezers,)  # what comes before the writer
