@@ -102,7 +102,10 @@ def cluster(address: str | None) -> Iterator[Any]:
         cloudpickle.register_pickle_by_value(module)
     with contextlib.ExitStack() as stack:
         if address == "local":
-            here = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
+            # Its HTTP server, which there is without a dashboard too, on any port: 8787 may be taken.
+            here = distributed.LocalCluster(
+                threads_per_worker=1, dashboard_address=None, scheduler_kwargs={"dashboard_address": ":0"}
+            )
             address = stack.enter_context(here).scheduler_address
         try:
             backend = workqueue9_dask.Cluster(address)
