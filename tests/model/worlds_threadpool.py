@@ -814,8 +814,8 @@ def pool_drain_against_schedule(w: World) -> Callable[[], None]:
     ),
     worker_leaves_a_claim_behind=(
         "threadpool9._worker",
-        "            if not self._unpublish():\n                return self._wait_for_claim()\n            if not self.settled",
-        "            self._unpublish()\n            if not self.settled",
+        "            if not self._unpublish():\n                return self._wait_for_claim()\n            self.away",
+        "            self._unpublish()\n            self.away",
     ),
 )
 def idle_worker_puts_its_thread_right(w: World) -> Callable[[], None]:

@@ -17,6 +17,7 @@ import workqueue9
 from threadpool9 import Job, hookimpl
 
 LIMIT = patience(60.0)
+JOBS = 2000  # so many that there are not workers for all of them within the test
 LOW = 3  # a priority whose workers are hindered
 
 Clock = Callable[[], float]
@@ -69,11 +70,14 @@ def test_a_timer_beside_a_backlog_is_about_as_punctual_as_threadings() -> None:
             if not over.is_set():
                 pool.post(job)
 
-        for _ in range(6000):
+        for _ in range(JOBS):
             pool.post(Job(again))
         try:
             taken = [(fires_after(ours), fires_after(theirs)) for _ in range(25)]
             assert threadpool9.snapshot().queued, "there is no backlog to wait behind"
+            workers = threadpool9.snapshot().workers
+            made = sum((worker.pool_pri, worker.pool_cpu) == (pool.pri, None) for worker in workers)
+            assert made <= JOBS, f"{made} workers for {JOBS} jobs"
         finally:
             over.set()
         pool.drain(LIMIT)

@@ -79,6 +79,8 @@ class Worker:
 
     def __init__(self, tid: int) -> None:
         self.tid, self.started = tid, 1
+        self.job: object = self  # whatever it runs
+        self.away = False
 
 
 class Pool:
@@ -87,6 +89,7 @@ class Pool:
     def __init__(self, workers: int, jobs: int) -> None:
         self.cpu = None
         self._workers: dict[Worker, None] = {}
+        self._idle = ()
         self._jobs = deque([object()] for _ in range(jobs))
         self.add(workers)
 
@@ -168,5 +171,19 @@ def test_workers_on_their_way_take_a_job_each(kernel: SimpleNamespace) -> None:
     assert wanted(pool, demand) == 2
     pool.add(2)
     for worker in pool._workers:
-        worker.started = 0
+        worker.started, worker.job = 0, None
     assert wanted(pool, demand) == 0
+
+
+def test_no_worker_is_made_for_a_job_that_one_comes_for(kernel: SimpleNamespace) -> None:
+    """Workers that were woken and get no CPU: however often the starter looks, and whoever is blocked meanwhile."""
+    pool = Pool(10, 5)
+    demand = demand_of(pool)
+    woken = list(pool._workers)[:6]
+    for worker in woken:
+        worker.job = None
+    assert [wanted(pool, demand) for _ in range(20)] == [0] * 20
+    woken[0].away = woken[1].away = True  # they come for nothing
+    assert wanted(pool, demand) == 1
+    woken[2].job = woken[3].job = object()
+    assert wanted(pool, demand) == 3

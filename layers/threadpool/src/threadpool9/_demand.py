@@ -2,7 +2,8 @@
 
 Start the next worker while a job waits, none is idle, and fewer workers than CPUs are *runnable*. Workers that are
 blocked don't count, so blocked jobs never keep the next one from running, and a burst of jobs, however short, keeps
-every CPU busy without a thread for each. There is no cap.
+every CPU busy without a thread for each. There is no cap, but a worker that was woken, or has just been made, comes for
+a job, however long that takes on a busy machine: none is made for that job.
 
 Who is blocked? The kernel knows: ``/proc/self/task/TID/syscall`` says in which call a thread sleeps, if it does. With a
 GIL one kind of sleep says nothing: a futex with a limit of time, which is how threads wait for the GIL, but for other
@@ -79,8 +80,7 @@ class Demand:
         pool = self._pool
         cpus = len(allowed.cpus) if _osthread.LINUX and pool.cpu is None else 1
         self._meet()
-        # Those that were started and have not begun a job take one each.
-        waiting = len(pool._jobs) - sum(not (worker.started or worker.rested) for worker in self._unsure)
+        waiting = len(pool._jobs) - self._coming()
         if waiting <= 0:
             self.grace = min(self.grace * 2, _GRACE_SERVED)
             return 0
@@ -100,6 +100,11 @@ class Demand:
             self._batch = min(free if free < cpus else max(free, self._batch * 2), _BATCH)
             self.grace = _GRACE
         return min(self._batch, waiting) if free > 0 else 0
+
+    def _coming(self) -> int:
+        """How many workers will come for a job by themselves: they have none in hand, and are not idle."""
+        workers = list(self._pool._workers)
+        return [worker.job is None and not worker.away for worker in workers].count(True) - len(self._pool._idle)
 
     def _meet(self) -> None:
         """Look who came since the last look, and who has left. However many are blocked, this takes no longer."""

@@ -53,6 +53,7 @@ class Worker:
         self.started = 0  # O
         self.errors = 0  # O
         self.rested = False  # O: has been idle
+        self.away = False  # O: will not come for a job: it puts its thread right, or leaves
         self.inline = False  # S: True for the exiting thread, which runs what no worker can be had for
         self.settled = Settled(pool)  # S
         self.thread = _seam.Thread(self._main, f"{pool.thread_name}-{next(pool.numbers)}")  # S
@@ -126,8 +127,10 @@ class Worker:
             # Off the stack meanwhile, as nobody should have to wait for this.
             if not self._unpublish():
                 return self._wait_for_claim()
+            self.away = True
             if not self.settled.put_right():
                 return False  # that would take privilege, so the thread is of no more use
+            self.away = False
             pool._idle.append(self)
             if (pool._jobs or pool._closing) and self._unpublish():  # look again
                 return True
@@ -154,6 +157,7 @@ class Worker:
         return _atomic.discard(self.pool._idle, self)
 
     def _die(self) -> None:
+        self.away = True
         if (probe := probes.thread__dying) is not None:
             probe(self.pool)
 
