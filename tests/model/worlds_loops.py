@@ -340,30 +340,31 @@ def ring_against_a_task_of_asyncio_that_begins_to_wait(w: World) -> Callable[[],
     return check
 
 
-def awaited(w: World, cancelled: bool) -> Callable[[], list[object]]:
-    """A task of asyncio awaits an answer that is about to come; in a check: what the task ended with."""
+def awaited(w: World, cancelled: bool = False, number: int = 1) -> Callable[[], list[object]]:
+    """Tasks of asyncio await an answer that is about to come; in a check: what they ended with."""
     loop = Loop(w)
     queue = w.task9.TaskQueue("q")
     begun: list[Any] = []
 
     def submit() -> None:
         future = queue.submit(lambda: 42)
-        task = AsyncioTask(loop, future.__await__())
-        begun.extend((future, task))
-        loop.post(task.step)
-        if cancelled:
-            loop.post(task.cancel)
+        begun.append(future)
+        for _ in range(number):
+            task = AsyncioTask(loop, future.__await__())
+            begun.append(task)
+            loop.post(task.step)
+            if cancelled:
+                loop.post(task.cancel)
 
-    def outcome() -> list[object]:
-        future, task = begun
+    def outcomes() -> list[object]:
+        future, *tasks = begun
         assert future.result() == 42
         assert future._first is None, "entered, though it waits no more"
         assert not future._attended().sleepers.locks, "entered, though it waits no more"
-        ended: list[object] = task.outcome
-        return ended
+        return [ended for task in tasks for ended in task.outcome]
 
     w.thread("submitter", submit)
-    return outcome
+    return outcomes
 
 
 @exhibit(
@@ -377,10 +378,10 @@ def awaited(w: World, cancelled: bool) -> Callable[[], list[object]]:
 )
 def answer_against_a_task_of_asyncio_that_awaits_it(w: World) -> Callable[[], None]:
     """It gets the answer."""
-    outcome = awaited(w, cancelled=False)
+    outcomes = awaited(w)
 
     def check() -> None:
-        assert outcome() == [42]
+        assert outcomes() == [42]
 
     return check
 
@@ -395,10 +396,10 @@ def answer_against_a_task_of_asyncio_that_awaits_it(w: World) -> Callable[[], No
 )
 def answer_against_a_task_of_asyncio_that_is_cancelled(w: World) -> Callable[[], None]:
     """It gets the answer or is cancelled, and is entered no more."""
-    outcome = awaited(w, cancelled=True)
+    outcomes = awaited(w, cancelled=True)
 
     def check() -> None:
-        assert outcome() in ([42], ["cancelled"])
+        assert outcomes() in ([42], ["cancelled"])
 
     return check
 
@@ -413,25 +414,10 @@ def answer_against_a_task_of_asyncio_that_is_cancelled(w: World) -> Callable[[],
     first_is_not_informed=("task9._audience", "            first.release()\n", "            pass\n"),
 )
 def answer_against_two_tasks_of_asyncio_that_await_it(w: World) -> Callable[[], None]:
-    """Two tasks await an answer that is about to come: both get it."""
-    loop = Loop(w)
-    queue = w.task9.TaskQueue("q")
-    begun: list[Any] = []
-
-    def submit() -> None:
-        future = queue.submit(lambda: 42)
-        begun.append(future)
-        for _ in range(2):
-            task = AsyncioTask(loop, future.__await__())
-            begun.append(task)
-            loop.post(task.step)
-
-    w.thread("submitter", submit)
+    """Both get it."""
+    outcomes = awaited(w, number=2)
 
     def check() -> None:
-        future, *tasks = begun
-        assert [task.outcome for task in tasks] == [[42], [42]]
-        assert future._first is None, "entered, though it waits no more"
-        assert not future._attended().sleepers.locks, "entered, though it waits no more"
+        assert outcomes() == [42, 42]
 
     return check

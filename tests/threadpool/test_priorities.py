@@ -20,10 +20,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the OS's view o
 ROOT = os.geteuid() == 0
 
 
+def name_of(tid: int) -> str:
+    """What the OS calls a thread of this process."""
+    with open(f"/proc/self/task/{tid}/comm") as file:
+        return file.read().strip()
+
+
 def state() -> tuple[object, ...]:
     """What the OS says of the calling thread."""
-    with open(f"/proc/self/task/{threading.get_native_id()}/comm") as file:
-        name = file.read().strip()
+    name = name_of(threading.get_native_id())
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     return os.sched_getaffinity(0), nice, os.sched_getscheduler(0), signal.pthread_sigmask(signal.SIG_BLOCK, []), name
 
@@ -105,9 +110,3 @@ def test_tp13_a_busy_worker_is_put_right_as_soon_as_it_is_idle() -> None:
             pool.post(job)
             job.wait(patience(10.0))
         assert wait_until(lambda: name_of(numbers[-1]) == pool.thread_name, patience(10.0))
-
-
-def name_of(tid: int) -> str:
-    """What the OS calls a thread of this process."""
-    with open(f"/proc/self/task/{tid}/comm") as file:
-        return file.read().strip()

@@ -107,7 +107,7 @@ class Demand:
         return [worker.job is None and not worker.away for worker in workers].count(True) - len(self._pool._idle)
 
     def _meet(self) -> None:
-        """Look who came since the last look, and who has left. However many are blocked, this takes no longer."""
+        """Look who came since the last look, and who has left."""
         unsure, blocked, workers = self._unsure, self._blocked, self._pool._workers
         for worker in reversed(list(workers)):  # the last ones are the youngest
             if worker in unsure or worker in blocked:
