@@ -229,17 +229,14 @@ def new_task_producers(scale: float) -> float:
         return (CLOCK() - began) / (share * 8)
 
 
-@functools.cache
-def _made(make: Callable[[], Any]) -> list[Any]:
-    return [make() for _ in range(NORMAL)]
-
-
-def _a_task() -> task9.Task:
-    return task9.Task(nothing)
-
-
-def _a_job() -> threadpool9.Job:
-    return threadpool9.Job(finish)
+def _twice(feed: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Units that exist and were here before: what the second time takes."""
+    feed()
+    wait()
+    began = CLOCK()
+    feed()
+    wait()
+    return CLOCK() - began
 
 
 def _feed(schedule: Callable[[Any], object], units: list[Any]) -> None:
@@ -247,24 +244,41 @@ def _feed(schedule: Callable[[Any], object], units: list[Any]) -> None:
         schedule(unit)
 
 
+@functools.cache
+def _tasks_made() -> list[task9.Task]:
+    return [task9.Task(nothing) for _ in range(NORMAL)]
+
+
 @contestant("burst", "Task made before")
 def made_task(scale: float) -> float:
     """Tasks that exist."""
-    units = _made(_a_task)[: int(NORMAL * scale)]
-    return _tasks(len(units), lambda queue: _feed(queue.schedule, units))
+    units = _tasks_made()[: int(NORMAL * scale)]
+    with task9.TaskQueue("bench") as queue:
+        return _twice(lambda: _feed(queue.schedule, units), queue.drain) / len(units)
+
+
+@functools.cache
+def _works_made() -> list[workqueue9.Work[Any]]:
+    return [workqueue9.Work[Any]() for _ in range(NORMAL)]
 
 
 @contestant("burst", "Work made before")
 def made_work(scale: float) -> float:
     """Works that exist."""
-    units = _made(workqueue9.Work)[: int(NORMAL * scale)]
-    return _works(len(units), lambda queue: _feed(queue.enqueue, units))
+    units = _works_made()[: int(NORMAL * scale)]
+    with workqueue9.WorkQueue[Any, Any]("bench", nothing) as queue:
+        return _twice(lambda: _feed(queue.enqueue, units), queue.flush) / len(units)
+
+
+@functools.cache
+def _jobs_made() -> list[threadpool9.Job]:
+    return [threadpool9.Job(finish) for _ in range(NORMAL)]
 
 
 @contestant("burst", "Job made before")
 def made_job(scale: float) -> float:
     """Jobs that exist, posted."""
-    units = _made(_a_job)[: int(NORMAL * scale)]
+    units = _jobs_made()[: int(NORMAL * scale)]
     return _jobs(len(units), lambda pool: _feed(pool.post, units))
 
 
