@@ -6,7 +6,8 @@ import statistics
 import sys
 from dataclasses import dataclass
 
-import bursts  # noqa: F401  registers its contestants
+import bare  # noqa: F401  registers its contestants
+import bursts  # noqa: F401  likewise
 import costs  # noqa: F401  likewise
 import loops  # noqa: F401  likewise
 from contest import FREE_THREADED
@@ -85,6 +86,10 @@ def _rows() -> list[Row]:
             Row(f"peer: {peer}", "burst", peer, TPE)
             for peer in ("multiprocessing ThreadPool", "queue.Queue loop", "SimpleQueue loop", "trio's thread cache")
         ),
+        Row("bare new Task", "burst", "bare new Task", TPE),
+        Row("bare call", "burst", "bare call", TPE),
+        Row("new Task, beside a bare one", "burst", "new Task", "bare new Task", most=NONE),
+        Row("TaskQueue.call, beside a bare one", "burst", "call", "bare call", most=NONE),
         Row("10 000 new Tasks, cold queue", "cold burst", "10 000 new Tasks", f"{TPE}(8)", most=_all(0.06)),
         Row("10 000 calls, cold queue", "cold burst", "10 000 calls", f"{TPE}(8)", most=_all(0.06)),
     ]
