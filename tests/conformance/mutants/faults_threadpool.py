@@ -177,7 +177,7 @@ fault(
 )  # fmt: skip
 fault(
     "the job's name stays", "TP-11 TP-13", "An idle thread keeps the name of its last job.",
-    "_osthread", "return scheduler(0), priority(0, 0), buffer.raw", "return scheduler(0), priority(0, 0), buffer.raw[16:]",
+    "_osthread", "return policy, urgency, buffer.raw", "return policy, urgency, buffer.raw[16:]",
 )  # fmt: skip
 fault(
     "start failure loses the job", "TP-12", "When the OS refuses a thread, the queue is emptied.",
@@ -324,7 +324,7 @@ fault(
 )  # fmt: skip
 fault(
     "an interrupted cancel leaves without the interlock", "TP-26", "An exception during the wait leaves it released.",
-    "_job", "        while saved and not restored:\n", "        while False:\n",
+    "_job", "        for left in reversed(range(_TRIES) if saved else ()):\n", "        for left in ():\n",
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",

@@ -401,7 +401,7 @@ fault(
 )  # fmt: skip
 fault(
     "on_error that raises kills the work queue", "WQ-11", "What on_error raises leaves the executor.",
-    "task9._executor", "        except BaseException as second:\n            report_error(second, origin=group)\n", "        except ZeroDivisionError:\n            pass\n",
+    "task9._executor", "        except BaseException as second:\n            note_origin(second, group.origin(item))\n            report_error(second, origin=item)\n", "        except ZeroDivisionError:\n            pass\n",
 )  # fmt: skip
 fault(
     "enqueued without the cancelled", "WQ-12", "What was withdrawn counts as never enqueued.",

@@ -11,6 +11,8 @@ of its own (`TaskQueue`) where it may sleep. `DelayedTask` and `PeriodicTask` go
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from threadpool9 import (
     CPUError,
     Error,
@@ -22,7 +24,6 @@ from threadpool9 import (
     WaitTimeout,
 )
 
-from . import _lifecycle as _lifecycle
 from ._aio import QueueAio, SharedQueueAio, TaskAio
 from ._delayed import DelayedTask
 from ._errors import LoopClosed, QueueClosed, ResultLost
@@ -33,6 +34,8 @@ from ._shared import SharedQueue, get
 from ._snapshot import LaneRecord, QueueRecord, Snapshot, snapshot
 from ._task import Task
 from ._watch import tunables
+
+import_module(f"{__name__}._lifecycle")  # for what it does; an import statement may be lazy (3.15)
 
 __all__ = [
     "CPUError",

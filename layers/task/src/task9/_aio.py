@@ -29,7 +29,7 @@ class TaskAio:
     async def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
         """`Task.cancel`. If this is cancelled, the task may be scheduled again, and a run under way goes on (AW-2)."""
         wait = Awaiting(timeout)
-        return await wait.run(self._task.cancel_steps(interlock, wait))
+        return await wait.run(self._task.cancel_steps(interlock, wait), locked=interlock is not None)
 
 
 class QueueAio:
@@ -48,7 +48,7 @@ class QueueAio:
     async def close(self, timeout: float | None = None) -> tuple[DelayedTask, ...]:
         """`TaskQueue.close`. If this is cancelled, the queue is closed to new tasks: call it again to wait on."""
         wait = Awaiting(timeout)
-        return await wait.run(self._queue.close_steps(wait))
+        return await wait.run(self._queue.close_steps(wait), begin=True)
 
 
 class SharedQueueAio(QueueAio):
@@ -60,4 +60,4 @@ class SharedQueueAio(QueueAio):
     async def put(self, timeout: float | None = None) -> None:
         """`SharedQueue.put`. When it is cancelled the reference has been given back all the same."""
         wait = Awaiting(timeout)
-        await wait.run(self._queue.put_steps(wait))
+        await wait.run(self._queue.put_steps(wait), begin=True)

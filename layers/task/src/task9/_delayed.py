@@ -20,6 +20,13 @@ __all__ = ["DelayedTask"]
 _ROUNDS = 1000  # how often a reschedule looks for a task that another thread has in hand
 
 
+def check_queue(queue: TaskQueue) -> TaskQueue:
+    """`queue` if it is one; TypeError."""
+    if not isinstance(queue, TaskQueue):
+        raise TypeError(f"a task is scheduled on a TaskQueue, not {queue!r}")
+    return queue
+
+
 class DelayedTask(TimedItem, Task):
     """A task that can be scheduled for later: never early, at most jitter and scheduling latency late (TK-11).
 
@@ -41,7 +48,7 @@ class DelayedTask(TimedItem, Task):
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
-        queue = queue if queue is not None else system_queue()
+        queue = system_queue() if queue is None else check_queue(queue)
         if seconds == 0:
             return queue.schedule(self)
         queue.check_open()
@@ -66,7 +73,7 @@ class DelayedTask(TimedItem, Task):
         check_seconds("jitter", jitter)
         lane: Lane | None = None
         if queue is not None:  # what can be refused is refused before anything is withdrawn
-            queue.check_open()
+            check_queue(queue).check_open()
             lane = queue.lane_here()
             self.check_move(lane)
         hand: list[None] = []

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Job
-from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, insist, report_error
+from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, insist, note_origin, report_error
 
 from ._call import Call
 from ._item import TAKING, Item
@@ -242,7 +242,8 @@ class Executor:
                 item = Call(*item)
             group.report(error, item)
         except BaseException as second:
-            report_error(second, origin=group)
+            note_origin(second, group.origin(item))
+            report_error(second, origin=item)
         if isinstance(item, Item):
             item.broken_off(error)
 

@@ -28,6 +28,7 @@ from threadpool9.lowlevel import (
     Steps,
     Wait,
     bell_here,
+    doze,
     function_name,
     get_ident,
     refuse_copy,
@@ -52,7 +53,8 @@ def _blocking(timeout: float | None) -> Blocking:
     return Blocking(None if timeout is None else max(0.0, timeout + 0.0))
 
 
-_ONCE_MORE = range(100 if FREE_THREADED else 0)
+_SPINS, _DOZE = 100, 1e-4
+_ONCE_MORE = range(2 * _SPINS if FREE_THREADED else 0)
 
 
 class Future(StandardFuture[T], Item):
@@ -138,7 +140,9 @@ class Future(StandardFuture[T], Item):
     def fail(self, error: BaseException, asked: bool = False) -> None:
         """Settle with `error`, to be reported unless it was `asked` for. By who has taken it out of its ticket."""
         lane = self.item_lane
-        self._failure = Failure(error, self.task_name if lane is None else lane.group.origin(self), asked)
+        self._failure = failure = Failure(error, "", asked=True)
+        failure.origin = self.task_name if lane is None else lane.group.origin(self)
+        failure.asked = asked
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self._settled = FINISHED
         self.announce()
@@ -229,10 +233,10 @@ class Future(StandardFuture[T], Item):
     def __repr__(self) -> str:
         failure, what = self._failure, f"of {self.task_name} " if self._fn is not None else ""
         match self._settled:
+            case "PENDING" | "FINISHED" if failure is not None:
+                state = f"raised {type(failure.error).__name__}"
             case "PENDING":
                 state = "running" if self.running() else "pending"
-            case "FINISHED" if failure is not None:
-                state = f"raised {type(failure.error).__name__}"
             case "FINISHED":
                 state = f"returned {type(self._value).__name__}"
             case _:
@@ -256,9 +260,13 @@ class Future(StandardFuture[T], Item):
             lane = carrier.item_lane
             if lane is not None and lane.group.withdraw(carrier):
                 return True
-        for _ in _ONCE_MORE:  # without a GIL, another thread may be between the two halves of one line
+        for turn in _ONCE_MORE:  # without a GIL, another thread may be between the two halves of one line
             if self._settled is not PENDING:
                 break
+            if turn >= _SPINS:  # it has lost its CPU there, or the call has begun
+                if carrier is None or carrier.in_hand():
+                    break
+                doze(_DOZE)
         if self._settled is not NOTIFIED:
             return False
         self.was_withdrawn()  # once more: what has withdrawn it may have been interrupted

@@ -104,6 +104,8 @@ class Group:
 
     #: The class of the queue's lanes, where it is not `Lane`.
     lane_class: Any = None
+    #: True if the queue may be dropped without a close, and without a warning.
+    drop_silently = False
 
     def free(self, item: Item, hand: list[None]) -> None:
         """`item`, whose token is in `hand`, becomes idle without a run. Any context. May be repeated."""

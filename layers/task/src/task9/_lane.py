@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any
 
 from threadpool9 import Error, Job, Pool
-from threadpool9.lowlevel import FREE, Lock, Wait, contents, deque, discard, token
+from threadpool9.lowlevel import FREE, Lock, Wait, contents, deque, discard, need_frames, token
 
 from ._call import Call
 from ._executor import Executor
@@ -34,12 +34,6 @@ __all__ = ["Lane"]
 
 _SHORT = 64  # a withdrawn ticket is taken out of a lane that is not longer
 _FRAMES = 12  # more than a sweep, and the post at its end, go down
-
-
-def _need_frames(number: int) -> None:
-    """RecursionError unless so many calls are possible from here: what has begun must come to its end."""
-    if number:
-        _need_frames(number - 1)
 
 
 class Lane:
@@ -284,7 +278,7 @@ class Lane:
         """Throw the empty tickets away. Any context: if somebody is at work here, another time will do."""
         group, items, live = self.group, self.items, self.sweeping
         try:
-            _need_frames(_FRAMES)
+            need_frames(_FRAMES)
         except RecursionError:
             return
         try:

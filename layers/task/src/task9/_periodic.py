@@ -14,8 +14,8 @@ from typing import Any
 
 from threadpool9.lowlevel import Steps, Wait, function_name, monotonic
 
-from ._delayed import DelayedTask
-from ._errors import QueueClosed
+from ._delayed import DelayedTask, check_queue
+from ._errors import LoopClosed, QueueClosed
 from ._item import Item
 from ._queue import TaskQueue
 from ._shared import system_queue
@@ -76,7 +76,7 @@ class PeriodicTask(DelayedTask):
         """
         first = check_seconds("first", self.period if first is None else first)
         check_seconds("jitter", jitter)
-        queue = queue if queue is not None else system_queue()
+        queue = system_queue() if queue is None else check_queue(queue)
         queue.check_open()
         lane = queue.lane_here()
         hand: list[None] = []
@@ -103,6 +103,9 @@ class PeriodicTask(DelayedTask):
         timing = self.item_timing
         try:
             super().expire(ticket)
+        except LoopClosed:
+            self.item_timing = None  # nor will there be one for the next
+            raise
         except BaseException:
             self._go_on(timing)
             raise

@@ -313,15 +313,17 @@ class TaskQueue:
         """`drain` and `close` for event loops: ``await queue.aio.drain()`` (AW-1)."""
         return QueueAio(self)
 
-    def _abandon(self) -> None:
-        """Close without waiting: what is scheduled still runs, then the workers leave. Any context."""
+    def _abandon(self) -> str:
+        """Close without waiting: what is scheduled still runs, then the workers leave; says so. Any context."""
         self.closed = True
         disarm_all(self.group, self._cancelled)
+        outcome = "its tasks still run"
         try:
             self.group.let_go(FREEZE)  # nobody is left to thaw it
         except LoopClosed:
-            self.cancel_pending()  # it can't run any more
+            outcome = f"its event loop is closed, and {self.cancel_pending()} that waited were withdrawn"
         self._reference.release()
+        return outcome
 
     def __enter__(self) -> TaskQueue:
         return self
@@ -344,11 +346,11 @@ class TaskQueue:
         if reference is None or not reference.held or finalizing():  # at exit the exit policy has had its say
             return
         closed, armed = self.closed, len(self.group.armed)
-        self._abandon()
-        if not closed:
+        outcome = self._abandon()
+        if not (closed or self.group.drop_silently):
             cancelled = f", but {armed} that were delayed are cancelled" if armed else ""
             warnings.warn(
-                f"queue {self.name!r} was dropped without close(); its tasks still run{cancelled}",
+                f"queue {self.name!r} was dropped without close(); {outcome}{cancelled}",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

@@ -260,7 +260,8 @@ class Task(Item):
             if self.item_running:
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
             self.item_lane = None  # so that no schedule takes it for one that is pending there
-            del in_hands[self]; self.fn = _dead; del hand[:]  # fmt: skip  # noqa: E702
+            name = self.task_name  # messages go on naming it
+            del in_hands[self]; self.fn = _dead; self._name = name; del hand[:]  # fmt: skip  # noqa: E702
         except BaseException:
             self.give_back(hand)
             raise

@@ -58,6 +58,8 @@ class Crew(Group):
         self.places: list[None] = [None] * (bound or 0)  # A: those that are free
         self.space = Waiters()  # A: who waits for one
 
+    drop_silently = True
+
     def refuse_closed(self) -> NoReturn:
         """In the words of the standard library."""
         raise QueueClosed(f"cannot schedule new futures after shutdown of {self.name!r}")
@@ -163,8 +165,10 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         max_workers: how many calls run at once; default: the running Python's.
         thread_name_prefix: the name of the queue, for people: snapshots and reports. Threads are shared, and have
             names of their own.
-        initializer: called on each thread before the first call that it runs for this executor. Context variables that
-            it sets are not seen by the calls, which run in a copy of the submitter's.
+        initializer: called on each thread before the first call that it runs for this executor. Threads are shared and
+            come and go, so in time it may be called more than `max_workers` times: nothing of which there are only so
+            many should be handed out there. Context variables that it sets are not seen by the calls, which run in a
+            copy of the submitter's.
         initargs: its arguments.
         pri: a priority; calls run on threads of that priority.
         percpu: one call at once on each CPU, bound to it, on the CPU it was submitted on; not with `max_workers`.

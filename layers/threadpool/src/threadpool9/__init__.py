@@ -14,10 +14,9 @@ For example::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from . import _exit as _exit
-from . import _fork as _fork
 from ._aio import JobAio, PerCPUAio, PoolAio
 from ._autoload import autoload_plugins
 from ._errors import (
@@ -70,6 +69,10 @@ from ._references import PerCPU, get, percpu_get
 from ._registry import retire_idle
 from ._topology import allowed_cpus, current_cpu, topology
 from ._tunables import tunables
+
+# For what they do when they are imported; an import statement may be lazy (3.15).
+import_module(f"{__name__}._exit")
+import_module(f"{__name__}._fork")
 
 if TYPE_CHECKING:
     from ._snapshot import Counters, PoolRecord, Snapshot, WorkerRecord, snapshot

@@ -43,10 +43,11 @@ class PoolAio:
     async def cancel(self, job: Job, timeout: float | None = None) -> bool:
         """`Pool.cancel`. The interlock must be held, and is released while this waits.
 
-        The same thread may meanwhile run other tasks of the loop, which can take the interlock too.
+        The same thread may meanwhile run other tasks of the loop, which can take the interlock too; but nobody may
+        await anything else with it held. Where there is nothing to wait for, this is no checkpoint on trio.
         """
         wait = Awaiting(timeout)
-        return await wait.run(self._pool.cancel_steps(job, wait))
+        return await wait.run(self._pool.cancel_steps(job, wait), locked=True)
 
     async def drain(self, timeout: float | None = None) -> None:
         """`Pool.drain`."""
@@ -56,7 +57,7 @@ class PoolAio:
     async def put(self, timeout: float | None = None) -> None:
         """`Pool.put`. When it is cancelled the reference has been given back all the same."""
         wait = Awaiting(timeout)
-        await wait.run(self._pool.put_steps(wait))
+        await wait.run(self._pool.put_steps(wait), begin=True)
 
 
 class PerCPUAio:
@@ -70,4 +71,4 @@ class PerCPUAio:
     async def put(self, timeout: float | None = None) -> None:
         """`PerCPU.put`. When it is cancelled the reference has been given back all the same."""
         wait = Awaiting(timeout)
-        await wait.run(self._percpu.put_steps(wait))
+        await wait.run(self._percpu.put_steps(wait), begin=True)

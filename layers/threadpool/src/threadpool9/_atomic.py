@@ -45,6 +45,7 @@ __all__ = [
     "contents",
     "discard",
     "insist",
+    "need_frames",
     "token",
 ]
 
@@ -57,6 +58,12 @@ FREE = (None,)
 def token() -> list[None]:
     """A free token: a test-and-set bit, see the module's text."""
     return [None]
+
+
+def need_frames(number: int) -> None:
+    """RecursionError unless so many calls are possible from here: what begins now must come to its end."""
+    if number:
+        need_frames(number - 1)
 
 
 def insist(token: list[None]) -> None:
@@ -83,15 +90,20 @@ def collect(call: Callable[[], T], into: list[T]) -> None:
 def discard(items: Any, item: object) -> bool:
     """Take `item` out of `items` if it is there; True makes the caller its owner.
 
-    On a free-threaded build ``deque.remove`` gives up with an IndexError when others change the deque beside it;
-    nothing is removed then, and to try again is all there is to do.
+    Looks before it removes: up to 3.13 ``deque.remove`` makes a text of what it has not found, looks for signals
+    meanwhile, and replaces what a handler raises (KeyboardInterrupt) by its own ValueError. Tries again where others
+    change the deque beside it, which ends the look, and without a GIL the removal too, before anything is removed.
     """
     while True:
         try:
+            if item not in items:
+                return False
             items.remove(item)
-        except ValueError:
+        except ValueError:  # since then
             return False
-        except IndexError:
+        except (IndexError, RuntimeError) as error:
+            if isinstance(error, RecursionError):
+                raise
             continue
         return True
 

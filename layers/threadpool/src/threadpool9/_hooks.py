@@ -55,9 +55,25 @@ def add_layer(layer: str, probes: Probes, *specifications: type) -> None:
     """Add the hooks of one layer, whose names begin with ``layer_``. At import of the layer, once."""
     with _lock:
         for specification in specifications:
+            _take_out_misfits(specification)
             _manager.add_hookspecs(specification)
         _layers[layer] = probes
         _recompile()
+
+
+def _take_out_misfits(specification: type) -> None:
+    """Unregister plugins that came before their layer and whose hooks do not fit it: no plugin takes a layer down."""
+    for name, function in vars(specification).items():
+        if name.startswith("_") or not hasattr(_manager.hook, name):
+            continue
+        code = function.__code__
+        known = code.co_varnames[: code.co_argcount]
+        for impl in list(getattr(_manager.hook, name).get_hookimpls()):
+            unknown = [argument for argument in impl.argnames if argument not in known]
+            if unknown or impl.hookwrapper or impl.wrapper:
+                _manager.unregister(impl.plugin)
+                wrong = f"takes {', '.join(unknown)}, which it does not have" if unknown else "is a wrapper"
+                tell(f"plugin {impl.plugin_name!r} was unregistered: its hook {name} {wrong}")
 
 
 def forget_threads() -> None:
@@ -116,19 +132,19 @@ def _in_a_line(error: BaseException) -> str:
 def _check(plugin: object, name: str) -> None:
     """What pluggy leaves to the host: unknown hooks, and wrappers, since nothing is called through pluggy."""
     for caller in _manager.get_hookcallers(plugin) or ():
-        (mine,) = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]
-        from importlib.util import find_spec
-
+        mine = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]  # several with specname=
         layer, _, _ = caller.name.partition("_")
         if not caller.has_spec():
-            # A layer that is there but not imported brings its specifications later, and checks then.
+            from importlib.util import find_spec
+
+            # A layer that is there but not imported brings its specifications later, and looks then.
             later = layer not in _layers and find_spec(layer) is not None
-            if not (mine.optionalhook or later):
+            if not (later or all(impl.optionalhook for impl in mine)):
                 raise PluginError(
                     f"plugin {name!r} was not registered: there is no hook {caller.name!r} "
                     "(for a layer that may be absent say hookimpl(optionalhook=True))"
                 )
-        elif mine.hookwrapper or mine.wrapper:
+        elif any(impl.hookwrapper or impl.wrapper for impl in mine):
             raise PluginError(
                 f"plugin {name!r} was not registered: hooks of the layers take no wrapper ({caller.name})"
             )
@@ -145,10 +161,10 @@ def _listeners(hook: str, arguments: tuple[str, ...]) -> tuple[_Listener, ...]:
     """The implementations in the order pluggy calls them: the last registered first."""
     found = []
     for impl in reversed(getattr(_manager.hook, hook).get_hookimpls()):
-        taken = tuple(impl.argnames) + tuple(impl.kwargnames)
         call = impl.function
         if tuple(impl.argnames) != arguments:
-            call = _with_some(call, tuple((name, arguments.index(name)) for name in taken))
+            taken = (*impl.argnames, *impl.kwargnames)  # the latter have a default, and may be the plugin's own
+            call = _with_some(call, tuple((name, arguments.index(name)) for name in taken if name in arguments))
         found.append((call, f"{hook} of plugin {impl.plugin_name!r}"))
     return tuple(found)
 
@@ -240,7 +256,9 @@ def ask(
             answer = call(*arguments.values())
         except answers:
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             _failed(error, source)
             continue
         if answer is not None:
@@ -300,6 +318,8 @@ def check_topology(answer: Sequence[CPU], source: str) -> tuple[CPU, ...]:
         numbers = [cpu.cpu for cpu in cpus]
     except (TypeError, AttributeError):
         raise PluginError(f"{source} must answer with a sequence of threadpool9.CPU, not {answer!r}") from None
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise PluginError(f"{source} must answer with CPUs that are numbered from 0, not {answer!r}")
     if not cpus:
         raise PluginError(f"{source} answered with no CPU at all")
     if len(set(numbers)) != len(numbers):

@@ -160,15 +160,21 @@ class Job:
         """For people: the name that it was given, else the function's."""
         if self._name is not None:
             return self._name
-        return getattr(self._fn, "__name__", type(self).__name__)
+        try:
+            name = getattr(self._fn, "__name__", None)
+        except Exception:
+            name = None
+        return name if isinstance(name, str) else type(self).__name__
 
     @name.setter
     def name(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"the name of a job is a str, not {value!r}")
         self._name = value
 
     @property
     def interlock(self) -> Any:
-        """The lock that must be held to schedule, cancel and finish this job."""
+        """The lock that must be held to schedule, cancel and finish this job. In a fork child take it from here."""
         if self._era is not _Era.now:
             self._renew_interlock()
         return self._interlock
@@ -270,7 +276,8 @@ class Job:
         if self._fn is _dead:
             raise UsageError(f"{self!r} is destroyed already")
         try:
-            del self._free[0]; self._fn = _dead  # fmt: skip  # noqa: E702 see _atomic
+            name = self.name  # messages go on naming it
+            del self._free[0]; self._fn = _dead; self._name = name  # fmt: skip  # noqa: E702 see _atomic
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
 
@@ -361,6 +368,10 @@ def held_by(lock: Any, ident: int) -> bool:
     return f" owner={ident} " in repr(lock)
 
 
+_FRAMES = 20  # more than taking the interlock back goes down, if the lock is somebody's own class
+_TRIES = 1000
+
+
 def interlock_released(lock: Any, wait: Callable[[], Steps[T]]) -> Steps[T]:
     """Give `lock` up, however deep it is held, wait, take it back; what the steps of `wait` returned.
 
@@ -382,15 +393,19 @@ def interlock_released(lock: Any, wait: Callable[[], Steps[T]]) -> Steps[T]:
         else:
             _atomic.collect(lock.__enter__, restored)
 
+    _atomic.need_frames(_FRAMES)
     try:
         _atomic.collect(release or functools.partial(lock.__exit__, None, None, None), saved)
         result = yield from wait()
         take_back()
     except BaseException:
-        while saved and not restored:
+        for left in reversed(range(_TRIES) if saved else ()):
+            if restored:
+                break
             try:
                 take_back()
             except BaseException:
-                continue  # one more Ctrl-C: the caller's with statement needs the lock all the same
+                if not left:  # it is no Ctrl-C that comes again and again, but the lock that does not work any more
+                    raise
         raise
     return result

@@ -314,11 +314,20 @@ class Awaiting(Wait):
         self._slept = False
 
     @types.coroutine
-    def run(self, steps: Steps[T]) -> Steps[T]:
-        """What `steps` return, for an await or a ``yield from``; on trio this is always a checkpoint."""
-        if self._trio is None:
+    def run(self, steps: Steps[T], begin: bool = False, locked: bool = False) -> Steps[T]:
+        """What `steps` return, for an await or a ``yield from``; on trio this is always a checkpoint.
+
+        Args:
+            steps: what may wait.
+            begin: as far as possible without waiting even if trio has cancelled the task already: for what ends
+                something or gives it back.
+            locked: the caller holds a lock, so the loop goes on only where `steps` wait, having given it up. If they
+                need not wait this is no checkpoint.
+        """
+        if self._trio is None or locked:
             return (yield from steps)
-        yield from self._trio.lowlevel.checkpoint_if_cancelled().__await__()
+        if not begin:
+            yield from self._trio.lowlevel.checkpoint_if_cancelled().__await__()
         result = yield from steps
         if not self._slept:
             yield from self._trio.lowlevel.cancel_shielded_checkpoint().__await__()

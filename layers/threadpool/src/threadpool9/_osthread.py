@@ -189,7 +189,9 @@ def fingerprint_call() -> Callable[[], object]:
     def take() -> object:
         prctl(get_name, name)
         get_mask(me, size, mask)  # as it is: Python would make a set of all its numbers
-        return scheduler(0), priority(0, 0), buffer.raw
+        policy = scheduler(0)
+        urgency = priority(0, 0) if policy == os.SCHED_OTHER else os.sched_getparam(0).sched_priority
+        return policy, urgency, buffer.raw
 
     return take
 

@@ -79,7 +79,7 @@ class Pool(PoolStats):
 
     def __repr__(self) -> str:
         where = "unbound" if self.cpu is None else f"cpu {self.cpu}"
-        return f"<Pool pri {self.pri} {where}>"
+        return f"<Pool pri {self.pri} {where}{' closing' if self._closing else ''}>"
 
     # --- scheduling
 

@@ -76,8 +76,8 @@ def check_scheduling(answer: object, source: str) -> Scheduling:
         raise PluginError(f"{source} must answer with a threadpool9.Scheduling, not {answer!r}")
     known = (
         answer.policy == "inherit"
-        or (answer.policy == "other" and answer.nice in range(-20, 20))
-        or (answer.policy == "rr" and answer.rt_priority in range(1, 100))
+        or (answer.policy == "other" and type(answer.nice) is int and -20 <= answer.nice < 20)
+        or (answer.policy == "rr" and type(answer.rt_priority) is int and 1 <= answer.rt_priority < 100)
     )
     if not known:
         raise PluginError(

@@ -76,8 +76,9 @@ class Watch:
     def __init__(self, probes: Probes, names: tuple[str, ...]) -> None:
         self._probes, self._names = probes, names  # S
         self.conditions: list[Callable[[], bool]] = []  # appended at import only
-        self.plain = True
         probes.changed.append(self.update)
+        self.plain = True
+        self.update()  # a plugin may have come before its layer
 
     def update(self) -> None:
         """Look again. Called after every change of a listener or of a tunable that takes part."""

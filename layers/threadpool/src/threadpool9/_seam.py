@@ -169,7 +169,8 @@ def excepthook(exc: BaseException, thread: threading.Thread | None) -> None:
 def at_threads_end(function: Callable[[], object]) -> None:
     """Have `function` called where `threading` runs its exit functions: before it joins the threads, before atexit.
 
-    `concurrent.futures` does the same. A module that is imported later than that has its atexit function to do with.
+    `concurrent.futures` does the same. A module that is imported later than that has to do with its atexit function,
+    which is not called if it was an atexit function that imported the module.
     """
     register = getattr(threading, "_register_atexit", None)
     if register is not None:

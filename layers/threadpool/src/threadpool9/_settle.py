@@ -1,7 +1,7 @@
 """What the OS holds for a worker's thread: CPU set, class, nice value, signal mask, name (TP-7, TP-8, TP-10, TP-13).
 
     be_born            before the first job: nothing of whoever caused the thread stays on it
-    in_order           is everything as it was born? asked after a millisecond or four of idleness, not after each job
+    in_order           are CPU set, class, priority and name as at birth? asked after a millisecond or four of idleness
     put_right          undo what a job, or the OS, has changed
     check_binding      a bound worker was woken: is it where it belongs?
     bind_from_outside  the starter's call, for a worker that may be busy for long

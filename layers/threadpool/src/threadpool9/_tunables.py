@@ -32,7 +32,6 @@ def number(low: float, *, integer: bool = False) -> Callable[[object], float]:
 
 
 def boolean(value: object) -> bool:
-    """True or False (in the environment 1 or 0, yes or no, true or false)"""
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.lower() in ("1", "yes", "true", "0", "no", "false"):
@@ -40,11 +39,16 @@ def boolean(value: object) -> bool:
     raise ValueError
 
 
+boolean.__doc__ = "True or False (in the environment 1 or 0, yes or no, true or false)"  # -OO leaves out a literal
+
+
 def exit_policy(value: object) -> str | float:
-    """'drain', 'cancel', 'abandon', or a limit for draining in seconds"""
     if value in ("drain", "cancel", "abandon"):
         return str(value)
     return number(0)(value)
+
+
+exit_policy.__doc__ = "'drain', 'cancel', 'abandon', or a limit for draining in seconds"
 
 
 class TunableSet:

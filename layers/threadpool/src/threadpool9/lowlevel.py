@@ -16,6 +16,7 @@ from ._atomic import (
     contents,
     discard,
     insist,
+    need_frames,
     token,
 )
 from ._autoload import autoload as load_plugins
@@ -97,6 +98,7 @@ __all__ = [
     "load_plugins",
     "monotonic",
     "monotonic_ns",
+    "need_frames",
     "note_origin",
     "number",
     "owner_check",

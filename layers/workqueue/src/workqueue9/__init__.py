@@ -11,9 +11,10 @@ Ordered by default; several at once with `max_active`; one queue for each CPU wi
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, UsageError, WaitTimeout
 
-from . import _lifecycle as _lifecycle
 from ._aio import WorkQueueAio
 from ._errors import BackendDown, Full, WorkPending
 from ._flags import ANY, WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU
@@ -21,6 +22,8 @@ from ._remote import Backend, KeyedWork, RemoteCall, RemoteGroup
 from ._stats import QueueStats, snapshot
 from ._work import Work
 from ._workqueue import WorkQueue
+
+import_module(f"{__name__}._lifecycle")  # for what it does; an import statement may be lazy (3.15)
 
 __all__ = [
     "ANY",

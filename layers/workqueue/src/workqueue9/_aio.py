@@ -71,9 +71,9 @@ class WorkQueueAio(Generic[W]):
     async def close(self, timeout: float | None = None) -> tuple[W, ...]:
         """`WorkQueue.close`. If this is cancelled, call it again to wait on."""
         wait = Awaiting(timeout)
-        return await wait.run(self._queue.close_steps(wait))
+        return await wait.run(self._queue.close_steps(wait), begin=True)
 
     async def destroy(self, timeout: float | None = None) -> tuple[W, ...]:
         """`WorkQueue.destroy`. If this is cancelled, call it again to wait on."""
         wait = Awaiting(timeout)
-        return await wait.run(self._queue.destroy_steps(wait))
+        return await wait.run(self._queue.destroy_steps(wait), begin=True)
