@@ -379,7 +379,7 @@ class Copies(importlib.abc.MetaPathFinder):
         topology = self.module("threadpool9._topology")
         self.cpu = lambda: 0
         self.fingerprint = lambda: 0
-        topology._current.getcpu = lambda: self.cpu()
+        topology._getcpu = lambda: self.cpu()
         self.threadpool9.autoload_plugins(False)
         # Else the collector would run our steps when it likes.
         for module, cls in (("task9._queue", "TaskQueue"), ("task9._shared", "SharedQueue")):

@@ -25,13 +25,6 @@ class Call(Item):
         """Call the function."""
         return self.fn(*self.args, **self.kwargs)
 
-    def fire_scheduled(self, lane: Any) -> None:
-        """As for a task."""
-        from ._watch import probes
-
-        if (probe := probes.schedule) is not None:
-            probe(lane, self)
-
     @property
     def task_name(self) -> str:
         """The function's name."""

@@ -211,13 +211,6 @@ class Future(StandardFuture[T], Item):
                 audience.crowd._state = self._settled
         self.announce()
 
-    def fire_scheduled(self, lane: Lane) -> None:
-        """As for a task."""
-        from ._watch import probes
-
-        if (probe := probes.schedule) is not None:
-            probe(lane, self)
-
     @property
     def context(self) -> Context | None:
         """The `contextvars.Context` that the function runs in; None once it has run. Any context."""

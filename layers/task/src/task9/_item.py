@@ -95,6 +95,8 @@ class Item:
 
     def fire_scheduled(self, lane: Lane) -> None:
         """Fire the probe of a schedule; only while somebody listens. Any context."""
+        if not self.marker and (probe := probes.schedule) is not None:
+            probe(lane, self)
 
     def fire_cancelled(self) -> None:
         """Fire the probe of a cancel. Any context."""

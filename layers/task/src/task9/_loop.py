@@ -40,10 +40,6 @@ from ._watch import running
 __all__ = ["LoopLane", "LoopReference"]
 
 
-def _nothing() -> None:
-    """Posted to see whether there is a loop."""
-
-
 class LoopPool:
     """What a lane posts to."""
 
@@ -71,7 +67,7 @@ class LoopPool:
 
     def check(self) -> None:
         """LoopClosed if the loop is gone. Any context."""
-        self.hand_over(_nothing)
+        self.hand_over(tuple)  # does nothing
 
     def hand_over(self, fn: Any) -> None:
         """Post `fn`. Any context. LoopClosed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,7 +35,7 @@ def map_lazily(
         raise ValueError(f"buffersize is an int >= 1 or None, not {buffersize!r}")
     deadline = None if timeout is None else monotonic() + timeout
     context = copy_context()
-    calls = _calls(queue, fn, zip(*iterables, strict=False), context)
+    calls = (queue.submit(fn, *args, context=context.copy()) for args in zip(*iterables, strict=False))
     futures: deque[Future[T]] = deque()
     try:
         futures.extend(islice(calls, buffersize))
@@ -45,12 +45,6 @@ def map_lazily(
     results = _results(futures, calls, deadline)
     next(results)  # into its ``try``: who leaves off before the first result is to have the calls cancelled, too
     return results
-
-
-def _calls(
-    queue: TaskQueue, fn: Callable[..., T], arguments: Iterable[tuple[Any, ...]], context: Context
-) -> Iterator[Future[T]]:
-    return (queue.submit(fn, *args, context=context.copy()) for args in arguments)
 
 
 def _results(futures: deque[Future[T]], calls: Iterator[Future[T]], deadline: float | None) -> Iterator[T]:

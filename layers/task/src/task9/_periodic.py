@@ -154,8 +154,3 @@ class PeriodicTask(DelayedTask):
         finally:
             if hand:
                 self.item_timing = None
-
-    def forget_threads(self) -> None:
-        """As for any task; and its period has ended."""
-        self.item_timing = None
-        super().forget_threads()

@@ -207,13 +207,7 @@ class TaskQueue:
         if self._lane is not None:
             return self._lane
         lane = self._lanes.get(current_cpu())
-        if lane is None:
-            pools = self._reference.pool
-            assert isinstance(pools, PerCPU)
-            bound = pools.ref().cpu
-            assert bound is not None
-            lane = self.lane_of(bound)
-        return lane
+        return lane if lane is not None else self.lane_of(self._reference.pool.ref().cpu)
 
     def lane_of(self, cpu: int) -> Lane:
         """The lane of CPU `cpu`. Any context. UsageError if the queue is not per-CPU, CPUError for a bad CPU."""

@@ -61,10 +61,6 @@ class SharedQueue(TaskQueue):
                 self._abandon()
             raise
 
-    def discard(self) -> None:
-        """A queue that lost the race to be the one: nobody has seen it."""
-        run(super().close_steps(Blocking(None)))
-
     def close_steps(self, wait: Wait, leave_workers: bool = False) -> Steps[tuple[DelayedTask, ...]]:
         """A shared queue belongs to everybody: `put` the reference instead. Always UsageError."""
         raise UsageError(f"{self!r} is shared; put() the reference that get() gave")
@@ -118,7 +114,7 @@ def get(pri: int = PRI_NONE) -> SharedQueue:
         queue = registry.queues.setdefault(pri, fresh)
         queue.references += 1
     if queue is not fresh:
-        fresh.discard()
+        run(TaskQueue.close_steps(fresh, Blocking(None)))  # its own refuses; nobody has seen it
     return queue
 
 

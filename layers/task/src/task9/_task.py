@@ -154,11 +154,6 @@ class Task(Item):
         if old is not None and old.group is not lane.group and self.item_running:
             raise UsageError(f"{self!r} is running on queue {old.group.name!r} and can't be on two; cancel() it first")
 
-    def fire_scheduled(self, lane: Lane) -> None:
-        """As for any item."""
-        if (probe := probes.schedule) is not None:
-            probe(lane, self)
-
     # --- cancelling
 
     def cancel_async(self) -> bool:

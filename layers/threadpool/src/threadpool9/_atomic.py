@@ -90,9 +90,9 @@ def collect(call: Callable[[], T], into: list[T]) -> None:
 def discard(items: Any, item: object) -> bool:
     """Take `item` out of `items` if it is there; True makes the caller its owner.
 
-    Looks before it removes: up to 3.13 ``deque.remove`` makes a text of what it has not found, looks for signals
-    meanwhile, and replaces what a handler raises (KeyboardInterrupt) by its own ValueError. Tries again where others
-    change the deque beside it, which ends the look, and without a GIL the removal too, before anything is removed.
+    Looks before it removes: some ``deque.remove`` (that of 3.11.2) looks for signals while it writes its ValueError,
+    which then replaces what a handler has raised (KeyboardInterrupt). Tries again where others change the deque beside
+    it, which ends the look, and without a GIL the removal too, before anything is removed.
     """
     while True:
         try:

@@ -143,12 +143,13 @@ def _end() -> None:
     if not exiting.ended:
         exiting.ended = True
         for layer in layers:
-            _call(layer.after_exit, f"{layer.name} after exit")
+            call_guarded(layer.after_exit, f"{layer.name} after exit")
         for listener in after_exit:
-            _call(listener, "after exit")
+            call_guarded(listener, "after exit")
 
 
-def _call(function: Callable[[], object], occasion: str) -> None:
+def call_guarded(function: Callable[[], object], occasion: str) -> None:
+    """Call what a layer or a plugin has to do on `occasion`; report what it raises."""
     try:
         function()
     except Exception as error:
@@ -156,11 +157,6 @@ def _call(function: Callable[[], object], occasion: str) -> None:
 
 
 # --- the drain
-
-
-def _pools() -> list[Pool]:
-    with registry.lock:
-        return list(registry.pools)
 
 
 def _drain() -> None:
@@ -184,16 +180,16 @@ def _begin() -> None:
         exiting.deadline = now + policy if isinstance(policy, (int, float)) else None
         exiting.begun = True
     registry.gate = _gate
-    for pool in _pools():
+    for pool in registry.all_pools():
         if pool._gate is None:
             pool._gate = _gate
     if first:  # whoever learns of the exit by this is refused already
         for layer in layers:
-            _call(layer.before_exit, f"{layer.name} before exit")
+            call_guarded(layer.before_exit, f"{layer.name} before exit")
 
 
 def _run_generations(policy: str | float) -> None:
-    failures = {pool: pool._start_failures for pool in _pools()}
+    failures = {pool: pool._start_failures for pool in registry.all_pools()}
     exiting.looks = looks = _looks(policy)
     for pause in looks:
         if not _serve_refused(policy, failures):
@@ -230,7 +226,7 @@ def _looks(policy: str | float) -> Iterator[float]:
 
 def _generation() -> Callable[[], bool]:
     """Has every job ended that waits or runs now? Plumbing apart: what runs inside of that is another layer's."""
-    jobs = [(job, ticket) for pool in _pools() for job, ticket in pool._under_way() if not job.plumbing]
+    jobs = [(job, ticket) for pool in registry.all_pools() for job, ticket in pool._under_way() if not job.plumbing]
     return lambda: not any(job._ticket is ticket for job, ticket in jobs)
 
 
@@ -239,7 +235,7 @@ def _unfinished(besides: Container[Pool] = ()) -> bool:
     me = _seam.get_ident()
     if exiting.inline == me:
         return True
-    for pool in _pools():
+    for pool in registry.all_pools():
         if pool in besides:
             continue
         # Not `worker.job`: it is not set yet when a job has just been taken. Who is not idle may have one.
@@ -255,7 +251,7 @@ def _serve_refused(policy: str | float, failures: dict[Pool, int]) -> bool:
     """Run here what can have no thread any more, so that nothing is lost; False if there is nothing to wait for."""
     refused = [
         pool
-        for pool in _pools()
+        for pool in registry.all_pools()
         if pool._jobs
         and not pool._workers
         and (pool._start_failures > failures.get(pool, 0) or not registry.starter.is_alive())
@@ -288,7 +284,7 @@ def _run_inline(pool: Pool) -> None:
 
 
 def _cancel_queued() -> None:
-    for pool in _pools():
+    for pool in registry.all_pools():
         for ticket in _atomic.contents(pool._jobs):
             for job in tuple(ticket):
                 if not job.plumbing:
@@ -296,7 +292,7 @@ def _cancel_queued() -> None:
 
 
 def _names() -> str:
-    jobs = [safe_repr(job) for pool in _pools() for job, _ in pool._under_way() if not job.plumbing]
+    jobs = [safe_repr(job) for pool in registry.all_pools() for job, _ in pool._under_way() if not job.plumbing]
     names: list[str] = [*jobs, *(name for layer in layers for name in layer.waiting())]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or "workers that are busy"
@@ -308,7 +304,7 @@ def _wind_down() -> None:
     starter = registry.starter
     starter.finalizing = True
     registry.gate = _gate
-    for pool in _pools():
+    for pool in registry.all_pools():
         pool._gate = _gate
         pool._closing = True  # who is busy leaves instead of going idle
     farewell = _seam.monotonic() + _FAREWELL
@@ -316,9 +312,9 @@ def _wind_down() -> None:
     gone: list[int] = []
     pause = _FIRST_SLICE
     while True:
-        gone += [worker.tid for pool in _pools() for worker in pool._dismiss_idle()]
+        gone += [worker.tid for pool in registry.all_pools() for worker in pool._dismiss_idle()]
         # One without a job is leaving, or on its way to being idle; then the starter goes.
-        jobs = [worker.job for pool in _pools() for worker in list(pool._workers)]
+        jobs = [worker.job for pool in registry.all_pools() for worker in list(pool._workers)]
         if _seam.monotonic() > farewell or not (None in jobs or (not jobs and starter.busy())):
             break
         _seam.doze(pause)

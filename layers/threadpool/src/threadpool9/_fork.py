@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from . import _autoload, _hooks, _seam
-from ._exit import forget_exit
+from ._exit import call_guarded, forget_exit
 from ._job import Job, begin_era, meetings
 from ._layer import after_fork, layers
 from ._registry import registry
@@ -50,10 +50,7 @@ def _in_child() -> None:
             job._forget_threads()
     forget_exit()
     for notify in (*(layer.after_fork for layer in layers), *after_fork):
-        try:
-            notify()
-        except Exception as error:
-            _hooks.report_error(error, origin="after fork")
+        call_guarded(notify, "after fork")
 
 
 if hasattr(os, "register_at_fork"):

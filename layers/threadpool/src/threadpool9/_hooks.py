@@ -6,7 +6,7 @@ plugin answers, the layer's own default applies, so a plugin may come and go at 
 answer. A hook that raises never takes the work down: it is reported and counted.
 
 Rules. `_lock` is held by who registers, unregisters or adds a layer, in thread context, never while a hook is
-called. `answers` and the probes' slots are written whole under it and read anywhere.
+called. `current_cpu` and the probes' slots are written whole under it and read anywhere.
 """
 
 from __future__ import annotations
@@ -41,13 +41,8 @@ _lock = _seam.RLock()
 _layers: dict[str, Probes] = {}  # written under _lock; insertion order is from the bottom up
 
 
-class _Answers:
-    """Who answers in any context: written whole at registration, read anywhere."""
-
-    current_cpu: Callable[[], int | None] | None = None
-
-
-answers = _Answers()
+#: Who answers in any context: written whole at registration, read anywhere.
+current_cpu: Callable[[], int | None] | None = None
 failures = _atomic.Tally()  # exceptions that left a hook
 
 
@@ -225,12 +220,13 @@ def _compile_current_cpu(listeners: tuple[_Listener, ...]) -> Callable[[], int |
 
 def _recompile() -> None:
     """After each change, under `_lock`: one store for each slot, effective for the next event."""
+    global current_cpu
     for layer_probes in _layers.values():
         for slot, hook in layer_probes.hooks.items():
             compiled = _compile_probe(_listeners(hook, layer_probes.arguments[slot]))
             if compiled is not None or getattr(layer_probes, slot) is not None:
                 setattr(layer_probes, slot, compiled)
-    answers.current_cpu = _compile_current_cpu(_listeners("threadpool9_current_cpu", ()))
+    current_cpu = _compile_current_cpu(_listeners("threadpool9_current_cpu", ()))
 
 
 # --- asking

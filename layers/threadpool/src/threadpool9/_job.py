@@ -19,6 +19,7 @@ Rules. A: atomic, any context. B: written by the owner of the token of _free. S:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -301,16 +302,6 @@ class Job:
             raise UsageError(f"{self!r} is destroyed; make a new job, or initialise it again")
 
 
-class _NoLock:
-    """The interlock of plumbing: the protocol of what runs inside needs none."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: object) -> None:
-        pass
-
-
 class Plumbing(Job):
     """A job of a layer above, in which many short units run (TP-37).
 
@@ -330,7 +321,7 @@ class Plumbing(Job):
         return self._ticket
 
 
-_NO_LOCK = _NoLock()
+_NO_LOCK = contextlib.nullcontext()  # the interlock of plumbing: the protocol of what runs inside needs none
 _FUNCTION = type(_dead)
 
 

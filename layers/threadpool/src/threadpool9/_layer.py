@@ -17,10 +17,6 @@ from ._watchdog import Sight, sources
 __all__ = ["Layer", "after_exit", "after_fork", "layers"]
 
 
-def _nothing() -> None:
-    """By default a layer has nothing to do."""
-
-
 class Layer:
     """One layer of the stack. Making it registers it, for the life of the process; at import, in thread context.
 
@@ -47,13 +43,13 @@ class Layer:
         name: str,
         tracing: type,
         *questions: type,
-        before_exit: Callable[[], None] = _nothing,
-        cancel_queued: Callable[[], None] = _nothing,
+        before_exit: Callable[[], object] = tuple,
+        cancel_queued: Callable[[], object] = tuple,
         generation: Callable[[], Callable[[], bool]] | None = None,
         unfinished: Callable[[], bool] = bool,
         waiting: Callable[[], Iterable[str]] = tuple,
-        after_fork: Callable[[], None] = _nothing,
-        after_exit: Callable[[], None] = _nothing,
+        after_fork: Callable[[], object] = tuple,
+        after_exit: Callable[[], object] = tuple,
         shortest_limit: Callable[[], float] = float,
         watched: Callable[[], Iterable[Sight]] = tuple,
     ) -> None:

@@ -98,12 +98,8 @@ _BASE_MASK: frozenset[int] = (
 )
 
 
-def _base_nice() -> int:
-    return os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
-
-
 #: Nice value of the thread that imported the layer: what "untouched" means for PRI_NONE (TP-13).
-BASE_NICE = _base_nice()
+BASE_NICE = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
 
 
 def apply_scheduling(wanted: Scheduling) -> str | None:

@@ -363,7 +363,7 @@ class Pool(PoolStats):
 
         Any context; for finalizers, which may not wait. Everybody else uses `put`.
         """
-        self._registry.release((self,), self, [])
+        self._registry.release(self, [])
 
     def __enter__(self) -> Pool:
         return self

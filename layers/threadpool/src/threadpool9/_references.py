@@ -21,7 +21,7 @@ from ._job import refuse_copy
 from ._pool import Pool
 from ._priority import Scheduling, check_priority
 from ._probes import probes
-from ._registry import members, registry
+from ._registry import members, own_pool, registry
 from ._waiting import Blocking, Steps, Wait, run
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class PerCPU:
 
     def release(self) -> None:
         """`Pool.release` for the set. Any context."""
-        registry.release(tuple(self._pools.values()), self, [])
+        registry.release(self, [])
 
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits as `Pool.put` does, for all CPUs. Thread context."""
@@ -145,7 +145,7 @@ class PerCPU:
 
     def put_steps(self, wait: Wait) -> Steps[None]:
         """`put`, for layers: by a thread or by a task of an event loop."""
-        yield from registry.put_percpu(self, wait, [])
+        yield from registry.put(self, wait, [])
 
     @property
     def aio(self) -> PerCPUAio:
@@ -211,22 +211,15 @@ class Reference:
 
     def __init__(self, pri: int, percpu: bool) -> None:
         self._hand: list[Any] = []  # A: whoever takes the pools out of it gives them back
-        self._pools: list[Any] = []
         if percpu:
             take_percpu(pri, self._hand)
         else:
             take_unbound(pri, self._hand)
-        self._pools.append(self._hand[0])
+        self.pool: Pool | PerCPU = self._hand[0]  # S: what it is a reference to
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if getattr(self, "_hand", None) and not finalizing():
             self.release()  # of one that was never finished, or whose queue was
-
-    @property
-    def pool(self) -> Pool | PerCPU:
-        """What it is a reference to. Any context."""
-        pools: Pool | PerCPU = self._pools[0]
-        return pools
 
     @property
     def held(self) -> bool:
@@ -238,23 +231,21 @@ class Reference:
 
         From inside a job of these very pools the last reference is given back without waiting for the job itself.
         """
-        yield from self._give_back(lambda pools, given: registry.put_layer(pools, wait, given))
+        yield from self._give_back(wait)
 
     def release(self) -> None:
         """Give it back without waiting, if that has not been done. Any context."""
+        run(self._give_back(None))
 
-        def give(pools: Any, given: list[None]) -> tuple[()]:
-            registry.release(members(pools), pools, given)
-            return ()
-
-        run(self._give_back(give))
-
-    def _give_back(self, give: Callable[[Any, list[None]], Any]) -> Steps[None]:
+    def _give_back(self, wait: Wait | None) -> Steps[None]:
         hand, given, mine = self._hand, list[None](), False
         try:
             pools = hand[0]
             del hand[0]; mine = True  # fmt: skip  # noqa: E702
-            yield from give(pools, given)
+            if wait is None or own_pool(members(pools)) is not None:
+                registry.release(pools, given)
+            else:
+                yield from registry.put(pools, wait, given)
         except BaseException as error:
             if mine and not given:
                 hand += [pools]  # still ours

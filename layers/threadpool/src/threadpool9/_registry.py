@@ -91,40 +91,18 @@ class Registry:
 
     # --- putting
 
-    def put(self, pool: Pool, wait: Wait, given: list[None]) -> Steps[None]:
-        """`Pool.put`; `given` is not empty any more when the reference was given back."""
-        if pool.cpu is not None:
-            raise UsageError(f"{pool!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
-        if (probe := probes.put) is not None:
-            probe(pool, pool.pri)
-        yield from self._put(pool, (pool,), self.unbound, wait, given, probes.put__destroy)
-
-    def put_percpu(self, percpu: PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
-        """`PerCPU.put`; as above."""
-        if (probe := probes.percpu__put) is not None:
-            probe(percpu, percpu.pri)
-        pools = tuple(percpu._pools.values())
-        yield from self._put(percpu, pools, self.percpu, wait, given, probes.percpu__put__destroy)
-
-    def put_layer(self, holder: Pool | PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
-        """`put` for a layer's own reference: where the last put would wait for the calling job, it does not wait."""
-        pools = members(holder)
-        if own_pool(pools) is not None:
-            self.release(pools, holder, given)
-        elif isinstance(holder, Pool):
-            yield from self.put(holder, wait, given)
+    def put(self, holder: Pool | PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
+        """`Pool.put`, `PerCPU.put`; `given` is not empty any more when the reference was given back."""
+        table: dict[int, Any]
+        if isinstance(holder, Pool):
+            if holder.cpu is not None:
+                raise UsageError(f"{holder!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
+            table, probe, destroy_probe = self.unbound, probes.put, probes.put__destroy
         else:
-            yield from self.put_percpu(holder, wait, given)
-
-    def _put(
-        self,
-        holder: Pool | PerCPU,
-        pools: tuple[Pool, ...],
-        table: dict[int, Any],
-        wait: Wait,
-        given: list[None],
-        destroy_probe: Any,
-    ) -> Steps[None]:
+            table, probe, destroy_probe = self.percpu, probes.percpu__put, probes.percpu__put__destroy
+        if probe is not None:
+            probe(holder, holder.pri)
+        pools = members(holder)
         try:
             with self.lock:
                 if holder.references == 0:
@@ -148,8 +126,9 @@ class Registry:
                     pool._dismiss_idle()
             raise
 
-    def release(self, pools: tuple[Pool, ...], holder: Pool | PerCPU, given: list[None]) -> None:
+    def release(self, holder: Pool | PerCPU, given: list[None]) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
+        pools = members(holder)
         with self.lock:
             if holder.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
@@ -164,11 +143,14 @@ class Registry:
             if pool._closing:
                 pool._dismiss_idle()
 
+    def all_pools(self) -> list[Pool]:
+        """Every pool that may have jobs or workers. Any context."""
+        with self.lock:
+            return list(self.pools)
+
     def prune(self) -> None:
         """Forget pools that were released and have come to their end."""
-        with self.lock:
-            pools = list(self.pools)
-        for pool in pools:
+        for pool in self.all_pools():
             if pool._closing and not pool.busy():
                 self.forget(pool)
 
@@ -268,11 +250,9 @@ def retire_idle(timeout: float | None = 5.0) -> int:
     """
     wait = Blocking(timeout)
     sent = []
-    with registry.lock:
-        pools = list(registry.pools)
     starter = registry.starter
     helper = starter.tid
-    for pool in pools:
+    for pool in registry.all_pools():
         sent += [(pool, worker) for worker in pool._dismiss_idle()]
     left = 0
     for pool, worker in sent:

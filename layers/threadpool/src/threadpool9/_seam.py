@@ -22,7 +22,6 @@ from collections.abc import Callable
 from threading import RLock, current_thread
 from threading import local as Local
 from time import monotonic, monotonic_ns
-from types import FrameType
 from typing import Any, Generic, TypeVar
 
 __all__ = [
@@ -203,11 +202,6 @@ def is_multiprocessing_child() -> bool:
     """True in a process that multiprocessing has started, which may end without calling atexit functions."""
     process = sys.modules.get("multiprocessing.process")
     return process is not None and process.parent_process() is not None
-
-
-def current_frames() -> dict[int, FrameType]:
-    """The frame that each thread is in now, by thread ident."""
-    return sys._current_frames()
 
 
 def thread_of(ident: int) -> threading.Thread | None:

@@ -10,7 +10,6 @@ import attrs
 
 from . import _atomic, _hooks, _seam
 from ._atomic import Tally
-from ._pool import Pool
 from ._registry import registry
 from ._topology import refresh
 
@@ -94,10 +93,6 @@ class Snapshot:
         return tuple(name for pool in self.pools for name in pool.queued)
 
 
-def _queued(pool: Pool) -> tuple[str, ...]:
-    return tuple(job.name for ticket in _atomic.contents(pool._jobs) for job in tuple(ticket))
-
-
 def snapshot() -> Snapshot:
     """Look at everything (TP-34). Thread context; takes the registry's lock for a moment, disturbs nobody."""
     now = _seam.monotonic()
@@ -112,19 +107,17 @@ def snapshot() -> Snapshot:
     stalled = registry.starter.watchdog.stalled
     records, workers = [], []
     for pool in pools:
-        queued = _queued(pool)  # before it is counted: so what is queued is among the scheduled
+        # Before it is counted: so what is queued is among the scheduled.
+        queued = tuple(job.name for ticket in _atomic.contents(pool._jobs) for job in tuple(ticket))
         counts = pool.counts()
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        holder = pool if pool.cpu is None else sets.get(pool.pri)
         alive = [worker for worker in list(pool._workers) if worker.tid]
         records.append(
             PoolRecord(
                 pri=pool.pri,
                 cpu=pool.cpu,
-                references=pool.references
-                if pool.cpu is None
-                else sets[pool.pri].references
-                if pool.pri in sets
-                else 0,
+                references=0 if holder is None else holder.references,
                 workers=len(alive),
                 idle=len(pool._idle),
                 queued=queued,

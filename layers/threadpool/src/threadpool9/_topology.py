@@ -115,19 +115,16 @@ def _by_thread() -> int:
     return cpus[_seam.get_ident() // 64 % len(cpus)]
 
 
-class _Current:
-    getcpu: Callable[[], int] | None = None  # written whole once, at the first call
-
-
-_current = _Current()
+_getcpu: Callable[[], int] | None = None  # written whole once, at the first call
 
 
 def current_cpu() -> int:
     """The CPU that the caller runs on now, as the hook or the OS tells. Any context, never blocks (HK-1)."""
-    hook = _hooks.answers.current_cpu
+    global _getcpu
+    hook = _hooks.current_cpu
     if hook is not None and (cpu := hook()) is not None:
         return cpu
-    getcpu = _current.getcpu
+    getcpu = _getcpu
     if getcpu is None:
-        getcpu = _current.getcpu = _osthread.find_getcpu() or _by_thread
+        getcpu = _getcpu = _osthread.find_getcpu() or _by_thread
     return getcpu()

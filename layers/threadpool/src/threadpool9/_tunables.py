@@ -63,20 +63,16 @@ class TunableSet:
         object.__setattr__(self, "_spec", spec)
         for name, (default, check) in spec.items():
             object.__setattr__(self, name, default)
-            text = os.environ.get(f"{prefix}_{name}".upper())
+            variable = f"{prefix}_{name}".upper()
+            text = os.environ.get(variable)
             if text is None:
                 continue
             try:
                 object.__setattr__(self, name, check(text))
             except ValueError:
                 takes = (check.__doc__ or "").strip()
-                warnings.warn(
-                    f"{prefix}_{name}={text!r} in the environment is ignored: it takes {takes}".replace(
-                        f"{prefix}_{name}", f"{prefix}_{name}".upper(), 1
-                    ),
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+                ignored = f"{variable}={text!r} in the environment is ignored: it takes {takes}"
+                warnings.warn(ignored, RuntimeWarning, stacklevel=3)
 
     def __setattr__(self, name: str, value: object) -> None:
         spec = self._spec  # type: ignore[attr-defined]  # set through object.__setattr__

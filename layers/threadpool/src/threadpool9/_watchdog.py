@@ -10,6 +10,7 @@ this layer does not watch. Looking happens on the starter's thread, each report 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 
 from . import _hooks, _seam
@@ -101,7 +102,7 @@ class Watchdog:
     def _report(self, sight: Sight, seconds: float) -> None:
         import traceback  # 10 ms that only a stall costs
 
-        frame = _seam.current_frames().get(sight.ident)
+        frame = sys._current_frames().get(sight.ident)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (the thread has just gone)\n"
         del frame
         thread = _seam.thread_of(sight.ident)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Work"]
 
 P = TypeVar("P")
-_SLOT = (None,)
 
 
 class Work(TimedItem, Generic[P]):
