@@ -236,9 +236,11 @@ class Job:
     def _renew_interlock(self) -> None:
         """The first look at the interlock after a fork: its holder may be a thread that is not there (TP-31)."""
         self._era = _Era.now
-        reinit = getattr(self._interlock, "_at_fork_reinit", None)
-        # Only one thread came along, and what that holds it goes on holding.
-        if reinit is not None and not held_by(self._interlock, _Era.survivor):
+        lock, survivor = self._interlock, _Era.survivor
+        reinit, owned = getattr(lock, "_at_fork_reinit", None), getattr(lock, "_is_owned", None)
+        # Only one thread came along, and what that holds it goes on holding. An RLock names its owner to people only.
+        mine = owned is not None and owned() if survivor == get_ident() else f" owner={survivor} " in repr(lock)
+        if reinit is not None and not mine:
             reinit()
 
     # --- for the owner
@@ -349,14 +351,6 @@ def owner_check(interlock: Any) -> Callable[[], bool] | None:
     if owned is None and isinstance(interlock, _seam.LockType):
         owned = interlock.locked
     return owned
-
-
-def held_by(lock: Any, ident: int) -> bool:
-    """True if thread `ident` holds `lock`, an RLock. A lock tells its owner to people only."""
-    owned = getattr(lock, "_is_owned", None)
-    if ident == get_ident():
-        return owned is not None and owned()
-    return f" owner={ident} " in repr(lock)
 
 
 _FRAMES = 20  # more than taking the interlock back goes down, if the lock is somebody's own class
