@@ -6,7 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +157,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def reports() -> Iterator[list[BaseException]]:
+def plugged() -> Iterator[Callable[..., object]]:
+    """Register plugins for one test."""
+    import threadpool9
+
+    plugins: list[object] = []
+
+    def plug(plugin: object, name: str | None = None) -> object:
+        threadpool9.register(plugin, name)
+        plugins.append(plugin)
+        return plugin
+
+    yield plug
+    for plugin in plugins:
+        if threadpool9.plugin_manager().is_registered(plugin):
+            threadpool9.unregister(plugin)
+
+
+@pytest.fixture
+def reports(plugged: Callable[..., object]) -> list[BaseException]:
     """What is reported; taken, so that nothing else hears of it."""
     import threadpool9
 
@@ -169,7 +187,5 @@ def reports() -> Iterator[list[BaseException]]:
             found.append(error.exc_value)
             return True
 
-    taker = Taker()
-    threadpool9.register(taker)
-    yield found
-    threadpool9.unregister(taker)
+    plugged(Taker())
+    return found

@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,7 @@ from threadpool9 import Job, PluginError, TunableError, UsageError, hookimpl
 
 LIMIT = patience(30.0)
 PRI = 52  # nobody else's
+Plug = Callable[..., object]
 
 
 def finish(job: Job) -> None:
@@ -49,8 +50,8 @@ def pool() -> Iterator[threadpool9.Pool]:
 
 
 @pytest.fixture
-def errors() -> Iterator[list[threadpool9.ErrorReport]]:
-    """What is reported."""
+def errors(plugged: Plug) -> list[threadpool9.ErrorReport]:
+    """What is reported, and of what."""
     seen: list[threadpool9.ErrorReport] = []
 
     class Plugin:
@@ -59,10 +60,8 @@ def errors() -> Iterator[list[threadpool9.ErrorReport]]:
             seen.append(error)
             return True
 
-    plugin = Plugin()
-    threadpool9.register(plugin)
-    yield seen
-    threadpool9.unregister(plugin)
+    plugged(Plugin())
+    return seen
 
 
 # --- awaits
@@ -228,7 +227,7 @@ def test_a_signal_while_something_is_not_found_in_a_deque_is_not_lost() -> None:
 # --- plugins
 
 
-def test_a_hook_may_have_arguments_with_defaults_of_its_own(pool: threadpool9.Pool) -> None:
+def test_a_hook_may_have_arguments_with_defaults_of_its_own(pool: threadpool9.Pool, plugged: Plug) -> None:
     """Pluggy takes them for the plugin's own, and passes nothing."""
     seen: list[object] = []
 
@@ -237,17 +236,14 @@ def test_a_hook_may_have_arguments_with_defaults_of_its_own(pool: threadpool9.Po
         def threadpool9_schedule__job(self, job: Job, kept: list[object] = seen, pool: object = "default") -> None:
             kept.append((job, pool))
 
-    plugin, job = Plugin(), Job(finish)
-    threadpool9.register(plugin)
-    try:
-        pool.post(job)
-        job.wait(LIMIT)
-    finally:
-        threadpool9.unregister(plugin)
+    plugged(Plugin())
+    job = Job(finish)
+    pool.post(job)
+    job.wait(LIMIT)
     assert seen == [(job, pool)]
 
 
-def test_two_implementations_of_one_hook_in_one_plugin_are_both_called(pool: threadpool9.Pool) -> None:
+def test_two_implementations_of_one_hook_in_one_plugin_are_both_called(pool: threadpool9.Pool, plugged: Plug) -> None:
     """With ``specname=``, as pluggy has it."""
     seen: list[int] = []
 
@@ -260,13 +256,10 @@ def test_two_implementations_of_one_hook_in_one_plugin_are_both_called(pool: thr
         def second(self) -> None:
             seen.append(2)
 
-    plugin, job = Plugin(), Job(finish)
-    threadpool9.register(plugin)
-    try:
-        pool.post(job)
-        job.wait(LIMIT)
-    finally:
-        threadpool9.unregister(plugin)
+    plugged(Plugin())
+    job = Job(finish)
+    pool.post(job)
+    job.wait(LIMIT)
     assert sorted(seen) == [1, 2]
 
 
@@ -301,7 +294,7 @@ def test_a_plugin_that_came_before_its_layer_and_does_not_fit_does_not_take_the_
 
 
 @pytest.mark.parametrize("cpus", [[threadpool9.CPU("zero")], [threadpool9.CPU([1])], [threadpool9.CPU(-1)]])  # type: ignore[arg-type, list-item]
-def test_a_topology_of_nonsense_names_the_plugin(cpus: list[threadpool9.CPU]) -> None:
+def test_a_topology_of_nonsense_names_the_plugin(cpus: list[threadpool9.CPU], plugged: Plug) -> None:
     """Also where what is wrong is in the records."""
 
     class Plugin:
@@ -309,17 +302,13 @@ def test_a_topology_of_nonsense_names_the_plugin(cpus: list[threadpool9.CPU]) ->
         def threadpool9_topology(self) -> list[threadpool9.CPU]:
             return cpus
 
-    plugin = Plugin()
-    threadpool9.register(plugin, "odd")
-    try:
-        with pytest.raises(PluginError, match="'odd' must answer with CPUs that are numbered"):
-            threadpool9.topology()
-    finally:
-        threadpool9.unregister(plugin)
+    plugged(Plugin(), "odd")
+    with pytest.raises(PluginError, match="'odd' must answer with CPUs that are numbered"):
+        threadpool9.topology()
 
 
 @pytest.mark.parametrize("answer", [threadpool9.Scheduling("other", nice=5.0), SystemExit("odd")])  # type: ignore[arg-type]
-def test_a_priority_map_of_nonsense_does_no_harm(answer: object) -> None:
+def test_a_priority_map_of_nonsense_does_no_harm(answer: object, plugged: Plug) -> None:
     """A float is no nice value; and what a hook raises stays with the hook."""
 
     class Plugin:
@@ -333,16 +322,12 @@ def test_a_priority_map_of_nonsense_does_no_harm(answer: object) -> None:
         def threadpool9_error(self) -> bool:
             return True
 
-    plugin = Plugin()
-    threadpool9.register(plugin, "odd")
-    try:
-        if isinstance(answer, BaseException):
-            threadpool9.get(PRI + 1).put()
-        else:
-            with pytest.raises(PluginError, match="odd"):
-                threadpool9.get(PRI + 1)
-    finally:
-        threadpool9.unregister(plugin)
+    plugged(Plugin(), "odd")
+    if isinstance(answer, BaseException):
+        threadpool9.get(PRI + 1).put()
+    else:
+        with pytest.raises(PluginError, match="odd"):
+            threadpool9.get(PRI + 1)
 
 
 # --- imports
@@ -413,7 +398,7 @@ def test_a_real_time_priority_that_a_job_has_changed_is_put_right() -> None:
 # --- queues
 
 
-def test_a_periodic_task_ends_with_its_event_loop(errors: list[Any]) -> None:
+def test_a_periodic_task_ends_with_its_event_loop(reports: list[BaseException]) -> None:
     """One report, not one each period for ever."""
     periodic = task9.PeriodicTask(lambda task: None, 0.001)
 
@@ -428,7 +413,7 @@ def test_a_periodic_task_ends_with_its_event_loop(errors: list[Any]) -> None:
     assert not periodic.pending
     assert not periodic.armed
     time.sleep(0.02)  # some periods more
-    assert [error.exc_type for error in errors] == [task9.LoopClosed]
+    assert [type(error) for error in reports] == [task9.LoopClosed]
     assert queue.close(LIMIT) == ()
 
 

@@ -20,22 +20,6 @@ from threadpool9._autoload import chosen
 OnPool = Callable[[Pool, Callable[[], object]], object]
 
 
-@pytest.fixture
-def plugged() -> Iterator[Callable[[object], object]]:
-    """Register plugins for one test."""
-    plugins: list[object] = []
-
-    def plug(plugin: object) -> object:
-        threadpool9.register(plugin)
-        plugins.append(plugin)
-        return plugin
-
-    yield plug
-    for plugin in plugins:
-        if threadpool9.plugin_manager().is_registered(plugin):
-            threadpool9.unregister(plugin)
-
-
 def test_hk5_listeners_take_what_they_need_and_come_and_go(
     on_pool: OnPool, plugged: Callable[[object], object]
 ) -> None:

@@ -45,6 +45,7 @@ class Crew(Group):
     """The group of one executor's queue."""
 
     __slots__ = ("bound", "broken", "ended", "initargs", "initializer", "places", "space")
+    drop_silently = True
 
     def __init__(
         self, name: str, initializer: Callable[..., object] | None, initargs: tuple[Any, ...], bound: int | None
@@ -57,8 +58,6 @@ class Crew(Group):
         self.bound = bound  # S: how many calls may wait
         self.places: list[None] = [None] * (bound or 0)  # A: those that are free
         self.space = Waiters()  # A: who waits for one
-
-    drop_silently = True
 
     def refuse_closed(self) -> NoReturn:
         """In the words of the standard library."""
