@@ -20,12 +20,11 @@ from contest import CLOCK, contestant
 class BareTask:
     """What `task9.Task` has, without names."""
 
-    __slots__ = ("executor", "fn", "lane", "ticket", "token")
+    __slots__ = ("executor", "fn", "lane", "ticket")
 
     def __init__(self, fn: Callable[[Any], object]) -> None:
         self.fn = fn
-        self.token: list[None] = [None]
-        self.ticket: list[Any] | None = None
+        self.ticket: list[Any] = [None, None]
         self.lane = self.executor = None
 
 
@@ -42,14 +41,12 @@ class BareQueue:
 
     def schedule(self, task: BareTask) -> bool:
         """As `task9.TaskQueue.schedule`."""
-        if task.ticket:
-            return False
-        ticket = [task]
+        ticket = task.ticket
         try:
-            del task.token[0]
+            del ticket[1]
         except IndexError:
             return False
-        task.ticket = ticket
+        ticket[0] = task
         self.items.append(ticket)
         if self.idle:
             self.wake()
@@ -85,7 +82,7 @@ class BareQueue:
                     if item.__class__ is tuple:
                         item[0](*item[1], **item[2])
                     else:
-                        item.token.append(None)
+                        item.ticket = [None, None]
                         item.fn(item)
                 except Exception:
                     pass

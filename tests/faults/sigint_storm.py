@@ -69,8 +69,8 @@ def main() -> int:
         for unit in units:
             what = f"round {number}: {unit!r} on {unit.place!r}"
             poll(lambda unit=unit: kind.idle(unit), f"{what} is neither idle nor does it run")
-            token = getattr(unit, "item_token", None) or unit._free
-            assert len(token) == 1, f"{what} is idle {len(token)} times over"
+            ticket = unit.item_ticket if hasattr(unit, "item_ticket") else unit._ticket
+            assert ticket == [None, None], f"{what} is idle, with the ticket {ticket}"
             before = len(unit.runs)
             assert before <= asked, f"{what}: {before} runs for {asked} launches"
             answer = kind.launch(unit)

@@ -160,7 +160,7 @@ def post_to_a_running_job(w: World) -> Callable[[], None]:
         "threadpool9._worker",
         "            if job._ticket is ticket:\n                raise UsageError(UNDONE.format(job))\n"
         "        except BaseException as error:\n            self.errors",
-        "            if job._ticket is not None:\n                raise UsageError(UNDONE.format(job))\n"
+        "            if len(job._ticket) < 2:\n                raise UsageError(UNDONE.format(job))\n"
         "        except BaseException as error:\n            self.errors",
     ),
     worker_does_not_look_again=LOST_WAKE_UP,
@@ -331,8 +331,8 @@ def netbsd_s_double_removal(w: World) -> Callable[[], None]:
     "TP-25, TP-26",
     ticket_is_used_again=(
         "threadpool9._pool",
-        "        ticket = [job]\n",
-        "        ticket = job.__dict__.setdefault('slot', [])\n        ticket[:] = [job]\n",
+        "cancel__job(self, job)\n            job._ticket = [None, None]; del hand[:]",
+        "cancel__job(self, job)\n            ticket[:] = (None, None); del hand[:]",
     ),
 )
 def cancel_and_schedule_again(w: World) -> Callable[[], None]:
@@ -470,10 +470,10 @@ def get_race(w: World) -> Callable[[], None]:
         "            return True  # a worker of somebody else's has taken it",
         "            pass",
     ),
-    token_is_kept=(
+    it_stays_claimed=(
         "threadpool9._pool",
-        "del ticket[0]; job._ticket = None; job._free.append(None)",
-        "del ticket[0]; job._ticket = None",
+        "            del ticket[0]; job._ticket = [None, None]",
+        "            del ticket[0]",
     ),
     promised_before_it_is_certain=(
         "threadpool9._starter",
@@ -502,7 +502,7 @@ def no_thread_to_be_had(w: World) -> Callable[[], None]:
                 return
             except w.threadpool9.StartError:
                 refused.append(number)
-                assert job._ticket is None
+                assert len(job._ticket) == 2, "it is not as before"
 
     w.thread("A", lambda: post(1, one))
     w.thread("B", lambda: post(2, two))
@@ -537,10 +537,10 @@ def a_blocked_job_costs_one_thread(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TP-20, any context",
-    token_is_waited_for=(
+    it_is_waited_for=(
         "threadpool9._pool",
-        "        if not free:\n            return self._not_idle(job)\n        ticket = [job]",
-        "        while not free:\n            _seam.doze(1e6)\n        ticket = [job]",
+        "        if len(ticket) < 2:\n            return self._not_idle(job)\n",
+        "        while len(job._ticket) < 2:\n            _seam.doze(1e6)\n",
     ),
 )
 def schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
@@ -602,7 +602,7 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
     "TP-12, TP-20",
     nothing_is_undone=(
         "threadpool9._pool",
-        "del ticket[0]; undone = True; job._ticket = None; free += _atomic.FREE",
+        "del ticket[0]; undone = True; job._ticket = [None, None]",
         "pass",
     ),
     signals=True,
@@ -646,7 +646,7 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     nothing_is_undone=(
         "threadpool9._pool",
         "            if hand:\n"
-        "                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702\n"
+        "                job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702\n"
         "            cancels.pop(id(hand), None)\n            if not",
         "            cancels.pop(id(hand), None)\n            if not",
     ),
@@ -728,7 +728,7 @@ def request_that_fails(w: World) -> Callable[[], None]:
         assert runs.count("one") == 1 or failed, runs
         assert not pool._jobs
         if failed and not runs.count("one"):
-            assert one._free, "what failed is not as it was"
+            assert len(one._ticket) == 2, "what failed is not as it was"
 
     return check
 

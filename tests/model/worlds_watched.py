@@ -34,8 +34,8 @@ def listener(w: World) -> Any:
     ),
     who_was_slower_puts_it_again=(
         "task9._lane",
-        "            if not item.take_token(hand):\n                return item.coalesce(self.group)\n",
-        "            if not item.take_token(hand):\n                hand.append(None); in_hands[item] = None\n",
+        "            if not item.claim(hand):\n                return item.coalesce(self.group)\n",
+        "            if not item.claim(hand):\n                hand.append(None); in_hands[item] = None\n",
     ),
 )
 def watched_put_against_executor(w: World) -> Callable[[], None]:
@@ -157,10 +157,10 @@ def watched_put_against_disable(w: World) -> Callable[[], None]:
 
 @exhibit(
     "TK-1, HK-5, any context",
-    token_is_waited_for=(
+    it_is_waited_for=(
         "task9._lane",
-        "            if not item.take_token(hand):\n                return item.coalesce(self.group)\n            item.item_lane",
-        "            while not item.take_token(hand):\n                pass\n            item.item_lane",
+        "        if len(ticket) < 2:\n            return item.coalesce(self.group)\n        if (lane",
+        "        while len(item.item_ticket) < 2:\n            pass\n        if (lane",
     ),
 )
 def watched_put_interrupted_by_put(w: World) -> Callable[[], None]:
@@ -250,6 +250,6 @@ def at_rest(w: World, queue: Any, task: Any) -> None:
     """Nothing is left in the queue, and `task` is idle and in nobody's hands."""
     assert not task.pending
     assert not w.copies.in_hands, "it is in nobody's hands any more"
-    assert len(task.item_token) == 1, "the token is there twice, or not at all"
+    assert len(task.item_ticket) == 2, "it is not idle"
     close_at_the_end(queue)
     task.destroy()

@@ -457,10 +457,10 @@ def drain_against_enqueue(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-3, any context",
-    token_is_waited_for=(
+    it_is_waited_for=(
         "task9._lane",
-        "        if item.item_ticket:\n            return item.coalesce(self.group)\n        if (lane",
-        "        while not item.item_token:\n            pass\n        if (lane",
+        "        if len(ticket) < 2:\n            return item.coalesce(self.group)\n        if (lane",
+        "        while len(item.item_ticket) < 2:\n            pass\n        if (lane",
     ),
 )
 def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:

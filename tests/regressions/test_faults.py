@@ -176,7 +176,7 @@ print("failed", failed > 0)
 
 
 def test_with_each_allocation_of_a_schedule_failing_in_turn_it_happens_or_does_not() -> None:
-    """MemoryError out of the middle of a schedule loses no token, no worker and no queue."""
+    """MemoryError out of the middle of a schedule loses no task, no worker and no queue."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         pytest.skip("a free-threaded CPython 3.13 crashes when memory is refused to it")
     pytest.importorskip("_testcapi", reason="this interpreter has no way to refuse memory")
@@ -206,7 +206,7 @@ first = task9.DelayedTask(lambda task: asleep.set())
 first.schedule(0.001, queue=queue)  # all threads and imports are there
 assert asleep.wait(30)
 for number in range(40):
-    for operation in ("schedule", "cancel_async", "reschedule") * 3:  # so that the table of tokens grows
+    for operation in ("schedule", "cancel_async", "reschedule") * 3:  # so that the table of hands grows
         task = task9.DelayedTask(lambda task: None)
         if operation != "schedule":
             task.schedule(1000, queue=queue)
@@ -232,8 +232,8 @@ print("ended")
 """
 
 
-def test_with_each_allocation_refused_a_token_is_never_lost() -> None:
-    """What takes a token for longer than a line, and what withdraws: the task can be used again."""
+def test_with_each_allocation_refused_a_task_is_never_lost() -> None:
+    """What takes a task in hand for longer than a line, and what withdraws: the task can be used again."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         pytest.skip("a free-threaded CPython 3.13 crashes when memory is refused to it")
     pytest.importorskip("_testcapi", reason="this interpreter has no way to refuse memory")

@@ -506,10 +506,10 @@ def test_two_enqueues_of_one_work_are_two_calls_with_what_was_packed() -> None:
     interrupts: list[Callable[[], object]] = []
 
     class Interrupted(Work[Any]):
-        def take_token(self, hand: list[None]) -> bool:
+        def claim(self, hand: list[None]) -> bool:
             while interrupts:
                 interrupts.pop()()
-            return super().take_token(hand)
+            return super().claim(hand)
 
     with WorkQueue[Any, Any]("far", print, backend=backend, max_pending=2) as queue:
         work = Interrupted(1)

@@ -93,9 +93,9 @@ def test_tk6_cancel_tells_and_releases_the_interlock_only_while_waiting() -> Non
 
 
 def test_tk9_an_idle_task_is_small_and_idle_queues_own_no_thread() -> None:
-    """TK-9: at most 200 bytes with its token; a thousand idle queues add no thread."""
+    """TK-9: at most 200 bytes with its ticket; a thousand idle queues add no thread."""
     task = Task(print)
-    assert sys.getsizeof(task) + sys.getsizeof(task.item_token) <= 200
+    assert sys.getsizeof(task) + sys.getsizeof(task.item_ticket) <= 200
     before = threading.active_count()
     queues = [TaskQueue(f"idle {number}") for number in range(1000)]
     assert threading.active_count() <= before

@@ -128,7 +128,7 @@ def held() -> Iterator[HeldPeriod]:
 
 
 def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started(held: HeldPeriod) -> None:
-    """Nobody has the token then, but the period goes on: in its phase, and with what was missed counted."""
+    """Nobody has the task in hand then, but the period goes on: in its phase, and with what was missed counted."""
     task = held.task
     phase = task._due
     time.sleep(0.025)  # at least two periods are missed, whatever the machine does
@@ -144,18 +144,18 @@ def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started(held: 
 
 
 def test_tk13_a_run_by_hand_beside_a_run_that_begins_does_not_end_the_period(held: HeldPeriod) -> None:
-    """The token is taken when the run wants to arm the next period: then the run by hand does."""
+    """The task is claimed when the run wants to arm the next period: then the run by hand does."""
     assert held.queue.schedule(held.task)
     held.let_go(4)
     assert not held.task.start(queue=held.queue)
 
 
 def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period(held: HeldPeriod) -> None:
-    """The canceller has the token when the run wants to arm the next period, and there is none, later either."""
+    """The canceller has the task in hand when the run wants to arm the next period, and there is none, later either."""
     task, queue = held.task, held.queue
     canceller = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
     canceller.start()
-    assert wait_until(lambda: task.pending), "it does not take the token"
+    assert wait_until(lambda: task.pending), "it does not claim the task"
     held.let_go(1)
     canceller.join(LIMIT)
     assert not task.pending

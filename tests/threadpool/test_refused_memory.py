@@ -1,73 +1,61 @@
-"""One refused allocation where a worker gives a token back (TP-36): a list that is empty has no room for an element."""
+"""One refused allocation where a worker makes a unit idle (TP-36), which takes a new ticket."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 from pace import patience
 
 import threadpool9
-from task9 import Task, TaskQueue
+from task9 import Task, TaskQueue, _run
 from threadpool9 import Job
-from threadpool9.lowlevel import insist
+from threadpool9.lowlevel import blank_ticket, insist
 from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(10.0)
 
 
-class Refusing(list[None]):
-    """A token for which memory is refused once, when it is given back."""
+class Refusing:
+    """In place of a ticket's slot: refuses memory once, for the ticket that replaces the first.
 
-    refusals = 1
+    That is where the short way makes it; where somebody listens, a function does.
+    """
 
-    def _refuse(self) -> None:
-        if self.refusals:
-            self.refusals -= 1
+    def __init__(self, slot: Any) -> None:
+        self.slot, self.sets = slot, 0
+
+    def __get__(self, unit: Any, cls: Any) -> Any:
+        return self if unit is None else self.slot.__get__(unit, cls)
+
+    def __set__(self, unit: Any, ticket: Any) -> None:
+        self.sets += 1
+        if self.sets == 2:
             raise MemoryError
-
-    def append(self, element: None) -> None:
-        """By an executor."""
-        self._refuse()
-        super().append(element)
-
-    def __iadd__(self, other: Iterable[None]) -> Refusing:  # type: ignore[misc]  # of one kind only
-        """By a job's done()."""
-        self._refuse()
-        super().extend(other)
-        return self
+        self.slot.__set__(unit, ticket)
 
 
-@pytest.fixture
-def token() -> Iterator[Refusing]:
-    """It must have been refused in the end."""
-    token = Refusing([None])
-    yield token
-    assert not token.refusals, "nothing was refused"
+def test_what_can_not_be_made_at_once_is_made_later() -> None:
+    """As often as it takes."""
+    left = [None] * 3
+
+    def make() -> str:
+        if left:
+            left.pop()
+            raise MemoryError
+        return "made"
+
+    assert insist(make) == "made"
+    assert not left
 
 
-class Taken(list[None]):
-    """A token that somebody takes the moment that it is given back."""
-
-    given = 0
-
-    def __iadd__(self, other: Iterable[None]) -> Taken:  # type: ignore[misc]  # of one kind only
-        """By `insist`."""
-        self.given += 1
-        assert self.given == 1, "given back twice"
-        return self
-
-
-def test_a_token_that_is_taken_at_once_is_not_given_back_again() -> None:
-    """There would be two of them."""
-    token = Taken()
-    insist(token)
-    assert token.given == 1
-
-
-def test_a_job_is_idle_after_its_done(token: Refusing) -> None:
+def test_a_job_is_idle_after_its_done() -> None:
     """And runs again."""
+    slot = Refusing(Job._ticket)  # type: ignore[misc]  # a slot's descriptor, as the class has it
+
+    class Refused(Job):
+        _ticket = slot
+
     runs: list[Job] = []
 
     def fn(job: Job) -> None:
@@ -75,48 +63,73 @@ def test_a_job_is_idle_after_its_done(token: Refusing) -> None:
         with job.interlock:
             job.done()
 
-    job = Job(fn)
-    job._free = token
+    job = Refused(fn)
     with threadpool9.get() as pool:
         for _ in range(2):
             assert pool.post(job)
             job.wait(LIMIT)
     assert len(runs) == 2
+    assert slot.sets == 4, "nothing was refused"
 
 
-@pytest.mark.parametrize("watched", [False, True])
-def test_a_task_runs_and_runs_again(token: Refusing, watched: bool) -> None:
-    """In the short way and in the long one, with a listener."""
+@pytest.mark.alone
+def test_a_task_runs_and_runs_again() -> None:
+    """On its queue."""
+    slot = Refusing(Task.item_ticket)
+
+    class Refused(Task):
+        item_ticket = slot
+
     runs: list[Any] = []
+    task = Refused(runs.append)
+    with TaskQueue("q") as queue:
+        for _ in range(2):
+            assert queue.schedule(task)
+            queue.drain(LIMIT)
+    assert len(runs) == 2
+    assert slot.sets == 4, "nothing was refused"
+
+
+def test_a_task_that_is_looked_at_runs_and_runs_again(plugged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The long way round."""
+    refusals = [None]
+
+    def refused_once() -> list[Any]:
+        if refusals:
+            refusals.pop()
+            raise MemoryError
+        return blank_ticket()
 
     class Listener:
         @threadpool9.hookimpl
         def task9_entry(self, lane: object, task: object) -> None:
             """Listened to."""
 
-    listener = Listener()
-    if watched:
-        threadpool9.register(listener)
-    try:
-        task = Task(runs.append)
-        task.item_token = token
-        with TaskQueue("q") as queue:
-            for _ in range(2):
-                assert queue.schedule(task)
-                queue.drain(LIMIT)
-    finally:
-        if watched:
-            threadpool9.unregister(listener)
-    assert len(runs) == 2
-
-
-def test_a_work_runs_and_runs_again(token: Refusing) -> None:
-    """On its queue."""
+    monkeypatch.setattr(_run, "blank_ticket", refused_once)
+    plugged(Listener())
     runs: list[Any] = []
-    work: Work[Any] = Work()
-    work.item_token = token
+    task = Task(runs.append)
+    with TaskQueue("q") as queue:
+        for _ in range(2):
+            assert queue.schedule(task)
+            queue.drain(LIMIT)
+    assert len(runs) == 2
+    assert not refusals, "nothing was refused"
+
+
+@pytest.mark.alone
+def test_a_work_runs_and_runs_again() -> None:
+    """On its queue."""
+    slot = Refusing(Work.item_ticket)
+
+    class Refused(Work[Any]):
+        item_ticket = slot
+
+    runs: list[Any] = []
+    work = Refused()
     with WorkQueue("w", lambda work, arg: runs.append(work)) as queue:
         for _ in range(2):
             assert queue.enqueue(work)
             queue.wait(work, LIMIT)
     assert len(runs) == 2
+    assert slot.sets == 4, "nothing was refused"

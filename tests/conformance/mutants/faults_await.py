@@ -54,7 +54,7 @@ tasks(
     "                    except BaseException:\n                        self.cancel()\n                        raise\n                    finally:\n                        self._first = None\n",
 )  # fmt: skip
 tasks(
-    "a cancelled cancel keeps the task", "AW-2", "The task can't be scheduled any more: its token is lost.",
+    "a cancelled cancel keeps the task", "AW-2", "The task can't be scheduled any more: it stays claimed.",
     "_task", "            self.give_back(hand)\n        except BaseException:\n            self.give_back(hand)\n            raise\n        return never_ran\n",
     "            self.give_back(hand)\n        except BaseException:\n            raise\n        return never_ran\n",
 )  # fmt: skip
@@ -208,7 +208,7 @@ works(
 works(
     "a cancelled submitted work is called", "WQ-16", "Its future is cancelled, the function is called all the same.",
     "_submitted", "        return super().take_back(hand) if future is None else future.take_back_from(self, hand)\n",
-    "        if future is None:\n            return super().take_back(hand)\n        future._settled = \"CANCELLED_AND_NOTIFIED\"\n        return bool(self.item_ticket)\n",
+    "        if future is None:\n            return super().take_back(hand)\n        future._settled = \"CANCELLED_AND_NOTIFIED\"\n        return self.item_pending\n",
 )  # fmt: skip
 works(
     "submit does not see the end of a queue", "WQ-16", "It is taken by a queue that has ended.",

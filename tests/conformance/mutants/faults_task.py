@@ -6,7 +6,7 @@ from catalogue import Layer
 
 fault = Layer("task", "task9")
 
-PUT = "                return self._refuse_barred(ticket, free)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+PUT = "                return self._refuse_barred(item, ticket)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 CALL = "                ticket[0].fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
             e.current is None and not e.deferred for e in self.executors
@@ -26,9 +26,9 @@ fault(
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
-    "_queue", "            elif task.item_ticket and task.item_lane is lane and", "            elif False and",
+    "_queue", "                len(task.item_ticket) < 2\n                and task.item_lane is lane\n", "                False\n",
     "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead",
-    "            probe(lane, self)\n        if lane is not None and self.item_ticket:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
+    "            probe(lane, self)\n        if lane is not None and self.item_pending:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
 )  # fmt: skip
 fault(
     "done of a task does nothing", "TK-2", "The run goes on to the function's end for all who wait.",
@@ -125,7 +125,7 @@ fault(
 )  # fmt: skip
 fault(
     "two queues accepted", "TK-10", "Scheduling a pending task on another queue is taken for a coalesced schedule.",
-    "_task", "if lane is not None and lane.group is not group and not self.item_token:", "if False:",
+    "_task", "if lane is not None and lane.group is not group and len(self.item_ticket) < 2:", "if False:",
 )  # fmt: skip
 fault(
     "a running task moves to another queue", "TK-10", "A task that runs on one queue can be scheduled on another.",
@@ -137,7 +137,7 @@ fault(
 )  # fmt: skip
 fault(
     "destroy of a scheduled task accepted", "TK-10", "destroy looks only whether the task runs.",
-    "_task", "            if not self.take_token(hand):\n                raise UsageError(f\"{self!r} is pending; cancel() it before destroy()\")\n", "            self.take_token(hand)\n",
+    "_task", "            if not self.claim(hand):\n                raise UsageError(f\"{self!r} is pending; cancel() it before destroy()\")\n", "            self.claim(hand)\n",
     "_task", "            del in_hands[self]; self.fn = _dead", "            in_hands.pop(self, None); self.fn = _dead",
 )  # fmt: skip
 
@@ -165,9 +165,9 @@ fault(
     "_item", "            lane.withdrawn(ticket)\n", "            lane.withdrawn(ticket)\n            if len(lane.items) > 64:\n                ticket.append(self)\n",
 )  # fmt: skip
 fault(
-    "a withdrawn task is not free", "TK-6", "The token is not given back: the task can't be scheduled again.",
-    "_item", "            token += hand; del hand[:]", "            del hand[:]",
-    "_group", "            free += hand; del hand[:]", "            del hand[:]",
+    "a withdrawn task is not free", "TK-6", "It stays claimed: the task can't be scheduled again.",
+    "_item", "            self.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
+    "_group", "            item.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
 )  # fmt: skip
 fault(
     "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
@@ -182,14 +182,14 @@ fault(
     "_lane", "            group.let_go(self)\n", "            group.halts.pop(self, None)\n",
 )  # fmt: skip
 fault(
-    "cancel can be outrun", "TK-6", "The token is given back while cancel waits, so a task that reschedules itself goes on.",
+    "cancel can be outrun", "TK-6", "It is idle while cancel waits, so a task that reschedules itself goes on.",
     "_task", "                waited = True\n                yield from self._wait_for",
     "                waited = True\n                self.give_back(hand)\n                yield from self._wait_for",
 )  # fmt: skip
 fault(
     "cancel takes what is set aside for nowhere", "TK-6", "A re-run that waits for a run elsewhere is not withdrawn.",
-    "_item", "        if not ticket:\n            return False\n        taken = False\n        try:\n",
-    "        at = self.item_executor\n        if not ticket or (at is not None and any(each is ticket for each in at.deferred)):\n            return False\n        taken = False\n        try:\n",
+    "_item", "        if None in ticket:\n            return False\n        taken = False\n        try:\n",
+    "        at = self.item_executor\n        if None in ticket or (at is not None and any(each is ticket for each in at.deferred)):\n            return False\n        taken = False\n        try:\n",
 )  # fmt: skip
 fault(
     "cancel from inside hangs", "TK-6", "A task that cancels itself waits for its own end.",
@@ -269,8 +269,8 @@ fault(
 )  # fmt: skip
 fault(
     "close refuses and keeps", "TK-16", "What it refuses in the middle of a schedule stays pending.",
-    "_lane", "            undone = False\n            try:\n                del ticket[0]; undone = True; free += FREE",
-    "            if isinstance(error, QueueClosed):\n                return True\n            undone = False\n            try:\n                del ticket[0]; undone = True; free += FREE",
+    "_lane", "            undone = False\n            try:\n                del ticket[0]; undone = True; item.item_ticket = [None, None]",
+    "            if isinstance(error, QueueClosed):\n                return True\n            undone = False\n            try:\n                del ticket[0]; undone = True; item.item_ticket = [None, None]",
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
@@ -350,8 +350,8 @@ fault(
 )  # fmt: skip
 fault(
     "delayed schedule moves a pending one", "TK-11", "A second schedule has the task wait anew.",
-    "_delayed", "            if not self.take_token(hand):\n                return self.coalesce(lane.group)\n",
-    "            if not self.take_token(hand):\n                if self.armed:\n                    self.reschedule(seconds, jitter, queue)\n                    return False\n                return self.coalesce(lane.group)\n",
+    "_delayed", "            if not self.claim(hand):\n                return self.coalesce(lane.group)\n",
+    "            if not self.claim(hand):\n                if self.armed:\n                    self.reschedule(seconds, jitter, queue)\n                    return False\n                return self.coalesce(lane.group)\n",
 )  # fmt: skip
 fault(
     "zero waits for a timer", "TK-11", "A delay of 0 goes through the timer.",

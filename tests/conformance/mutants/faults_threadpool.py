@@ -245,13 +245,13 @@ fault(
     "_job", "        if self._runner != get_ident():\n", "        if not self._runner:\n",
 )  # fmt: skip
 fault(
-    "done twice accepted", "TP-23", "The second done() of a run makes a second token.",
+    "done twice accepted", "TP-23", "The second done() of a run, when the job may be queued again, makes it idle.",
     "_job", "        if self._runner != get_ident():\n", "        if self._runner and self._runner != get_ident():\n",
 )  # fmt: skip
 fault(
     "free at the function's end only", "TP-23", "After done() the job can't be scheduled until the function has returned.",
-    "_job", "self._runner = 0; self._ticket = None; free += _atomic.FREE",
-    "self._runner = 0; self._ticket = None\n            if self._late is not None:\n                self._late.append(self)\n                return\n            free += _atomic.FREE",
+    "_job", "            self._runner = 0; self._ticket = [None, None]",
+    "            self._runner = 0\n            if self._late is not None:\n                self._late.append(self)\n                return\n            self._ticket = [None, None]",
     "_job", '    plumbing = False\n', "    plumbing = False\n    _late = None\n",
     "_worker", "            if watch.plain:\n                job._fn(job)\n",
     "            if watch.plain:\n                job._late = []\n                try:\n                    job._fn(job)\n"
@@ -292,9 +292,9 @@ fault(
     "            _atomic.discard(self._jobs, ticket)\n        else:\n            ticket.append(job)\n        self._withdrawn(job)",
 )  # fmt: skip
 fault(
-    "a withdrawn job is not free", "TP-25", "cancel_async says True, but the token is not given back: the job can't be scheduled again.",
-    "_pool", "                probes.cancel__job(self, job)\n            job._ticket = None; free += _atomic.FREE; del hand[:]",
-    "                probes.cancel__job(self, job)\n            job._ticket = None; del hand[:]",
+    "a withdrawn job is not free", "TP-25", "cancel_async says True, but the job stays claimed: it can't be scheduled again.",
+    "_pool", "                probes.cancel__job(self, job)\n            job._ticket = [None, None]; del hand[:]",
+    "                probes.cancel__job(self, job)\n            job._ticket = [None]; del hand[:]",
 )  # fmt: skip
 fault(
     "cancel_async says False for a withdrawn job", "TP-25", "The job never runs, but who asks is told otherwise.",
@@ -302,12 +302,11 @@ fault(
 )  # fmt: skip
 fault(
     "cancel_async says False for an idle job", "TP-25", "As if it were running.",
-    "_pool", '        job._check_held("cancel_async()")\n        if job._free:\n            return True\n',
-    '        job._check_held("cancel_async()")\n        if job._free:\n            return False\n',
+    "_pool", "        if len(ticket) == 2:\n            return True\n", "        if len(ticket) == 2:\n            return False\n",
 )  # fmt: skip
 fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
-    "_pool", "        if ticket is not None:\n            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n", "        yield from ()\n",
+    "_pool", "        if len(ticket) < 2:\n            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n", "        yield from ()\n",
 )  # fmt: skip
 fault(
     "cancel waits for the function", "TP-26", "cancel waits until the worker has returned from the function, not for done().",
@@ -344,7 +343,7 @@ fault(
 )  # fmt: skip
 fault(
     "destroy of a running one accepted", "TP-27", "destroy does not look whether the job is idle.",
-    "_job", "            del self._free[0]; self._fn = _dead", "            del self._free[:]; self._fn = _dead",
+    "_job", "            del self._ticket[1]; self._fn = _dead", "            del self._ticket[:]; self._fn = _dead",
 )  # fmt: skip
 fault(
     "a destroyed job is silently not scheduled", "TP-27", "schedule says False instead of an error.",
@@ -352,16 +351,16 @@ fault(
 )  # fmt: skip
 fault(
     "a post to a running job is lost", "TP-28", "It has no effect.",
-    "_pool", "        posts[job] = self\n        while job._free:\n", "        while job._free:\n",
+    "_pool", "        posts[job] = self\n        while len(", "        while len(",
 )  # fmt: skip
 fault(
     "a post that meets done is lost", "TP-28", "post does not look again whether the run is over.",
-    "_pool", "        posts[job] = self\n        while job._free:\n", "        posts[job] = self\n        while False:\n",
+    "_pool", "        posts[job] = self\n        while len(", "        posts[job] = self\n        while False and len(",
 )  # fmt: skip
 fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
-    "_job", "self._runner = 0; self._ticket = None; free += _atomic.FREE", "self._runner = 0; self._ticket = None",
-    "_job", "            self._perform_post()\n        if meetings.sleepers.locks:\n", "            self._perform_post()\n        free += _atomic.FREE\n        if meetings.sleepers.locks:\n",
+    "_job", "            self._runner = 0; self._ticket = [None, None]", "            self._runner = 0",
+    "_job", "            self._perform_post()\n        if meetings.sleepers.locks:\n", "            self._perform_post()\n        self._ticket = [None, None]\n        if meetings.sleepers.locks:\n",
 )  # fmt: skip
 fault(
     "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",
@@ -381,11 +380,11 @@ fault(
 fault(
     "wait withdraws", "TP-26", "wait takes a job that is queued out of the queue.",
     "_job", "        yield from self._wait_for(self._ticket, wait)\n",
-    "        if self._ticket and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        yield from self._wait_for(self._ticket, wait)\n",
+    "        if len(self._ticket) == 1 and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        yield from self._wait_for(self._ticket, wait)\n",
 )  # fmt: skip
 fault(
     "wait misses a running job", "TP-26", "It returns at once when the function has been entered.",
-    "_job", "        yield from self._wait_for(self._ticket, wait)\n", "        if self._ticket:\n            yield from self._wait_for(self._ticket, wait)\n",
+    "_job", "        yield from self._wait_for(self._ticket, wait)\n", "        if len(self._ticket) == 1:\n            yield from self._wait_for(self._ticket, wait)\n",
 )  # fmt: skip
 fault(
     "a job may wait for itself", "TP-27", "It is not refused, and hangs.",
@@ -458,8 +457,8 @@ fault(
 )  # fmt: skip
 fault(
     "a schedule in the last moments is swallowed", "TP-32", "It says True, and nothing comes of it.",
-    "_pool", "        try:\n            del ticket[0]; job._ticket = None; job._free.append(None)",
-    "        if self._starter.finalizing:\n            return True\n        try:\n            del ticket[0]; job._ticket = None; job._free.append(None)",
+    "_pool", "        try:\n            del ticket[0]; job._ticket = [None, None]",
+    "        if self._starter.finalizing:\n            return True\n        try:\n            del ticket[0]; job._ticket = [None, None]",
 )  # fmt: skip
 
 # --- looking

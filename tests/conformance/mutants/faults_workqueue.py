@@ -6,7 +6,7 @@ from catalogue import Layer
 
 fault = Layer("workqueue", "workqueue9")
 
-PUT = "                return self._refuse_barred(ticket, free)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+PUT = "                return self._refuse_barred(item, ticket)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 LOOK = "                self.kick()\n            if self.group.halts:\n                self.group.look_closed()\n"
 QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
             e.current is None and not e.deferred for e in self.executors
@@ -163,9 +163,9 @@ fault(
     "task9._item", "            lane.withdrawn(ticket)\n", "            lane.withdrawn(ticket)\n            if len(lane.items) > 64:\n                ticket.append(self)\n",
 )  # fmt: skip
 fault(
-    "a withdrawn work stays pending", "WQ-5", "Its token is not given back: it can't be enqueued again.",
-    "task9._item", "            token += hand; del hand[:]", "            del hand[:]",
-    "_group", "            free += hand; del hand[:]", "            del hand[:]",
+    "a withdrawn work stays pending", "WQ-5", "It stays claimed: it can't be enqueued again.",
+    "task9._item", "            self.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
+    "_group", "            item.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",
@@ -303,7 +303,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by cancel", "WQ-9", "A withdrawn work keeps its place.",
-    "_group", "Only for the owner of its token. Any context.\"\"\"\n", "Only for the owner of its token. Any context.\"\"\"\n        work.slot = False\n        return\n",
+    "_group", "Only for its owner. Any context.\"\"\"\n", "Only for its owner. Any context.\"\"\"\n        work.slot = False\n        return\n",
 )  # fmt: skip
 fault(
     "slots lost by the call", "WQ-9", "A work that was called keeps its place.",
@@ -315,7 +315,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",
-    "_workqueue", "        if not work.item_token:\n            return work.coalesce(group)\n", "",
+    "_workqueue", "        if len(work.item_ticket) < 2:\n            return work.coalesce(group)\n", "",
     "_workqueue", "                group.give_slot(slot)\n                return work.coalesce(group)\n", "                return work.coalesce(group)\n",
 )  # fmt: skip
 fault(
@@ -342,7 +342,7 @@ fault(
 )  # fmt: skip
 fault(
     "a frozen queue refuses", "WQ-10", "It does not accept works.",
-    "_workqueue", "            if work.barred:\n                return False\n            if not work.item_ticket:\n", "            if work.barred or group.halts:\n                return False\n            if not work.item_ticket:\n",
+    "_workqueue", "            if work.barred:\n                return False\n            if len(work.item_ticket) == 2:\n", "            if work.barred or group.halts:\n                return False\n            if len(work.item_ticket) == 2:\n",
 )  # fmt: skip
 fault(
     "thaw reverses", "WQ-10", "What was held comes last in, first out.",
@@ -370,7 +370,7 @@ fault(
 )  # fmt: skip
 fault(
     "enqueue of a disabled work says True", "WQ-10", "Though nothing was enqueued.",
-    "_workqueue", "            if work.barred:\n                return False\n            if not work.item_ticket:\n", "            if work.barred:\n                return True\n            if not work.item_ticket:\n",
+    "_workqueue", "            if work.barred:\n                return False\n            if len(work.item_ticket) == 2:\n", "            if work.barred:\n                return True\n            if len(work.item_ticket) == 2:\n",
 )  # fmt: skip
 fault(
     "a disabled work can be enqueued for later", "WQ-10", "Delayed enqueues do not look at disable.",

@@ -3,7 +3,7 @@
 What is shared is derived from the source, so that it cannot go out of date: every attribute that is stored
 anywhere but in an ``__init__`` (or in what a fork child does), in any module of the three layers, by its name.
 Each load, store and deletion of an attribute of such a name gets a point; attributes that are set once have none.
-Lists of at most one element that functions make (tickets, tokens, promises) and dicts that become attributes are
+Tickets, other lists of at most one element that functions make (tokens, promises), and dicts that become attributes are
 replaced by controlled ones, whose operations are points. All else that is shared comes from `_seam`, where the
 controlled primitives are put.
 
@@ -189,6 +189,7 @@ class _Instrument(ast.NodeTransformer):
     def visit_List(self, node: ast.List) -> ast.AST:
         self.generic_visit(node)
         small = len(node.elts) <= 1 and not any(isinstance(element, ast.Starred) for element in node.elts)
+        small = small or ast.unparse(node) == "[None, None]"
         if self.depth and small and isinstance(node.ctx, ast.Load):
             return ast.copy_location(self._call("_m9_list", node), node)
         return node

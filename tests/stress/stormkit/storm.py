@@ -218,8 +218,8 @@ class Storm:
         """After all that: one launch, one run."""
         if self.kind.exact and unit in self.churned:
             assert len(unit.runs) <= launches, f"{len(unit.runs)} runs for {launches} launches of {unit!r}"
-        token = getattr(unit, "item_token", None) or getattr(unit, "_free", "1")
-        assert len(token) == 1, f"{unit!r} is idle {len(token)} times over"
+        ticket = getattr(unit, "item_ticket", None) or getattr(unit, "_ticket", [None, None])
+        assert ticket == [None, None], f"{unit!r} is idle, with the ticket {ticket}"
         before = len(unit.runs)
         unit.produced.append(None)
         assert self.kind.launch(unit) is True, f"{unit!r} is stuck: idle, but a launch does not say True"

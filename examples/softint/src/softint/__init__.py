@@ -43,12 +43,12 @@ from threadpool9.lowlevel import (
     Sight,
     Tally,
     TunableSet,
+    blank_ticket,
     changed,
     check_function,
     get_ident,
     number,
     run,
-    token,
 )
 
 if TYPE_CHECKING:
@@ -182,8 +182,8 @@ class _Pending(Item):
     def __init__(self, handler: Handler) -> None:
         self.handler = handler  # S
         self.barred = 0  # A
-        self.item_token = token()
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = blank_ticket()
+        self.item_lane = self.item_executor = None
 
     def __repr__(self) -> str:
         return repr(self.handler)
@@ -220,7 +220,7 @@ class Handler:
     @property
     def pending(self) -> bool:
         """True if it waits on some CPU. Any context; a moment's truth."""
-        return any(item.item_ticket for item in list(self._items.values()))
+        return any(item.item_pending for item in list(self._items.values()))
 
     @property
     def running(self) -> bool:

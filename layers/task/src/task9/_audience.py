@@ -1,4 +1,4 @@
-"""What stands around a future: who is to be informed of it, what it holds if its function raised, and its token.
+"""What stands around a future: who is to be informed of it, and what it holds if its function raised.
 
 The condition of a standard future, its waiters and its callbacks come into being when somebody asks for them: all of it
 is the *audience*. Publish, then look, on both sides: who settles writes the state, *then* looks whether there is an
@@ -25,7 +25,7 @@ from threadpool9.lowlevel import Waiters, contents, deque, note_origin, report_e
 
 from ._watch import tunables
 
-__all__ = ["CANCELLED", "FINISHED", "NOTIFIED", "PENDING", "RUNNING", "Audience", "Failure", "Spent", "StandardFuture"]
+__all__ = ["CANCELLED", "FINISHED", "NOTIFIED", "PENDING", "RUNNING", "Audience", "Failure", "StandardFuture"]
 
 T = TypeVar("T")
 
@@ -59,24 +59,6 @@ class Audience(dict[str, Any]):
     def crowd(self) -> Any:
         """A standard future, of which we use the condition, the list of waiters, and the state that they have seen."""
         return self.get("crowd") or self.setdefault("crowd", concurrent.futures.Future())
-
-
-class Spent:
-    """The token of what is put once: it is never free, and to give it back does nothing."""
-
-    __slots__ = ()
-
-    #: As that of a list; a function of C that does nothing.
-    append = staticmethod(id)
-
-    def __len__(self) -> int:
-        return 0
-
-    def __delitem__(self, index: int) -> NoReturn:
-        raise IndexError(index)
-
-    def __iadd__(self, other: object) -> Spent:
-        return self
 
 
 class Failure:

@@ -19,7 +19,7 @@ class Call(Item):
 
     def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.fn, self.args, self.kwargs = fn, args, kwargs  # S
-        self.item_token, self.item_ticket, self.item_lane, self.item_executor = [], None, None, None
+        self.item_ticket, self.item_lane, self.item_executor = (), None, None
 
     def run(self) -> object:
         """Call the function."""

@@ -55,7 +55,7 @@ class DelayedTask(TimedItem, Task):
         lane = queue.lane_here()
         hand: list[None] = []
         try:
-            if not self.take_token(hand):
+            if not self.claim(hand):
                 return self.coalesce(lane.group)
             self.arm(lane, seconds, jitter, hand)
         except BaseException:
@@ -80,7 +80,7 @@ class DelayedTask(TimedItem, Task):
         pending = False
         patience = _ROUNDS
         try:
-            while not self.take_token(hand):
+            while not self.claim(hand):
                 pending = True
                 if self.take_back(hand):
                     break

@@ -31,8 +31,8 @@ class Marker(Item):
     marker = True
 
     def __init__(self) -> None:
-        self.item_token = [None]
-        self.item_ticket = self.item_lane = None
+        self.item_ticket = [None, None]
+        self.item_lane = None
         self.item_executor = _NOBODY
         self._reached = False  # written by the executor that got here
         self._waiters = Waiters()
@@ -120,8 +120,7 @@ def _pass(group: Group, wait: Wait, what: str) -> Steps[None]:
             yield from marker.wait(wait, what)
     except BaseException:
         for lane, marker in markers:
-            if marker.item_ticket is not None:
-                discard(lane.items, marker.item_ticket)
+            discard(lane.items, marker.item_ticket)
         raise
 
 

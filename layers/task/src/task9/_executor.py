@@ -19,7 +19,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Job
-from threadpool9.lowlevel import Plumbing, Steps, Wait, discard, get_ident, insist, note_origin, report_error
+from threadpool9.lowlevel import (
+    Plumbing,
+    Steps,
+    Wait,
+    blank_ticket,
+    discard,
+    get_ident,
+    insist,
+    note_origin,
+    report_error,
+)
 
 from ._call import Call
 from ._item import TAKING, Item
@@ -120,12 +130,12 @@ class Executor:
                         run_watched(self, item, call)
                     elif call is None:
                         try:
-                            item.item_token.append(None)  # from here on a schedule means another run
+                            item.item_ticket = [None, None]  # from here on a schedule means another run
                         except MemoryError:
-                            insist(item.item_token)
+                            item.item_ticket = insist(blank_ticket)
                         item.run()
                     else:
-                        call(item)  # gives the token back when it has read what the next put will overwrite
+                        call(item)  # makes it idle when it has read what the next put will overwrite
                 except BaseException as error:
                     self._failed(error, item)
                     try:

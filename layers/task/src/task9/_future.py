@@ -1,6 +1,6 @@
 """Results (TK-18): the future is the item itself, and a `concurrent.futures.Future` that waits for nobody in advance.
 
-    pending    item_ticket holds it; cancel() takes it out
+    pending    its ticket is full; cancel() takes it out
     running    an executor took it out
     cancelled  written on one line with the taking out
     finished   written by the executor, after the value or the failure
@@ -9,7 +9,7 @@ Who is to be informed of that is the matter of `_audience`.
 
 `result` waits on a lock of its own, as everything in this stack: a handler on the same thread may cancel the future.
 
-Rules. A: atomic, any context. B: written by the owner of the ticket's content. S: set at init.
+Rules. A: atomic, any context. B: written by who has taken it out of its ticket. S: set at init.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from threadpool9.lowlevel import (
     run,
 )
 
-from ._audience import FINISHED, NOTIFIED, PENDING, Failure, Spent, StandardFuture
+from ._audience import FINISHED, NOTIFIED, PENDING, Failure, StandardFuture
 from ._errors import ResultLost
 from ._item import Item, in_hands
 from ._watch import running, scheduling
@@ -74,7 +74,6 @@ class Future(StandardFuture[T], Item):
     __reduce_ex__ = refuse_copy
 
     exclusive = False
-    item_token: Any = Spent()
 
     def __init__(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
         # Not the standard one: it makes what hardly any future needs.
@@ -86,7 +85,8 @@ class Future(StandardFuture[T], Item):
         self._value: Any = None
         self._failure: Failure | None = None
         self._name: str | None = None
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = ()  # it is put once, and never idle
+        self.item_lane = self.item_executor = None
 
     # --- on a lane
 
@@ -97,8 +97,8 @@ class Future(StandardFuture[T], Item):
 
     def start(self, lane: Lane) -> None:
         """Put it on `lane`, once. Any context. Raises as `Lane.call`."""
-        self.item_lane, self.item_ticket = lane, [self]
-        ticket = self.item_ticket
+        ticket = [self]
+        self.item_lane, self.item_ticket = lane, ticket
         try:
             if scheduling.plain:
                 lane.items.append(ticket)
@@ -133,6 +133,7 @@ class Future(StandardFuture[T], Item):
             return
         # Whoever gets the result may rely on the arguments being gone.
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
+        self.item_ticket = ()
         self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702
         if self._first is not None or self._audience is not None:
             self.announce()
@@ -173,7 +174,7 @@ class Future(StandardFuture[T], Item):
     def take_back_from(self, item: Item, hand: list[None]) -> bool:
         """Withdraw `item`, which stands for this future, as `Item.take_back`; and the future is cancelled."""
         ticket, taken = item.item_ticket, False
-        if not ticket:
+        if not ticket or None in ticket:
             return False
         try:
             del ticket[0]; self._settled = NOTIFIED; taken = True; hand += FREE; in_hands[item] = None  # fmt: skip  # noqa: E702
@@ -202,7 +203,8 @@ class Future(StandardFuture[T], Item):
                 lost = ResultLost(f"{self!r} was running in another thread when this process was forked")
                 self._failure = Failure(lost, "", asked=True)
                 self._settled = FINISHED
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = ()
+        self.item_lane = self.item_executor = None
         self._fn = self._args = self._kwargs = self._context = None
         if (audience := self._audience) is not None:
             audience.pop("calls", None)  # they are the parent's
@@ -241,7 +243,7 @@ class Future(StandardFuture[T], Item):
     def running(self) -> bool:
         """True while the function runs. Any context; a moment's truth."""
         carrier = self.carrier
-        return self._settled is PENDING and (carrier is None or not carrier.item_ticket)
+        return self._settled is PENDING and (carrier is None or not carrier.item_pending)
 
     def cancel(self) -> bool:
         """Withdraw the call: True if the function was not entered and never will be, also if it was cancelled before.
@@ -249,7 +251,7 @@ class Future(StandardFuture[T], Item):
         Any context, but not by what interrupts `concurrent.futures.wait` or `as_completed` for this future.
         """
         carrier = self.carrier
-        if carrier is not None and carrier.item_ticket:
+        if carrier is not None and carrier.item_pending:
             lane = carrier.item_lane
             if lane is not None and lane.group.withdraw(carrier):
                 return True

@@ -99,7 +99,7 @@ class Group:
         return withdrawn
 
     def count_withdrawn(self, item: Item) -> None:
-        """`item` was withdrawn; its token is still in somebody's hand. Any context."""
+        """`item` was withdrawn; it is still in somebody's hand. Any context."""
         item.fire_cancelled()
 
     #: The class of the queue's lanes, where it is not `Lane`.
@@ -108,13 +108,12 @@ class Group:
     drop_silently = False
 
     def free(self, item: Item, hand: list[None]) -> None:
-        """`item`, whose token is in `hand`, becomes idle without a run. Any context. May be repeated."""
+        """`item`, if it is in `hand`, becomes idle without a run. Any context. May be repeated."""
         # Without a further call, as `Item.give_back`: it undoes what had no frame left.
         if hand:
-            free = item.item_token
             if item in in_hands:
                 del in_hands[item]
-            free += hand; del hand[:]  # fmt: skip  # noqa: E702
+            item.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
         self.undone(item)
 
     def entering(self, lane: Lane, item: Any) -> None:

@@ -1,18 +1,18 @@
 """The item: what waits on a lane. A task, a work, a call and a drain's marker are items.
 
-    idle       item_token holds its token, and no executor has the item in hand
-    pending    item_ticket holds the item; the ticket is on a lane, set aside by an executor, or armed in the timer
-    running    it is an executor's `current`; the token was given back before the call, so it may be pending too
-    dead       the token is taken for ever
+    idle       its ticket is blank, and no executor has the item in hand
+    pending    its ticket is full, and on a lane, set aside by an executor, or armed in the timer
+    running    it is an executor's `current`; it got a blank ticket before the call, so it may be pending too
+    dead       its ticket is claimed for ever
 
-The ticket is all there is to know of a schedule (tokens and tickets: see threadpool9's `_atomic`). Whoever takes the
-item out of its ticket owns it, and its token with it: an executor, to run it, or whoever withdraws it, wherever the
-ticket is at that moment. So withdrawing does not search, and nothing can be between two places.
+The ticket is all there is to know of a schedule (see threadpool9's `_atomic`). Who has claimed the item, or taken it
+out of its ticket, owns it: an executor, to run it, or whoever withdraws it, wherever the ticket is at that moment. So
+withdrawing does not search, and nothing can be between two places. The owner lets go of it by a blank ticket.
 
-Whoever keeps a token for longer than a line (a cancel that waits, a reschedule) enters the item in `in_hands`, so that
-a fork child finds it.
+Whoever owns it for longer than a line (a cancel that waits, a reschedule) has a *hand*, a list that is not empty
+meanwhile, and enters the item in `in_hands`, so that a fork child finds it.
 
-Rules. A: atomic, any context. B: written by the owner of the token.
+Rules. A: atomic, any context. B: written by the owner.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["TAKING", "Item", "in_hands"]
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
 
 
-#: A: items whose token somebody has in hand. Written on one line with the token.
+#: A: items that somebody has in hand. Written on one line with the hand.
 in_hands: dict[Item, None] = {}
 
 
@@ -44,18 +44,16 @@ class Item:
     """What waits on a lane; see the module's text. The attributes are for layers, not for users of tasks.
 
     A subclass defines `run` and, for people, ``__repr__``. There is no ``__init__`` to call: its own one sets
-    ``item_token`` to a new `threadpool9.lowlevel.token`, and ``item_ticket``, ``item_lane`` and ``item_executor`` to
-    None. An item that may be barred has a slot ``barred``, which is 0 at first.
+    ``item_ticket`` to a `threadpool9.lowlevel.blank_ticket`, and ``item_lane`` and ``item_executor`` to None. An item
+    that may be barred has a slot ``barred``, which is 0 at first.
     """
 
-    __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket", "item_token")
+    __slots__ = ("__weakref__", "item_executor", "item_lane", "item_ticket")
 
     __reduce_ex__ = refuse_copy
 
-    item_token: list[None]
-    """A: taken while pending."""
-    item_ticket: list[Any] | None
-    """B: of the schedule made last; full while the item is pending."""
+    item_ticket: Any
+    """A: blank while the item is idle, full while it is pending; () of one that is never idle."""
     item_lane: Lane | None
     """B: where it was scheduled last."""
     item_executor: Executor | None
@@ -117,23 +115,28 @@ class Item:
         executor = self.item_executor
         return executor is not None and executor.current is self
 
-    def take_token(self, hand: list[None]) -> bool:
-        """Take the token of an idle item into `hand`; False if it is not there. Any context."""
-        token, taken = self.item_token, False
+    @property
+    def item_pending(self) -> bool:
+        """True while it is pending. Any context; a moment's truth."""
+        return len(self.item_ticket) == 1
+
+    def claim(self, hand: list[None]) -> bool:
+        """Take an idle item into `hand`; False if it is not idle. Any context."""
+        ticket, taken = self.item_ticket, False
         try:
-            del token[0]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see `_atomic`
+            del ticket[1]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see `_atomic`
         except IndexError:
             return False
         except MemoryError:  # one of the tables had to grow; an IndexError needs memory too
             if taken:
-                del hand[:]; token += FREE  # fmt: skip  # noqa: E702
+                del hand[:]; ticket += FREE  # fmt: skip  # noqa: E702 there is room, where the other one was
             raise
         return True
 
     def take_back(self, hand: list[None]) -> bool:
-        """Withdraw it from wherever it is pending; True puts its token into `hand`. Any context, O(1)."""
+        """Withdraw it from wherever it is pending; True takes it into `hand`. Any context, O(1)."""
         ticket = self.item_ticket
-        if not ticket:
+        if None in ticket:
             return False
         taken = False
         try:
@@ -149,12 +152,11 @@ class Item:
         return True
 
     def give_back(self, hand: list[None]) -> None:
-        """Put the token that is in `hand`, if any, back in its place: the item is idle. Any context."""
+        """If it is in `hand`, it is idle again. Any context."""
         if hand:
-            token = self.item_token
             if self in in_hands:  # there was memory to enter it
                 del in_hands[self]  # noqa: RUF051 not by a call
-            token += hand; del hand[:]  # fmt: skip  # noqa: E702
+            self.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
 
     def in_hand(self) -> bool:
         """True if an executor runs it, or may be about to show that it does. Any context."""
@@ -168,6 +170,4 @@ class Item:
 
     def forget_threads(self) -> None:
         """In a fork child: whoever scheduled or ran it is not there; it is idle (TP-31)."""
-        self.item_ticket = None
-        if not self.item_token:
-            self.item_token.append(None)
+        self.item_ticket = [None, None]

@@ -8,9 +8,9 @@
 A private queue is one lane with up to `limit` executors on an unbound pool; a shared queue is one lane with one
 executor for each CPU, on that CPU's pool. A task walks like this:
 
-    put        take the token; append the ticket to items; if an executor is idle, post its job, and leave a promise:
+    put        claim the item; append its ticket to items; if an executor is idle, post its job, and leave a promise:
                a burst posts once.
-    execute    current = TAKING; take a ticket; current = item; give the token back; call; current = TAKING ...; None
+    execute    current = TAKING; take a ticket; current = item; make it idle; call; current = TAKING ...; None
     idle       publish itself in idle; *look again* at items; done()
 
 Rules. A: atomic, any context. S: set at init. G: written under the lane's guard.
@@ -109,37 +109,38 @@ class Lane:
     # --- putting items on
 
     def put(self, item: Item) -> bool:
-        """Take the item's token and put it here. Any context.
+        """Claim the item and put it here. Any context.
 
         True; if it is pending what `Item.coalesce` says; False if it is barred.
 
         Raises what `Item.check_move` and `Pool.post` raise, and what a closed queue raises; then, and if anything else
         is raised meanwhile, the item is as it was, unless an executor has it already.
         """
-        if item.item_ticket:
+        ticket = item.item_ticket
+        if len(ticket) < 2:
             return item.coalesce(self.group)
         if (lane := item.item_lane) is not self and lane is not None:
             item.check_move(self)
         if not scheduling.plain:
             return self._put_watched(item)
-        free, ticket = item.item_token, [item]
+        claimed = False
         try:
-            del free[0]; item.item_lane = self; item.item_ticket = ticket  # fmt: skip  # noqa: E702 ours to undo
+            del ticket[1]; claimed = True; item.item_lane = self; ticket[0] = item  # fmt: skip  # noqa: E702 to be undone
             if item.barred:  # publish, then look: who bars it says so, then looks where it is
-                return self._refuse_barred(ticket, free)
+                return self._refuse_barred(item, ticket)
             self.items.append(ticket)
             if self.idle and not self.promise:
                 self.kick()
             if self.group.halts:
                 self.group.look_closed()
         except BaseException as error:
-            if item.item_ticket is not ticket:
-                if isinstance(error, IndexError):  # somebody else took the token between our two looks
+            if not claimed:
+                if isinstance(error, IndexError):  # somebody else did between our two looks
                     return item.coalesce(self.group)
-                raise  # it was run, and scheduled again
+                raise
             undone = False
             try:
-                del ticket[0]; undone = True; free += FREE  # fmt: skip  # noqa: E702
+                del ticket[0]; undone = True; item.item_ticket = [None, None]  # fmt: skip  # noqa: E702
             except IndexError:
                 pass  # an executor has it: it has happened
             if undone:
@@ -149,18 +150,18 @@ class Lane:
             raise
         return True
 
-    def _refuse_barred(self, ticket: list[Any], free: list[None]) -> bool:
+    def _refuse_barred(self, item: Item, ticket: list[Any]) -> bool:
         try:
-            del ticket[0]; free += FREE  # fmt: skip  # noqa: E702
+            del ticket[0]; item.item_ticket = [None, None]  # fmt: skip  # noqa: E702
         except IndexError:
             pass  # withdrawn already, by who bars it
         return False
 
     def _put_watched(self, item: Item) -> bool:
-        """`put` while somebody listens: a fork child finds the token in `in_hands` while the probe is fired."""
+        """`put` while somebody listens: a fork child finds the item in `in_hands` while the probe is fired."""
         hand: list[None] = []
         try:
-            if not item.take_token(hand):
+            if not item.claim(hand):
                 return item.coalesce(self.group)
             item.item_lane = self
             if item.barred:  # as in `put`
@@ -174,7 +175,7 @@ class Lane:
         return True
 
     def put_taken(self, item: Item, hand: list[None]) -> None:
-        """Put an item here whose token is in `hand`; the hand is empty when this has happened. Any context.
+        """Put an item here that is in `hand`; the hand is empty when this has happened. Any context.
 
         Raises as `put`.
         """

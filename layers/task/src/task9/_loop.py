@@ -226,7 +226,7 @@ class LoopExecutor(Executor):
         elif not running.plain:
             self.taken = None; run_watched(self, item, call)  # fmt: skip  # noqa: E702
         elif call is None:
-            self.taken = None; item.item_token.append(None); item.run()  # fmt: skip  # noqa: E702
+            self.taken = None; item.item_ticket = [None, None]; item.run()  # fmt: skip  # noqa: E702
         else:
             self.taken = None; call(item)  # fmt: skip  # noqa: E702
 

@@ -1,8 +1,8 @@
 """Periodic tasks (TK-13): a delayed task that arms its next period itself, and keeps its phase.
 
-Whoever takes the token next after the timer has fired arms the period after it. That is the run itself, before it calls
-the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between. Whoever
-cancels with the token in hand drops the timing: then the period has ended.
+Whoever claims the task next after the timer has fired arms the period after it. That is the run itself, before it calls
+the function, so that a cancel from inside finds the next period armed; or a `start` that comes in between. A cancel
+that has it in hand drops the timing: then the period has ended.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class PeriodicTask(DelayedTask):
         lane = queue.lane_here()
         hand: list[None] = []
         try:
-            if not self.take_token(hand):
+            if not self.claim(hand):
                 return self.coalesce(lane.group)
-            if self._arm_next(hand):  # a run is on its way, and finds the token taken
+            if self._arm_next(hand):  # a run is on its way, and finds the task claimed
                 return False
             self._jitter, self._home, self._due = jitter, queue, monotonic() + first
             self.arm_at(lane, coalesce(self._due, jitter), hand)
@@ -111,7 +111,7 @@ class PeriodicTask(DelayedTask):
             raise
 
     def _arm_next(self, hand: list[None]) -> bool:
-        """Arm the period after the one that has fired: True; False if there is none. The token is in `hand`."""
+        """Arm the period after the one that has fired: True; False if there is none. The task is in `hand`."""
         timing, lane, queue = self.item_timing, self.item_lane, self._home
         if timing is None or lane is None or queue is None or queue.closed or timer.stopped:
             return False
@@ -121,10 +121,10 @@ class PeriodicTask(DelayedTask):
         return True
 
     def _go_on(self, timing: Timing | None = None) -> None:
-        """Arm the next period, unless somebody has the token, who sees to it: see above."""
+        """Arm the next period, unless somebody has the task in hand, who sees to it: see above."""
         hand: list[None] = []
         try:
-            if self.take_token(hand):
+            if self.claim(hand):
                 if timing is not None and self.item_timing is None:
                     self.item_timing = timing
                 if not self._arm_next(hand):

@@ -122,7 +122,12 @@ class TaskQueue:
             if task.item_lane is not lane:
                 if task.__class__ is not Task:
                     check_task(task, self)  # the first time here
-            elif task.item_ticket and task.item_lane is lane and probes.coalesced is None and not lane.group.halts:
+            elif (
+                len(task.item_ticket) < 2
+                and task.item_lane is lane
+                and probes.coalesced is None
+                and not lane.group.halts
+            ):
                 return False  # the short way to what `put` finds: a burst is mostly this
             return lane.put(task)
         except AttributeError:

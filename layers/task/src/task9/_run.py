@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Stalled
-from threadpool9.lowlevel import claim_stall, insist, monotonic, report_error
+from threadpool9.lowlevel import blank_ticket, claim_stall, insist, monotonic, report_error
 
 from ._watch import probes, tunables
 
@@ -19,12 +19,12 @@ __all__ = ["run_watched"]
 def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | None) -> None:
     """Run `item`, which `executor` has taken; the long way round. The worker's thread."""
     lane = executor.lane
-    # Fired first: once the token is given back the next run may be scheduled, and its probe fired.
+    # Fired first: once the item is idle its next run may be scheduled, and the probe of that fired.
     try:
         lane.group.entering(lane, item)
     finally:
         if call is None:
-            insist(item.item_token)
+            item.item_ticket = insist(blank_ticket)
     run, start = executor.runs, monotonic()
     try:
         if call is None:

@@ -1,8 +1,8 @@
 """The task: a small action that is scheduled often and run once (TK-1 to TK-6, TK-10).
 
-What states it has, and who owns it, is said in `_item`. `cancel` takes the task out of its ticket, or takes the free
-token, and keeps it while it waits for the run to end: whoever schedules meanwhile (the run itself, say) coalesces
-with something that is being cancelled, so nothing outruns a cancel.
+What states it has, and who owns it, is said in `_item`. `cancel` takes the task out of its ticket, or claims it, and
+keeps it while it waits for the run to end: whoever schedules meanwhile (the run itself, say) coalesces with something
+that is being cancelled, so nothing outruns a cancel.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Task(Item):
             raise TypeError(f"the name of a task is a str, not {name!r}")
         self.fn = fn  # S, poisoned by destroy
         self._name = name  # S
-        self.item_token = [None]
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = [None, None]
+        self.item_lane = self.item_executor = None
 
     def run(self) -> object:
         """Call the function. For executors."""
@@ -112,7 +112,7 @@ class Task(Item):
     @property
     def pending(self) -> bool:
         """True if a run will begin for a schedule made so far. Any context; a moment's truth."""
-        return not self.item_token and self.fn is not _dead
+        return len(self.item_ticket) < 2 and self.fn is not _dead
 
     @property
     def running(self) -> bool:
@@ -132,10 +132,10 @@ class Task(Item):
         executor.end_run()
 
     def coalesce(self, group: Group) -> bool:
-        """The slow half of a schedule that found the token taken: False, or the reason why not."""
+        """The slow half of a schedule that found the task not idle: False, or the reason why not."""
         self.refuse_dead()
         lane = self.item_lane
-        if lane is not None and lane.group is not group and not self.item_token:
+        if lane is not None and lane.group is not group and len(self.item_ticket) < 2:
             raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
         if lane is not None and lane.group.halts:
             lane.group.look_closed()  # what we would coalesce with is being refused itself
@@ -163,7 +163,7 @@ class Task(Item):
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        if self.item_token:
+        if len(self.item_ticket) == 2:
             return not self.item_running
         hand: list[None] = []
         try:
@@ -214,9 +214,9 @@ class Task(Item):
     def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         waited = False
         while True:
-            # The token in our hand keeps everybody from scheduling until we are through.
+            # What we have in hand nobody can schedule until we are through.
             if not hand:
-                self.take_token(hand) or self.take_back(hand)
+                self.claim(hand) or self.take_back(hand)
             executor = self.item_executor
             if executor is not None and executor.current is self:
                 if executor.ident == get_ident():
@@ -250,7 +250,7 @@ class Task(Item):
             raise UsageError(f"{self!r} is destroyed already")
         hand: list[None] = []
         try:
-            if not self.take_token(hand):
+            if not self.claim(hand):
                 raise UsageError(f"{self!r} is pending; cancel() it before destroy()")
             if self.item_running:
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
@@ -278,5 +278,5 @@ def check_task(task: object, queue: TaskQueue) -> None:
         raise TypeError(f"{queue!r} takes tasks, not {task!r}")
     if hasattr(task, "period"):
         raise TypeError(f"{task!r} has a period: start() it, cancel() it")
-    if not hasattr(task, "item_token"):
+    if not hasattr(task, "item_ticket"):
         raise TypeError(f"{type(task).__name__}.__init__ did not call super().__init__(): it is no task yet")

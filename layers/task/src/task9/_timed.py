@@ -1,7 +1,7 @@
 """Items that can wait in the timer: arming, expiring, moving, disarming (TK-11).
 
 An armed item waits with the very ticket that it will wait with on its lane, so whoever withdraws it need not know where
-it is. The token is taken all the while: everything said of pending items holds.
+it is. Everything said of pending items holds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TimedItem(Item):
         return timing is not None and bool(timing.ticket)
 
     def arm(self, lane: Lane, seconds: float, jitter: float, hand: list[None]) -> None:
-        """Have it put on `lane` in `seconds`. Its token is in `hand`, and still is if this raises. Any context."""
+        """Have it put on `lane` in `seconds`. It is in `hand`, and still is if this raises. Any context."""
         self.arm_at(lane, coalesce(monotonic() + seconds, jitter), hand)
 
     def arm_at(self, lane: Lane, due: float, hand: list[None]) -> None:
@@ -124,7 +124,7 @@ class TimedItem(Item):
         return taken
 
     def _leave_the_timer(self) -> None:
-        """It was withdrawn: its token is ours, and with it its timing."""
+        """It was withdrawn: it is ours, and with it its timing."""
         timing, lane = self.item_timing, self.item_lane
         if timing is not None and timing.ticket is not None:
             if lane is not None:

@@ -5,24 +5,28 @@ Two ideas carry the whole stack.
 
     token     a list with one element while it is free. ``del token[0]`` takes it: IndexError if it is taken already.
               ``token += FREE`` gives it back; only who has taken it may.
-    ticket    a list that holds a unit, made for one schedule of it; it waits in a queue. ``del ticket[0]`` takes the
-              unit: IndexError if a worker, or whoever withdraws it, was first. A ticket that was withdrawn stays where
-              it is, empty, and is thrown away when somebody meets it.
+    ticket    a list that serves for one schedule of one unit, which has it in an attribute.
+              [None, None]  blank: the unit is idle. ``del ticket[1]`` claims the unit: IndexError if somebody was first
+              [None]        claimed; ``ticket[0] = unit`` on the same line, or somebody keeps the unit from others
+              [unit]        full: the unit is pending, and the ticket waits in a queue. ``del ticket[0]`` takes the unit
+                            out: IndexError if a worker, or whoever withdraws it, was first
+              []            spent. Who has taken the unit out makes it idle by a new one: unit.ticket = [None, None]
+              A blank ticket never comes back, so what was seen full can only be taken out, once. A ticket that was
+              withdrawn stays where it is, empty, and is thrown away when somebody meets it.
 
 Asynchronous exceptions. In the main thread a signal handler may raise (KeyboardInterrupt does) between any two lines
 and, within a line, where the interpreter looks for signals: after a call, and when a loop goes round. With a GIL these
 are also the places where threads take turns. Statements without a call that stand on one line are therefore done
 together or not at all, a call into C at their end included:
 
-    del token[0]; unit._ticket = ticket; queue.append(ticket)
+    del ticket[1]; ticket[0] = unit; queue.append(ticket)
 
 and a loop keeps what the call into C has returned before anything can happen:
 
     for worker in iter(idle.pop, None): worker.wake(); break
 
-Undoing makes no call, since an exception may have come because no call is possible any more (RecursionError): empty
-the ticket, give the token back by ``+=``. Whether there is something to undo is told by the state itself (the unit's
-ticket is ours, and not empty), not by flags beside it.
+Undoing makes no call, since an exception may have come because no call is possible any more (RecursionError): take the
+unit out of its ticket, and give it a blank one. If it is not there any more, it has happened.
 
 Promises. Whoever asks somebody else to act leaves a list with one element *after* the request was made; whoever
 fulfils it empties the list. Others who see it full rely on it; if the request failed, there is nothing to see.
@@ -41,6 +45,7 @@ __all__ = [
     "FREE",
     "Flock",
     "Tally",
+    "blank_ticket",
     "collect",
     "contents",
     "discard",
@@ -60,21 +65,25 @@ def token() -> list[None]:
     return [None]
 
 
+def blank_ticket() -> list[Any]:
+    """The ticket of an idle unit, see the module's text."""
+    return [None, None]
+
+
 def need_frames(number: int) -> None:
     """RecursionError unless so many calls are possible from here: what begins now must come to its end."""
     if number:
         need_frames(number - 1)
 
 
-def insist(token: list[None]) -> None:
-    """Give a token back where memory for that was refused: again and again, as it takes a few bytes only. Our threads.
+def insist(make: Callable[[], T]) -> T:
+    """What `make` makes, where memory for it is refused: again and again, as it takes a few bytes only. Our threads.
 
-    A list that is empty has no room for an element. Whoever undoes something tries once (docs/promises.rst).
+    Whoever undoes something tries once (docs/promises.rst).
     """
     while True:
         try:
-            token += FREE
-            return  # without a look at it: somebody else may have taken it by now
+            return make()
         except MemoryError:
             continue
 

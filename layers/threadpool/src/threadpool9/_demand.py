@@ -22,13 +22,12 @@ All of this belongs to the starter's thread.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _osthread
 from ._topology import allowed
 
 if TYPE_CHECKING:
-    from ._job import Job
     from ._pool import Pool
     from ._worker import Worker
 
@@ -60,7 +59,7 @@ class Demand:
         self.back_off = 0.0
         self.grace = _GRACE
 
-    def head(self) -> list[Job] | None:
+    def head(self) -> list[Any] | None:
         """The ticket that has waited longest, None if nothing waits."""
         jobs = self._pool._jobs
         while True:
@@ -75,7 +74,7 @@ class Demand:
             except (ValueError, IndexError):
                 pass
 
-    def workers_wanted(self, head: list[Job]) -> int:
+    def workers_wanted(self, head: list[Any]) -> int:
         """How many workers to start now; sets `grace`, the time until the next look."""
         pool = self._pool
         cpus = len(allowed.cpus) if _osthread.LINUX and pool.cpu is None else 1

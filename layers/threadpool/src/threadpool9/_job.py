@@ -1,20 +1,19 @@
 """The job: a reusable unit of work that its owner embeds, and the states it goes through.
 
-States, told by two fields (TP-21, TP-25):
+States, told by its ticket (TP-21, TP-25; see `_atomic`):
 
-    idle        _free holds its token
-    queued      _free is empty, _ticket holds the job
-    running     _free is empty, _ticket is an empty list, until done()
-    dead        _free is empty for ever, _fn is poisoned
+    idle        blank
+    queued      full, and in the queue of a pool
+    running     spent, until done() gives the job a blank one
+    dead        claimed for ever, and _fn is poisoned
 
-A *ticket* stands for one schedule and is also the queue slot (see `_atomic`): worker and cancellers all take the job
-out of it, exactly one gets it. A later schedule has a new ticket, so a worker that holds an old one can never run the
-job for the new schedule.
+Worker and cancellers all take the job out of its ticket, exactly one gets it. A ticket serves for one schedule, so a
+worker that holds an old one can never run the job for a later schedule.
 
-While a schedule is under way ``_free`` is empty and ``_ticket`` is None. Code that looks in that window (another
-thread, without a GIL) may say "not scheduled": the schedule has not returned, so it may be taken to come after.
+Between claiming and filling in a ticket shows neither. Code that looks in that window (another thread, without a GIL)
+may say "not scheduled": the schedule has not returned, so it may be taken to come after.
 
-Rules. A: atomic, any context. B: written by the owner of the token of _free. S: set at init.
+Rules. A: atomic, any context. B: written by who has claimed the job, or taken it out. S: set at init.
 """
 
 from __future__ import annotations
@@ -116,8 +115,7 @@ class Job:
     plumbing = False
 
     __slots__ = (
-        "__dict__", "__weakref__", "_era", "_fn", "_free", "_interlock", "_name", "_owned", "_pool", "_runner",
-        "_ticket",
+        "__dict__", "__weakref__", "_era", "_fn", "_interlock", "_name", "_owned", "_pool", "_runner", "_ticket",
     )  # fmt: skip
 
     __reduce_ex__ = refuse_copy
@@ -140,12 +138,11 @@ class Job:
             raise TypeError(f"the name of a job is a str, not {name!r}")
         self._interlock = interlock  # S
         self._era = _Era.now  # written by who finds it out of date after a fork
-        self._ticket: list[Job] | None = None  # B
         self._pool: Pool | None = None  # B: where scheduled last
         self._runner = 0  # B: thread ident of the worker that runs us, 0 if none
         self._name = name  # S
         self._fn: Callable[[Any], object] = fn  # S; poisoned by destroy
-        self._free = [None]  # A: taken unless idle
+        self._ticket: list[Any] = [None, None]  # A: blank while idle; see `_atomic`
 
     @property
     def fn(self) -> Callable[[Any], object]:
@@ -201,20 +198,19 @@ class Job:
         self._finish()
 
     def _finish(self) -> None:
-        """End the run: the worker's thread, which has the token."""
-        free = self._free
+        """End the run: the worker's thread, which has taken us out of our ticket."""
         try:
-            self._runner = 0; self._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702 see _atomic
+            self._runner = 0; self._ticket = [None, None]  # fmt: skip  # noqa: E702 see _atomic
         except MemoryError:
-            _atomic.insist(free)
-        # Publish, then look: a post that found us running is either seen here, or sees the token.
+            self._ticket = _atomic.insist(_atomic.blank_ticket)
+        # Publish, then look: a post that found us running is either seen here, or sees that we are idle.
         if meetings.posts:
             self._perform_post()
         if meetings.sleepers.locks:
             meetings.sleepers.wake(self)
 
     def _perform_post(self) -> None:
-        """The token was given back: make the post whose note somebody has left meanwhile, if any. Any context."""
+        """We are idle again: make the post whose note somebody has left meanwhile, if any. Any context."""
         mark = object()
         meetings.performing[mark] = self  # before: a drain that finds no note finds this, or the ticket
         try:
@@ -229,9 +225,8 @@ class Job:
     def _forget_threads(self) -> None:
         """In a fork child: whoever scheduled, ran or waited for this job is not there; it is idle (TP-31)."""
         self._runner = 0
-        self._ticket = None
-        if self._fn is not _dead and not self._free:
-            self._free.append(None)
+        if self._fn is not _dead:
+            self._ticket = [None, None]
 
     def _renew_interlock(self) -> None:
         """The first look at the interlock after a fork: its holder may be a thread that is not there (TP-31)."""
@@ -259,11 +254,14 @@ class Job:
             raise UsageError(f"{self!r} cannot wait for itself: call done() and return")
         yield from self._wait_for(self._ticket, wait)
 
-    def _wait_for(self, ticket: list[Job] | None, wait: Wait) -> Steps[None]:
-        """Wait until the run of `ticket` is over, or the ticket was withdrawn."""
-        if ticket is not None:
+    def _wait_for(self, ticket: list[Any], wait: Wait) -> Steps[None]:
+        """Wait until the run of `ticket`, if it is not blank, is over, or the ticket was withdrawn."""
+        if len(ticket) < 2:
             yield from meetings.sleepers.wait_until_not(
-                self, lambda: self._ticket is ticket, wait, f"{safe_repr(self)} is still {self._state()}"
+                self,
+                lambda: self._ticket is ticket and self._fn is not _dead,
+                wait,
+                f"{safe_repr(self)} is still {self._state()}",
             )
 
     @property
@@ -280,16 +278,16 @@ class Job:
             raise UsageError(f"{self!r} is destroyed already")
         try:
             name = self.name  # messages go on naming it
-            del self._free[0]; self._fn = _dead; self._name = name  # fmt: skip  # noqa: E702 see _atomic
+            del self._ticket[1]; self._fn = _dead; self._name = name  # fmt: skip  # noqa: E702 see _atomic
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
+        if meetings.sleepers.locks:
+            meetings.sleepers.wake(self)  # who has seen it claimed, and takes that for a schedule
 
     def _state(self) -> str:
         if self._fn is _dead:
             return "destroyed"
-        if self._free:
-            return "idle"
-        return "scheduled" if self._ticket else "running"
+        return ("running", "scheduled", "idle")[len(self._ticket)]
 
     def _check_held(self, what: str) -> None:
         """Raise UsageError unless the caller holds the interlock, as far as the lock lets us know (TP-20)."""
@@ -318,9 +316,10 @@ class Plumbing(Job):
         super().__init__(fn, _NO_LOCK, name)
 
     @property
-    def promise(self) -> list[Job] | None:
+    def promise(self) -> list[Any] | None:
         """After a post: full until a worker takes the job; see `_atomic`. Any context."""
-        return self._ticket
+        ticket = self._ticket
+        return ticket if len(ticket) < 2 else None
 
 
 _NO_LOCK = contextlib.nullcontext()  # the interlock of plumbing: the protocol of what runs inside needs none

@@ -8,7 +8,7 @@
          _request ----------------------------------------------->   makes workers, sees them off
 
     schedule   publish the ticket on `_jobs`; then claim an idle worker and wake it, else ask the starter for one
-    cancel     empty the ticket; failing that, wait for done()
+    cancel     take the job out of its ticket; failing that, wait for done()
     drain      wait for the tickets that are there now
     put        (in `_registry`) wait until jobs and workers are gone
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _seam
 from ._aio import PoolAio
@@ -68,7 +68,7 @@ class Pool(PoolStats):
         self.references = 0  # R; of a member of a per-CPU set always 0, see `PerCPU.references`
         self._registry = registry  # S
         self._starter: Starter = registry.starter  # S
-        self._jobs: _seam.deque[list[Job]] = _seam.deque()  # A: tickets, oldest left
+        self._jobs: _seam.deque[list[Any]] = _seam.deque()  # A: tickets, oldest left
         self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
         self._workers: dict[Worker, None] = {}  # A: every worker until it is joined (idents are reused before)
         self._request: list[Pool] = []  # A: a promise, see `_atomic`: full from a request to the starter until it looks
@@ -115,29 +115,29 @@ class Pool(PoolStats):
         except AttributeError:
             _check_job(job)
             raise
-        if job._ticket:
+        if len(job._ticket) == 1:
             return False  # queued: that run begins after now
         # Running, so far as we can see. 1. leave a note; 2. look whether the job is idle. `Job._finish` does
-        # 1. give the token back; 2. look for a note. Whoever takes the note out again performs the post.
+        # 1. make it idle; 2. look for a note. Whoever takes the note out again performs the post.
         posts = meetings.posts
         posts[job] = self
-        while job._free:
+        while len(job._ticket) == 2:
             if posts.pop(job, None) is None:
                 return False
             if self._enqueue(job):
                 return True
-            if job._ticket:
+            if len(job._ticket) == 1:
                 return False
             posts[job] = self
         return False
 
     def _enqueue(self, job: Job) -> bool:
-        free = job._free
-        if not free:
+        ticket = job._ticket
+        if len(ticket) < 2:
             return self._not_idle(job)
-        ticket = [job]
+        claimed = False
         try:
-            del free[0]; job._pool = self; job._ticket = ticket  # fmt: skip  # noqa: E702 taken, and ours to undo
+            del ticket[1]; claimed = True; job._pool = self; ticket[0] = job  # fmt: skip  # noqa: E702 ours to undo
             if probes.schedule__job is not None:
                 probes.schedule__job(self, job)
             self._jobs.append(ticket)
@@ -146,13 +146,13 @@ class Pool(PoolStats):
             if self._gate is not None or self._starter.absent:
                 return self._let_in(job, ticket)
         except BaseException as error:
-            if job._ticket is not ticket:
-                if isinstance(error, IndexError):  # somebody else took the token between our two looks
+            if not claimed:
+                if isinstance(error, IndexError):  # somebody else did between our two looks
                     return self._not_idle(job)
-                raise  # it ran, and was scheduled again
+                raise
             undone = False
             try:
-                del ticket[0]; undone = True; job._ticket = None; free += _atomic.FREE  # fmt: skip  # noqa: E702
+                del ticket[0]; undone = True; job._ticket = [None, None]  # fmt: skip  # noqa: E702
             except IndexError:
                 pass  # a worker has it: it has happened
             if undone:
@@ -187,7 +187,7 @@ class Pool(PoolStats):
         if (probe := probes.schedule__job__dispatcher) is not None:
             probe(self, job)
 
-    def _let_in(self, job: Job, ticket: list[Job]) -> bool:
+    def _let_in(self, job: Job, ticket: list[Any]) -> bool:
         """The rare half of a schedule: True if somebody is there to run the job; else undo it and raise why."""
         gate = self._gate
         refused = None if gate is None else gate(self, job)
@@ -196,7 +196,7 @@ class Pool(PoolStats):
                 return True
             refused = self._starter.why_not()
         try:
-            del ticket[0]; job._ticket = None; job._free.append(None)  # fmt: skip  # noqa: E702
+            del ticket[0]; job._ticket = [None, None]  # fmt: skip  # noqa: E702
         except IndexError:
             return True  # a worker of somebody else's has taken it
         self._undone(job)
@@ -218,31 +218,31 @@ class Pool(PoolStats):
         """
         _check_job(job)
         job._check_held("cancel_async()")
-        if job._free:
+        ticket = job._ticket
+        if len(ticket) == 2:
             return True
         job._refuse_dead()
-        ticket = job._ticket
-        if ticket is None:  # being scheduled or finished at this moment: see the head of _job
+        if None in ticket:  # another thread is scheduling it at this moment: see the head of _job
             return True
         if job._pool is not self:
             raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
         meetings.posts.pop(job, None)
         return self._withdraw(job, ticket)
 
-    def _withdraw(self, job: Job, ticket: list[Job]) -> bool:
+    def _withdraw(self, job: Job, ticket: list[Any]) -> bool:
         """Take `job` out of its ticket and make it idle; True if nobody runs it for that ticket. Any context."""
         hand: list[Job] = []
-        cancels, free = meetings.cancels, job._free
+        cancels = meetings.cancels
         try:
             cancels[id(hand)] = hand
             _atomic.collect(ticket.pop, hand)
             if probes.cancel__job is not None:  # before the next schedule can be
                 probes.cancel__job(self, job)
-            job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702
+            job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
             cancels.pop(id(hand), None)
         except BaseException as error:
             if hand:
-                job._ticket = None; free += _atomic.FREE; del hand[:]  # fmt: skip  # noqa: E702
+                job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
             cancels.pop(id(hand), None)
             if not isinstance(error, IndexError):
                 raise
@@ -288,7 +288,7 @@ class Pool(PoolStats):
         if self.cancel_async(job):
             return True
         ticket = job._ticket
-        if ticket is not None:
+        if len(ticket) < 2:
             yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))
         return False
 
@@ -323,7 +323,7 @@ class Pool(PoolStats):
         """True if `job` runs, was posted here meanwhile, and has no ticket for that yet. Any context."""
         return meetings.posts.get(job) is self or any(job is other for other in list(meetings.performing.values()))
 
-    def _under_way(self) -> list[tuple[Job, list[Job]]]:
+    def _under_way(self) -> list[tuple[Job, list[Any]]]:
         """Every job that is queued or running now, with its ticket. Thread context."""
         found = [(job, ticket) for ticket in _atomic.contents(self._jobs) for job in tuple(ticket)]
         for worker in list(self._workers):
@@ -334,7 +334,7 @@ class Pool(PoolStats):
                     break
                 _seam.doze(_TRANSIENT)
             for job in (*tuple(worker.ticket), worker.job):
-                if job is not None and (ticket := job._ticket) is not None:
+                if job is not None and len(ticket := job._ticket) < 2:
                     found.append((job, ticket))
         return found
 
@@ -392,5 +392,5 @@ def _check_job(job: object) -> None:
     """TypeError unless `job` is one."""
     if not isinstance(job, Job):
         raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")
-    if not hasattr(job, "_free"):
+    if not hasattr(job, "_ticket"):
         raise TypeError(f"{type(job).__name__}.__init__ did not call super().__init__(): it is no job yet")

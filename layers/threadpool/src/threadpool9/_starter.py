@@ -15,7 +15,7 @@ Rules. A: atomic, any context. T: this thread only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _hooks, _osthread, _seam
 from ._demand import Demand
@@ -237,7 +237,7 @@ class Starter:
                 return
         demand.when = _seam.monotonic() + demand.grace
 
-    def _start(self, pool: Pool, demand: Demand, head: list[Job]) -> bool:
+    def _start(self, pool: Pool, demand: Demand, head: list[Any]) -> bool:
         if (probe := probes.dispatcher__spawn) is not None:
             probe(pool)
         worker = None
@@ -262,6 +262,6 @@ class Starter:
         return True
 
 
-def _job_of(ticket: list[Job]) -> Job | None:
+def _job_of(ticket: list[Any]) -> Job | None:
     """The job of a ticket, None if it was taken meanwhile."""
     return next(iter(tuple(ticket)), None)

@@ -15,7 +15,7 @@ Rules. O: written by the worker's own thread, read by anybody (a snapshot may be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _hooks, _osthread, _seam
 from ._errors import UsageError
@@ -47,7 +47,7 @@ class Worker:
         self.leaving = False
         self.tid = 0  # O
         self.ident = 0  # O
-        self.ticket: list[Job] = []  # O: the ticket taken last; full while its job is not yet in `job`
+        self.ticket: list[Any] = []  # O: the ticket taken last; full while its job is not yet in `job`
         self.job: Job | None = None  # O: what runs now
         self.since = _seam.monotonic()  # O: start of the present state
         self.started = 0  # O
@@ -161,7 +161,7 @@ class Worker:
         if (probe := probes.thread__dying) is not None:
             probe(self.pool)
 
-    def _run(self, job: Job, ticket: list[Job]) -> None:
+    def _run(self, job: Job, ticket: list[Any]) -> None:
         job._runner = self.ident
         self.started += 1
         self.since = _seam.monotonic()
@@ -183,7 +183,7 @@ class Worker:
             _hooks.report_error(error, origin=job)
         self.job = None
 
-    def _run_watched(self, job: Job, ticket: list[Job]) -> None:
+    def _run_watched(self, job: Job, ticket: list[Any]) -> None:
         if (probe := probes.thread__job) is not None:
             probe(self.pool, job)
         if tunables.job_names:

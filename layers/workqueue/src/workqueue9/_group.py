@@ -18,6 +18,7 @@ from threadpool9.lowlevel import (
     Steps,
     Tally,
     Wait,
+    blank_ticket,
     insist,
     monotonic_ns,
     note_origin,
@@ -111,9 +112,9 @@ class WorkGroup(Group):
                 self.release(work)
             else:
                 try:
-                    work.item_token.append(None)  # from here on the work is the function's: only its identity is used
+                    work.item_ticket = [None, None]  # from here on it is the function's: only its identity is used
                 except MemoryError:
-                    insist(work.item_token)
+                    work.item_ticket = insist(blank_ticket)
             if waited < 0:  # `start` was read before this work was enqueued
                 waited = 0
             stats.wait_ns += waited
@@ -132,10 +133,10 @@ class WorkGroup(Group):
         return call
 
     def release(self, work: Work[Any]) -> None:
-        """`work` is called: its token, so that it may be enqueued again, and its slot. The worker's thread."""
+        """`work` is called: it may be enqueued again, and its slot is free. The worker's thread."""
         slot = work.slot
         work.slot = False
-        insist(work.item_token)
+        work.item_ticket = insist(blank_ticket)
         if slot:
             self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
 
@@ -147,7 +148,7 @@ class WorkGroup(Group):
         """What an enqueue is to `keep`; raises what keeps the work out. Any context."""
 
     def keep(self, work: Work[Any], parcel: Any) -> None:
-        """Keep what `pack` has made until the work is taken or undone. By the owner of its token. Any context."""
+        """Keep what `pack` has made until the work is taken or undone. By its owner. Any context."""
 
     def give_slot(self, slot: list[None]) -> None:
         """Give back the slot that is in `slot`, if any; without one another waiter looks all the same. Any context."""
@@ -208,16 +209,15 @@ class WorkGroup(Group):
             if item.slot and self.slots is not None:
                 free = self.slots.free
                 item.slot = False; free += FREE  # fmt: skip  # noqa: E702
-            free = item.item_token
             if item in in_hands:
                 del in_hands[item]
-            free += hand; del hand[:]  # fmt: skip  # noqa: E702
+            item.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
             if self.slots is not None:
                 self.slots.offer()
         self.undone(item)
 
     def free_slot(self, work: Work[Any]) -> None:
-        """Give back the slot that `work` has, if any. Only for the owner of its token. Any context."""
+        """Give back the slot that `work` has, if any. Only for its owner. Any context."""
         if self.slots is not None:
             if work.slot:
                 free = self.slots.free
@@ -229,7 +229,7 @@ class WorkGroup(Group):
     def pending_here(self, work: Work[Any]) -> bool:
         """True if `work` waits on a lane of this queue, is armed for it, or is being put here. Any context."""
         lane = work.item_lane
-        return lane is not None and lane.group is self and not work.item_token
+        return lane is not None and lane.group is self and len(work.item_ticket) < 2
 
     def running(self) -> int:
         """How many works are in the function now. Any context."""
@@ -253,7 +253,7 @@ class WorkGroup(Group):
         in_time = True
         while in_time and pending():
             in_time = yield from self.called.wait(work, pending, wait)
-        # An executor shows the work before it gives the token back, so none escapes this look.
+        # An executor shows the work before it makes it idle, so none escapes this look.
         for executor in self.in_function(work):
             in_time = in_time and (yield from executor.wait_end(work, wait))
         if not in_time and (pending() or self.in_function(work)):

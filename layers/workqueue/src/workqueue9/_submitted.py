@@ -2,7 +2,7 @@
 
 The queue calls its function by way of `Work.enter`, since such a work always has a context; there the future steps in.
 
-Rules. A: atomic, any context. B: written by the owner of the ticket's content.
+Rules. A: atomic, any context. B: written by who has taken it out of its ticket.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Waits(Generic[W]):
     def _check_work(self, work: object) -> None:
         if not isinstance(work, Work):
             raise TypeError(f"{self!r} takes works, not {work!r}")
-        if not hasattr(work, "item_token"):
+        if not hasattr(work, "item_ticket"):
             raise TypeError(f"{type(work).__name__}.__init__ did not call super().__init__(): it is no work yet")
 
     # --- waiting and cancelling
@@ -112,8 +112,8 @@ class Waits(Generic[W]):
                     raise WaitTimeout(f"{work!r} is still running on queue {self.name!r}")
             if not running:
                 # Enqueues are refused meanwhile. But one that had begun before may be about to put it here. And without
-                # a GIL an executor may have been about to show that it has it: it shows that before it gives the token
-                # back, so who finds the token given back looks for the executor once more.
+                # a GIL an executor may have been about to show that it has it: it shows that before it makes it idle,
+                # so who finds it idle looks for the executor once more.
                 if not group.pending_here(work) and not group.in_function(work):
                     return withdrawn and not waited
                 yield from wait.pause(what)

@@ -57,8 +57,8 @@ class Work(TimedItem, Generic[P]):
         self.since = 0  # when it came onto its lane, in nanoseconds
         self.slot = False  # B: takes one of max_pending
         self.item_timing: Timing | None = None
-        self.item_token = [None]
-        self.item_ticket = self.item_lane = self.item_executor = None
+        self.item_ticket = [None, None]
+        self.item_lane = self.item_executor = None
 
     @property
     def task_name(self) -> str:
@@ -68,7 +68,7 @@ class Work(TimedItem, Generic[P]):
     @property
     def pending(self) -> bool:
         """True if it waits on a queue, or in the timer. Any context; a moment's truth."""
-        return not self.item_token
+        return len(self.item_ticket) < 2
 
     @property
     def running(self) -> bool:

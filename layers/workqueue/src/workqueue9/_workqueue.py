@@ -154,7 +154,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 return run(self._enqueue_prepared(work, lane, Blocking(timeout) if block else None))
             if work.barred:
                 return False
-            if not work.item_ticket:
+            if len(work.item_ticket) == 2:
                 work.since = monotonic_ns()
             return lane.put(work)
         except AttributeError:
@@ -216,14 +216,14 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def _enqueue_prepared(self, work: W, lane: Lane, wait: Wait | None) -> Steps[bool]:
         """`enqueue` on a queue that is not plain. None: does not wait."""
         group, slots = self.group, self.group.slots
-        if not work.item_token:
+        if len(work.item_ticket) < 2:
             return work.coalesce(group)
         if work.barred:
             return False
         parcel = group.pack(work)
         slot: list[None] = []
         hand: list[None] = []
-        # First a slot, then the token, then the lane.
+        # First a slot, then the work, then the lane.
         try:
             if slots is not None:
                 # The queue's own function would wait for itself.
@@ -231,7 +231,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 yield from slots.take(slot, waits, lambda: self._full(work, waits))
                 if self.state != "open":
                     self._check_open()  # it may have taken long
-            if not work.take_token(hand):
+            if not work.claim(hand):
                 group.give_slot(slot)
                 return work.coalesce(group)
             group.keep(work, parcel)
@@ -274,7 +274,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
         self._check_open()
         hand: list[None] = []
         try:
-            if not work.take_token(hand):
+            if not work.claim(hand):
                 return work.coalesce(self.group)
             self.group.keep(work, self.group.pack(work))
             work.item_lane = lane  # then look, as above
