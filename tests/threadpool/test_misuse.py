@@ -181,3 +181,12 @@ def test_a_subclass_may_not_redefine_equality() -> None:
     """Queues find jobs by identity, in interrupt context."""
     with pytest.raises(TypeError, match="eq=False"):
         type("Bad", (Job,), {"__eq__": lambda self, other: True})
+
+
+@pytest.mark.parametrize("ending", ["put", "release"])
+def test_a_member_of_a_set_names_the_way_out(ending: str) -> None:
+    """TP-9: it has no references of its own, so one put too many is not what went wrong."""
+    with threadpool9.percpu_get() as percpu:
+        member = percpu.ref()
+        with pytest.raises(threadpool9.UsageError, match="put\\(\\) the object that percpu_get\\(\\) gave"):
+            getattr(member, ending)()

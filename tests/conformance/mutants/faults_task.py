@@ -26,7 +26,7 @@ fault(
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
-    "_queue", "                len(task.item_ticket) < 2\n                and task.item_lane is lane\n", "                False\n",
+    "_queue", "                task.item_ticket[0] is task\n                and task.item_lane is lane\n", "                False\n",
     "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead",
     "            probe(lane, self)\n        if lane is not None and self.item_pending:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
 )  # fmt: skip

@@ -123,16 +123,18 @@ class TaskQueue:
                 if task.__class__ is not Task:
                     check_task(task, self)  # the first time here
             elif (
-                len(task.item_ticket) < 2
+                task.item_ticket[0] is task
                 and task.item_lane is lane
                 and probes.coalesced is None
                 and not lane.group.halts
             ):
                 return False  # the short way to what `put` finds: a burst is mostly this
-            return lane.put(task)
+        except IndexError:
+            pass  # a run is beginning
         except AttributeError:
             check_task(task, self)
             raise
+        return lane.put(task)
 
     def schedule_on(self, cpu: int, task: Task) -> bool:
         """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""

@@ -93,13 +93,11 @@ class Registry:
 
     def put(self, holder: Pool | PerCPU, wait: Wait, given: list[None]) -> Steps[None]:
         """`Pool.put`, `PerCPU.put`; `given` is not empty any more when the reference was given back."""
-        table: dict[int, Any]
+        table = self._table_of(holder)
         if isinstance(holder, Pool):
-            if holder.cpu is not None:
-                raise UsageError(f"{holder!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
-            table, probe, destroy_probe = self.unbound, probes.put, probes.put__destroy
+            probe, destroy_probe = probes.put, probes.put__destroy
         else:
-            table, probe, destroy_probe = self.percpu, probes.percpu__put, probes.percpu__put__destroy
+            probe, destroy_probe = probes.percpu__put, probes.percpu__put__destroy
         if probe is not None:
             probe(holder, holder.pri)
         pools = members(holder)
@@ -128,13 +126,12 @@ class Registry:
 
     def release(self, holder: Pool | PerCPU, given: list[None]) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
-        pools = members(holder)
+        pools, table = members(holder), self._table_of(holder)
         with self.lock:
             if holder.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
             holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _atomic
             if holder.references == 0:
-                table: dict[int, Any] = self.unbound if isinstance(holder, Pool) else self.percpu
                 if table.get(holder.pri) is holder:
                     del table[holder.pri]
                 for pool in pools:
@@ -142,6 +139,14 @@ class Registry:
         for pool in pools:
             if pool._closing:
                 pool._dismiss_idle()
+
+    def _table_of(self, holder: Pool | PerCPU) -> dict[int, Any]:
+        """Where `holder` is found by `get`; UsageError for a member of a per-CPU set, which has no references."""
+        if not isinstance(holder, Pool):
+            return self.percpu
+        if holder.cpu is not None:
+            raise UsageError(f"{holder!r} belongs to a per-CPU set: put() the object that percpu_get() gave")
+        return self.unbound
 
     def all_pools(self) -> list[Pool]:
         """Every pool that may have jobs or workers. Any context."""
