@@ -69,6 +69,7 @@ def _all(limit: float) -> Goals:
 NONE: Goals = (None, None, None)  # shown as a time in units of the peer's, without a goal
 TPE = "ThreadPoolExecutor"
 IDLE = ", after 1 ms idle"
+BARE = ("new Task", "new Work", "new Job", "call", "Task made before", "Work made before", "Job made before")
 
 
 def _rows() -> list[Row]:
@@ -86,12 +87,11 @@ def _rows() -> list[Row]:
             Row(f"peer: {peer}", "burst", peer, TPE)
             for peer in ("multiprocessing ThreadPool", "queue.Queue loop", "SimpleQueue loop", "trio's thread cache")
         ),
-        Row("bare new Task", "burst", "bare new Task", TPE),
-        Row("bare call", "burst", "bare call", TPE),
-        Row("new Task, beside a bare one", "burst", "new Task", "bare new Task", most=NONE),
-        Row("TaskQueue.call, beside a bare one", "burst", "call", "bare call", most=NONE),
+        *(Row(f"bare {what}", "burst", f"bare {what}", TPE) for what in BARE),
+        *(Row(f"{what}, beside a bare one", "burst", what, f"bare {what}", most=NONE) for what in BARE),
         Row("10 000 new Tasks, cold queue", "cold burst", "10 000 new Tasks", f"{TPE}(8)", most=_all(0.06)),
         Row("10 000 calls, cold queue", "cold burst", "10 000 calls", f"{TPE}(8)", most=_all(0.06)),
+        Row("10 000 bare new Tasks, cold", "cold burst", "10 000 bare new Tasks", f"{TPE}(8)", most=NONE),
     ]
     for idle in ("", IDLE):
         for kind in ("task", "job"):
@@ -104,6 +104,10 @@ def _rows() -> list[Row]:
                     Row(f"round trip, {kind}{idle}", "round trip", f"{kind}{idle}", f"{peer}{idle}", most=goals)
                 )
         rows.append(Row(f"round trip, call{idle}", "round trip", f"call{idle}", f"{TPE}{idle}", most=NONE))
+        for peer in ("trio's thread cache", "two SimpleQueues"):
+            rows.append(
+                Row(f"round trip, bare task{idle}", "round trip", f"bare task{idle}", f"{peer}{idle}", most=NONE)
+            )
     for loop, way, limit in (("asyncio", "to_thread", 0.7), ("trio", "to_thread.run_sync", 0.9)):
         rows.append(Row(f"await submit, {loop}", "await", f"{loop}, submit", f"{loop}.{way}", most=_all(limit)))
     for loop, way in (("asyncio", "call_soon_threadsafe"), ("trio", "run_sync_soon")):

@@ -122,27 +122,31 @@ def _round_trips(name: str, idle: float, number: int, ask: Ask) -> float:
     return times[number // 2]
 
 
-def _register_round_trips() -> None:
+def register_round_trips(ways: dict[str, Callable[[Callable[[Ask], float]], float]]) -> None:
+    """Two contestants for each way: at once, and after a millisecond of idling."""
+
     def register(name: str, way: Callable[[Callable[[Ask], float]], float], idle: float, needs: str) -> None:
         @contestant("round trip", name, needs)
         def round_trip(scale: float) -> float:
             number = int((200 if idle else 3000) * scale)
             return way(functools.partial(_round_trips, name, idle, number))
 
-    for name, way in {
+    for name, way in ways.items():
+        needs = "trio" if "trio" in name else ""
+        register(name, way, 0.0, needs)
+        register(f"{name}, after 1 ms idle", way, 0.001, needs)
+
+
+register_round_trips(
+    {
         "task": _with_task,
         "call": _with_call,
         "job": _with_job,
         "ThreadPoolExecutor": _with_executor,
         "trio's thread cache": _with_trio,
         "two SimpleQueues": _with_simplequeues,
-    }.items():
-        needs = "trio" if "trio" in name else ""
-        register(name, way, 0.0, needs)
-        register(f"{name}, after 1 ms idle", way, 0.001, needs)
-
-
-_register_round_trips()
+    }
+)
 
 # --- n jobs of a certain time, thrown at a pool that has no thread
 
