@@ -27,10 +27,10 @@ RELEASE_RAISES = (
 )
 ANNOUNCED_BEFORE_SETTLED = (
     "task9._future",
-    "        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702\n"
+    "        self._value = value; self._settled = FINISHED  # fmt: skip\n"
     "        if self._first is not None or self._audience is not None:\n            self.announce()\n\n    def fail",
     "        if self._first is not None or self._audience is not None:\n            self.announce()\n"
-    "        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702\n\n    def fail",
+    "        self._value = value; self._settled = FINISHED  # fmt: skip\n\n    def fail",
 )
 WAKES_ONE_ONLY = (
     "threadpool9._waiting",

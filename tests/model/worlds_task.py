@@ -51,7 +51,7 @@ NO_OTHER_EXECUTOR_IS_KICKED = (
 ARMED_BEFORE_ITS_TIMING = (
     "task9._timed",
     "            self.item_lane, self.item_timing = lane, timing\n"
-    "            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip  # noqa: E702\n",
+    "            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip\n",
     "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[:]\n"
     "            self.item_ticket = ticket; self.item_timing = timing\n",
 )
@@ -622,10 +622,10 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     quick=0,
     who_coalesced_withdraws=(
         "task9._queue",
-        "            return lane.put(task)\n",
-        "            new = lane.put(task)\n"
-        "            if self.closed and self.group.withdraw(task):\n                self.group.refuse_closed()\n"
-        "            return new\n",
+        "        return lane.put(task)\n",
+        "        new = lane.put(task)\n"
+        "        if self.closed and self.group.withdraw(task):\n            self.group.refuse_closed()\n"
+        "        return new\n",
     ),
 )
 def close_against_coalescing(w: World) -> Callable[[], None]:
@@ -931,8 +931,8 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
     sweep_is_taken_for_a_close=("task9._group", "is CLOSED or isinstance(why, Closing):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.let_go(self)\n",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702\n            group.halts.pop(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n            group.let_go(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n            group.halts.pop(self)\n",
     ),
 )
 def sweep_against_put(w: World) -> Callable[[], None]:

@@ -467,13 +467,13 @@ def get_race(w: World) -> Callable[[], None]:
     quick=0,
     refused_although_a_worker_has_it=(
         "threadpool9._pool",
-        "            return True  # a worker of somebody else's has taken it",
-        "            pass",
+        "            elif isinstance(error, Error):\n                return True",
+        "            elif False:\n                return True",
     ),
     it_stays_claimed=(
         "threadpool9._pool",
-        "            del ticket[0]; job._ticket = [None, None]",
-        "            del ticket[0]",
+        "                del ticket[0]; undone = True; job._ticket = [None, None]",
+        "                del ticket[0]; undone = True",
     ),
     promised_before_it_is_certain=(
         "threadpool9._starter",
@@ -646,7 +646,7 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     nothing_is_undone=(
         "threadpool9._pool",
         "            if hand:\n"
-        "                job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702\n"
+        "                job._ticket = [None, None]; del hand[:]  # fmt: skip\n"
         "            cancels.pop(id(hand), None)\n            if not",
         "            cancels.pop(id(hand), None)\n            if not",
     ),

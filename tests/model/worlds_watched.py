@@ -29,7 +29,7 @@ def listener(w: World) -> Any:
     "TK-1, TK-2, HK-5",
     kicks_before_it_has_put=(
         "task9._lane",
-        "item.item_ticket = ticket; items.append(ticket)  # fmt: skip  # noqa: E702\n            self.see_to_it()\n",
+        "item.item_ticket = ticket; items.append(ticket)  # fmt: skip\n            self.see_to_it()\n",
         "item.item_ticket = ticket; self.see_to_it()\n            items.append(ticket)\n",
     ),
     who_was_slower_puts_it_again=(
@@ -205,7 +205,7 @@ def watched_put_interrupted_by_put(w: World) -> Callable[[], None]:
     what_was_put_is_forgotten=(
         "task9._lane",
         "                if not hand:\n"
-        "                    del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip  # noqa: E702\n"
+        "                    del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip\n"
         "            except IndexError:\n                pass\n            if undone",
         "                if not hand:\n                    del ticket[0]\n            except IndexError:\n                pass\n            if undone",
     ),

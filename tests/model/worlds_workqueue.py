@@ -181,7 +181,7 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
     "WQ-9",
     slot_is_given_silently=(
         "workqueue9._slots",
-        "del hand[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic\n        self.offer()\n",
+        "del hand[:]  # fmt: skip  # see threadpool9's _atomic\n        self.offer()\n",
         "del hand[:]\n",
     ),
 )

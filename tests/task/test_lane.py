@@ -93,15 +93,16 @@ class HeldPeriod:
         self.runs = threading.Semaphore(0)
         self.missed: list[int] = []
         self.queue = queue
-        self.task = PeriodicTask(self.run, period)
-        tick = self.task.fn
+        entered, go = self.entered, self.go
 
-        def held(task: PeriodicTask) -> None:
-            self.entered.set()
-            assert self.go.wait(LIMIT)
-            tick(task)
+        class Held(PeriodicTask):
+            def run(self) -> object:
+                """First look, then run."""
+                entered.set()
+                assert go.wait(LIMIT)
+                return super().run()
 
-        self.task.fn = held
+        self.task = Held(self.run, period)
 
     def run(self, task: PeriodicTask) -> None:
         """The function of the task."""

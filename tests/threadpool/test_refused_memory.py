@@ -8,7 +8,7 @@ import pytest
 from pace import patience
 
 import threadpool9
-from task9 import Task, TaskQueue, _run
+from task9 import Task, TaskQueue, _executor
 from threadpool9 import Job
 from threadpool9.lowlevel import blank_ticket, insist
 from workqueue9 import Work, WorkQueue
@@ -105,7 +105,7 @@ def test_a_task_that_is_looked_at_runs_and_runs_again(plugged: Any, monkeypatch:
         def task9_entry(self, lane: object, task: object) -> None:
             """Listened to."""
 
-    monkeypatch.setattr(_run, "blank_ticket", refused_once)
+    monkeypatch.setattr(_executor, "blank_ticket", refused_once)
     plugged(Listener())
     runs: list[Any] = []
     task = Task(runs.append)

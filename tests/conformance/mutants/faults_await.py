@@ -187,7 +187,7 @@ tasks(
 tasks(
     "submit runs in the caller's own context", "TK-18", "What the function sets, the next one sees.",
     "_queue", "            context = copy_context()\n        elif", "            context = contexts.setdefault(get_ident(), copy_context())\n        elif",
-    "_queue", "_FUNCTION = ", "contexts: dict = {}\nfrom threadpool9.lowlevel import get_ident\n_FUNCTION = ",
+    "_queue", "\nclass TaskQueue:", "\ncontexts: dict = {}\nfrom threadpool9.lowlevel import get_ident\n\nclass TaskQueue:",
 )  # fmt: skip
 tasks(
     "map submits everything at once", "TK-18", "An endless iterable never ends.",

@@ -76,12 +76,12 @@ fault(
 )  # fmt: skip
 fault(
     "long tasks are not reported", "TK-4", "The limit has no effect.",
-    "_run", "        if limit and took > limit and", "        if False and",
+    "_executor", "        if limit and took > limit and", "        if False and",
     "_lifecycle", "limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]", "limits = [pool_tunables.stall_ms]",
 )  # fmt: skip
 fault(
     "short tasks are reported too", "TK-4", "Every task of a shared queue is reported.",
-    "_run", "        if limit and took > limit and", "        if limit and",
+    "_executor", "        if limit and took > limit and", "        if limit and",
 )  # fmt: skip
 fault(
     "tasks last in, first out", "TK-5", "The newest task of a queue starts first.",
@@ -416,7 +416,7 @@ fault(
 fault(
     "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function, cancelled or not.",
     "_periodic", "        self._go_on()\n        self.missed", "        self.missed",
-    "_periodic", "        self._periodic(self)\n", "        self._periodic(self)\n        self._go_on()\n",
+    "_periodic", "        return self.fn(self)\n", "        self.fn(self)\n        self._go_on()\n",
     "_periodic", "            if hand:\n                self.item_timing = None\n", "            pass\n",
 )  # fmt: skip
 fault(

@@ -457,8 +457,7 @@ fault(
 )  # fmt: skip
 fault(
     "a schedule in the last moments is swallowed", "TP-32", "It says True, and nothing comes of it.",
-    "_pool", "        try:\n            del ticket[0]; job._ticket = [None, None]",
-    "        if self._starter.finalizing:\n            return True\n        try:\n            del ticket[0]; job._ticket = [None, None]",
+    "_pool", "        if refused is not None:\n", "        if refused is not None and not self._starter.finalizing:\n",
 )  # fmt: skip
 
 # --- looking

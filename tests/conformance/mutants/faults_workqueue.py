@@ -409,7 +409,7 @@ fault(
 )  # fmt: skip
 fault(
     "started counts drains", "WQ-12", "A drain's marker counts as a work.",
-    "task9._executor", "        if item.marker:\n            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702\n", "        if item.marker:\n            self.runs += 1\n",
+    "task9._executor", "        if item.marker:\n            self.runs += 1; self.moves += 1  # fmt: skip\n", "        if item.marker:\n            self.runs += 1\n",
 )  # fmt: skip
 fault(
     "completed counts what runs", "WQ-12", "started - completed is always 0.",

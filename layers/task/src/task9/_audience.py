@@ -136,7 +136,7 @@ class StandardFuture(concurrent.futures.Future[T]):
         taken = False
         try:
             for fn in tuple(call):
-                del call[0]; taken = True; fn(self)  # fmt: skip  # noqa: E702 IndexError: whoever was faster calls it
+                del call[0]; taken = True; fn(self)  # fmt: skip  # IndexError: whoever was faster calls it
         except Exception as error:
             if taken:
                 report_error(error, origin=self)

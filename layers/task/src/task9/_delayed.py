@@ -109,8 +109,3 @@ class DelayedTask(TimedItem, Task):
         """True if it runs, or if this thread is an executor that may have it in hand."""
         me, lane = get_ident(), self.item_lane
         return self.item_running or (lane is not None and any(e.ident == me for e in lane.executors))
-
-    def forget_threads(self) -> None:
-        """In a fork child: as for any task; and it is not armed."""
-        self.item_timing = None
-        super().forget_threads()

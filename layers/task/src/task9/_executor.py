@@ -16,30 +16,31 @@ Rules. A: atomic, any context. E: written by the executor's thread while it runs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from threadpool9 import Job
+from threadpool9 import Job, Stalled
 from threadpool9.lowlevel import (
     Plumbing,
     Steps,
     Wait,
     blank_ticket,
+    claim_stall,
     discard,
     get_ident,
     insist,
+    monotonic,
     note_origin,
     report_error,
 )
 
-from ._call import Call
-from ._item import TAKING, Item
-from ._run import run_watched
-from ._watch import running
+from ._item import TAKING, Call, Item
+from ._watch import probes, running, tunables
 
 if TYPE_CHECKING:
     from ._lane import Lane
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "run_watched"]
 
 
 class Executor:
@@ -93,7 +94,7 @@ class Executor:
                         if halts and group.halted():  # shown TAKING, then looked: a sweep has the lane to itself
                             break
                         # Kept in one step: a fork child finds it in `ticket`, then in `current`. See `_atomic`.
-                        for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702
+                        for ticket in tickets: self.ticket = ticket; break  # fmt: skip
                         if halts and group.halted():  # what was put here after the freeze may be what we have
                             self._put_back(ticket)
                             break
@@ -102,9 +103,9 @@ class Executor:
                             last = item.item_executor
                             if last is not None and last is not self and not self._may_take(item, ticket):
                                 continue
-                            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
+                            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip
                         else:
-                            del ticket[0]; self.current = item  # fmt: skip  # noqa: E702
+                            del ticket[0]; self.current = item  # fmt: skip
                         self.runs += 1
                     else:
                         with guard:
@@ -183,7 +184,7 @@ class Executor:
         group = self.lane.group
         if group.halts and group.halted():
             return None
-        for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702
+        for ticket in tickets: self.ticket = ticket; break  # fmt: skip
         if group.halts and group.halted():  # since then
             self._put_back(ticket)
             return None
@@ -192,9 +193,9 @@ class Executor:
             last = item.item_executor
             if last is not None and last is not self and not self._may_take(item, ticket):
                 return None
-            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip  # noqa: E702
+            del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip
         else:
-            del ticket[0]; self.current = item  # fmt: skip  # noqa: E702
+            del ticket[0]; self.current = item  # fmt: skip
         self.runs += 1
         return item
 
@@ -211,19 +212,19 @@ class Executor:
     def _put_back(self, ticket: list[Any]) -> None:
         """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""
         self.lane.items.appendleft(ticket)
-        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
+        self.runs += 1; self.moves += 1  # fmt: skip  # put down
 
     def _may_take(self, item: Item, ticket: list[Any]) -> bool:
         """`item` was another's the last time. False for a marker, and if it runs elsewhere and is left there."""
         if item.marker:
-            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+            self.runs += 1; self.moves += 1  # fmt: skip
             del ticket[0]
             item.reached(self)  # type: ignore[attr-defined]  # what markers have
             return False
         other: Any = item.item_executor
         if item.exclusive and other.current is item:
             self.lane.group.set_aside = True
-            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
+            self.runs += 1; self.moves += 1  # fmt: skip  # put down
             other.deferred.append(ticket)
             if other.current is item or not discard(other.deferred, ticket):
                 return False
@@ -232,7 +233,7 @@ class Executor:
     def _take_deferred(self) -> None:
         """Put what others have handed to us during the run back where it was scheduled, at the front."""
         # `current` is TAKING, something in hand as when taking.
-        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+        self.runs += 1; self.moves += 1  # fmt: skip
         try:
             for ticket in iter(self.deferred.pop, None):
                 self.ticket = ticket
@@ -242,7 +243,7 @@ class Executor:
                         item.item_lane.kick_another()
         except IndexError:
             pass
-        self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702
+        self.runs += 1; self.moves += 1  # fmt: skip
 
     def _failed(self, error: BaseException, item: Any) -> None:
         self.errors += 1
@@ -279,3 +280,35 @@ class Executor:
             if not (yield from sleepers.wait(self, must_wait, wait)) and must_wait():
                 return False
         return True
+
+
+def run_watched(executor: Executor, item: Any, call: Callable[[Any], object] | None) -> None:
+    """Run `item`, which `executor` has taken, with probes around it and a time limit (TK-4). The worker's thread."""
+    lane = executor.lane
+    # Fired first: once the item is idle its next run may be scheduled, and the probe of that fired.
+    try:
+        lane.group.entering(lane, item)
+    finally:
+        if call is None:
+            item.item_ticket = insist(blank_ticket)
+    run, start = executor.runs, monotonic()
+    try:
+        if call is None:
+            item.run()
+        else:
+            call(item)
+    except BaseException as error:
+        if (probe := probes.error) is not None:
+            probe(lane, item, error)
+        raise
+    finally:
+        took = (monotonic() - start) * 1000
+        lane.group.returned(lane, item)
+        limit = tunables.limit_ms
+        if limit and took > limit and lane.group.shared and claim_stall(executor, run):
+            late = Stalled(
+                f"{item!r} took {took:.1f} ms on the shared queue {lane.group.name!r}, whose tasks are to be "
+                f"shorter than {limit:g} ms; give it a TaskQueue of its own"
+            )
+            report_error(late, origin=item)
+        del item  # an exception that a future holds keeps this frame

@@ -105,7 +105,7 @@ class Future(StandardFuture[T], Item):
             else:  # meanwhile a fork child finds it in `in_hands`
                 in_hands[self] = None
                 self.fire_scheduled(lane)
-                del in_hands[self]; lane.items.append(ticket)  # fmt: skip  # noqa: E702
+                del in_hands[self]; lane.items.append(ticket)  # fmt: skip
             lane.see_to_it()
         except BaseException as error:
             in_hands.pop(self, None)
@@ -134,7 +134,7 @@ class Future(StandardFuture[T], Item):
         # Whoever gets the result may rely on the arguments being gone.
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
         self.item_ticket = ()
-        self._value = value; self._settled = FINISHED  # fmt: skip  # noqa: E702
+        self._value = value; self._settled = FINISHED  # fmt: skip
         if self._first is not None or self._audience is not None:
             self.announce()
 
@@ -177,7 +177,7 @@ class Future(StandardFuture[T], Item):
         if not ticket or None in ticket:
             return False
         try:
-            del ticket[0]; self._settled = NOTIFIED; taken = True; hand += FREE; in_hands[item] = None  # fmt: skip  # noqa: E702
+            del ticket[0]; self._settled = NOTIFIED; taken = True; hand += FREE; in_hands[item] = None  # fmt: skip
         except IndexError:
             return False
         except MemoryError:
@@ -316,9 +316,6 @@ class Future(StandardFuture[T], Item):
 
     # --- settling
 
-    def _unsettled(self) -> bool:
-        return self._settled is PENDING
-
     def _finish(self, wait: Wait) -> Steps[None]:
         """Wait until it is finished, or raise why not."""
         if self._settled is PENDING:
@@ -326,7 +323,7 @@ class Future(StandardFuture[T], Item):
                 lane.may_wait(wait)
             sleepers = (self._audience or self._attended()).sleepers
             while self._settled is PENDING:
-                if not (yield from sleepers.wait(self._unsettled, wait)) and self._settled is PENDING:
+                if not (yield from sleepers.wait(lambda: self._settled is PENDING, wait)) and self._settled is PENDING:
                     raise TimeoutError
         if self._settled is NOTIFIED:
             raise concurrent.futures.CancelledError

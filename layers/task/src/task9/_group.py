@@ -113,7 +113,7 @@ class Group:
         if hand:
             if item in in_hands:
                 del in_hands[item]
-            item.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
+            item.item_ticket = [None, None]; del hand[:]  # fmt: skip
         self.undone(item)
 
     def entering(self, lane: Lane, item: Any) -> None:

@@ -17,9 +17,10 @@ Rules. A: atomic, any context. B: written by the owner.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from threadpool9.lowlevel import FREE, refuse_copy
+from threadpool9.lowlevel import FREE, function_name, refuse_copy
 
 from ._watch import probes
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ._group import Group
     from ._lane import Lane
 
-__all__ = ["TAKING", "Item", "in_hands"]
+__all__ = ["TAKING", "Call", "Item", "in_hands"]
 
 #: What an executor shows while it takes something, or has something in hand that it puts down elsewhere.
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
@@ -124,12 +125,12 @@ class Item:
         """Take an idle item into `hand`; False if it is not idle. Any context."""
         ticket, taken = self.item_ticket, False
         try:
-            del ticket[1]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702 see `_atomic`
+            del ticket[1]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # see `_atomic`
         except IndexError:
             return False
         except MemoryError:  # one of the tables had to grow; an IndexError needs memory too
             if taken:
-                del hand[:]; ticket += FREE  # fmt: skip  # noqa: E702 there is room, where the other one was
+                del hand[:]; ticket += FREE  # fmt: skip  # there is room, where the other one was
             raise
         return True
 
@@ -140,7 +141,7 @@ class Item:
             return False
         taken = False
         try:
-            del ticket[0]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+            del ticket[0]; taken = True; hand += FREE; in_hands[self] = None  # fmt: skip
         except IndexError:
             return False  # an executor, or somebody else who withdraws it, was faster
         except MemoryError:
@@ -156,7 +157,7 @@ class Item:
         if hand:
             if self in in_hands:  # there was memory to enter it
                 del in_hands[self]  # noqa: RUF051 not by a call
-            self.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
+            self.item_ticket = [None, None]; del hand[:]  # fmt: skip
 
     def in_hand(self) -> bool:
         """True if an executor runs it, or may be about to show that it does. Any context."""
@@ -171,3 +172,25 @@ class Item:
     def forget_threads(self) -> None:
         """In a fork child: whoever scheduled or ran it is not there; it is idle (TP-31)."""
         self.item_ticket = [None, None]
+
+
+class Call(Item):
+    """What stands for the tuple of a call (TK-17) where somebody wants to know its name: probes, reports, snapshots."""
+
+    __slots__ = ("args", "fn", "kwargs")
+
+    def __init__(self, fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.fn, self.args, self.kwargs = fn, args, kwargs  # S
+        self.item_ticket, self.item_lane, self.item_executor = (), None, None
+
+    def run(self) -> object:
+        """Call the function."""
+        return self.fn(*self.args, **self.kwargs)
+
+    @property
+    def task_name(self) -> str:
+        """The function's name."""
+        return function_name(self.fn)
+
+    def __repr__(self) -> str:
+        return f"<call of {self.task_name}>"

@@ -24,10 +24,9 @@ from typing import Any
 from threadpool9 import Error, Job, Pool
 from threadpool9.lowlevel import FREE, Lock, Wait, contents, deque, discard, need_frames, token
 
-from ._call import Call
 from ._executor import Executor
 from ._group import Group
-from ._item import TAKING, Item, in_hands
+from ._item import TAKING, Call, Item, in_hands
 from ._watch import scheduling
 
 __all__ = ["Lane"]
@@ -46,17 +45,7 @@ class Lane:
     """
 
     __slots__ = (
-        "executors",
-        "group",
-        "guard",
-        "idle",
-        "items",
-        "limit",
-        "pool",
-        "promise",
-        "sweeper",
-        "sweeping",
-        "swept",
+        "executors", "group", "guard", "idle", "items", "limit", "pool", "promise", "sweeper", "sweeping", "swept",
         "unused",
     )  # fmt: skip
 
@@ -125,7 +114,7 @@ class Lane:
             return self._put_watched(item)
         claimed = False
         try:
-            del ticket[1]; claimed = True; item.item_lane = self; ticket[0] = item  # fmt: skip  # noqa: E702 to be undone
+            del ticket[1]; claimed = True; item.item_lane = self; ticket[0] = item  # fmt: skip  # to be undone
             if item.barred:  # publish, then look: who bars it says so, then looks where it is
                 return self._refuse_barred(item, ticket)
             self.items.append(ticket)
@@ -140,7 +129,7 @@ class Lane:
                 raise
             undone = False
             try:
-                del ticket[0]; undone = True; item.item_ticket = [None, None]  # fmt: skip  # noqa: E702
+                del ticket[0]; undone = True; item.item_ticket = [None, None]  # fmt: skip
             except IndexError:
                 pass  # an executor has it: it has happened
             if undone:
@@ -152,7 +141,7 @@ class Lane:
 
     def _refuse_barred(self, item: Item, ticket: list[Any]) -> bool:
         try:
-            del ticket[0]; item.item_ticket = [None, None]  # fmt: skip  # noqa: E702
+            del ticket[0]; item.item_ticket = [None, None]  # fmt: skip
         except IndexError:
             pass  # withdrawn already, by who bars it
         return False
@@ -187,13 +176,13 @@ class Lane:
                 item.fire_scheduled(self)
             # Out of `in_hands` first: once it is on the lane, others may soon have it in theirs.
             item.item_lane, items = self, self.items
-            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip  # noqa: E702
+            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip
             self.see_to_it()
         except BaseException as error:
             undone = bool(hand)  # not even begun
             try:
                 if not hand:
-                    del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip  # noqa: E702
+                    del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip
             except IndexError:
                 pass
             if undone or not isinstance(error, Error):
@@ -268,7 +257,7 @@ class Lane:
             for item in tuple(ticket):
                 if isinstance(item, (tuple, Call)):
                     try:
-                        del ticket[0]; count += 1  # fmt: skip  # noqa: E702
+                        del ticket[0]; count += 1  # fmt: skip
                     except IndexError:
                         pass
                 elif not item.marker:
@@ -283,7 +272,7 @@ class Lane:
         except RecursionError:
             return
         try:
-            del self.sweeper[0]; self.swept += 1; group.halts[self] = None  # fmt: skip  # noqa: E702
+            del self.sweeper[0]; self.swept += 1; group.halts[self] = None  # fmt: skip
         except IndexError:
             return
         try:
@@ -294,8 +283,8 @@ class Lane:
                     pass  # somebody else has thrown one away beside us
                 self.unused = 0
         finally:
-            items.extendleft(reversed(live)); del live[:]  # fmt: skip  # noqa: E702 twice would do no harm
-            self.swept += 1; self.sweeper.append(None)  # fmt: skip  # noqa: E702
+            items.extendleft(reversed(live)); del live[:]  # fmt: skip  # twice would do no harm
+            self.swept += 1; self.sweeper.append(None)  # fmt: skip
             group.let_go(self)
 
     # --- looking

@@ -13,10 +13,9 @@ from typing import Any
 from threadpool9 import tunables as pool_tunables
 from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, safe_repr, token
 
-from ._call import Call
 from ._executor import Executor
 from ._group import EXIT, FREEZE, groups
-from ._item import TAKING, Item, in_hands
+from ._item import TAKING, Call, Item, in_hands
 from ._shared import registry
 from ._timer import timer
 from ._watch import layer, tunables

@@ -28,13 +28,11 @@ from typing import Any
 from threadpool9 import PRI_NONE, UsageError
 from threadpool9.lowlevel import Blocking, Poster, Steps, Wait, get_ident, poster_here
 
-from ._call import Call
 from ._errors import LoopClosed
-from ._executor import Executor
+from ._executor import Executor, run_watched
 from ._future import Future
-from ._item import TAKING, Item
+from ._item import TAKING, Call, Item
 from ._lane import Lane
-from ._run import run_watched
 from ._watch import running
 
 __all__ = ["LoopLane", "LoopReference"]
@@ -186,15 +184,15 @@ class LoopExecutor(Executor):
             if group.halts and group.halted():  # shown TAKING, then looked, as any executor
                 break
             try:
-                for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702 see threadpool9's _atomic
+                for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # see threadpool9's _atomic
                 item = ticket[0]
                 if isinstance(item, Item):
                     last = item.item_executor
                     if last is not None and last is not self and not self._may_take(item, ticket):
                         continue
-                    del ticket[0]; self.current = self.taken = item; item.item_executor = self  # fmt: skip  # noqa: E702
+                    del ticket[0]; self.current = self.taken = item; item.item_executor = self  # fmt: skip
                 else:
-                    del ticket[0]; self.current = self.taken = item  # fmt: skip  # noqa: E702
+                    del ticket[0]; self.current = self.taken = item  # fmt: skip
                 self.runs += 1
             except IndexError:  # withdrawn
                 continue
@@ -217,18 +215,18 @@ class LoopExecutor(Executor):
         if not isinstance(item, Item):
             fn, args, kwargs = item
             if running.plain:
-                self.taken = None; fn(*args, **kwargs)  # fmt: skip  # noqa: E702
+                self.taken = None; fn(*args, **kwargs)  # fmt: skip
             else:
                 noted = Call(fn, args, kwargs)
-                self.taken = None; run_watched(self, noted, None)  # fmt: skip  # noqa: E702
+                self.taken = None; run_watched(self, noted, None)  # fmt: skip
         elif isinstance(item, Future):
-            self.taken = None; self._run_submitted(item)  # fmt: skip  # noqa: E702
+            self.taken = None; self._run_submitted(item)  # fmt: skip
         elif not running.plain:
-            self.taken = None; run_watched(self, item, call)  # fmt: skip  # noqa: E702
+            self.taken = None; run_watched(self, item, call)  # fmt: skip
         elif call is None:
-            self.taken = None; item.item_ticket = [None, None]; item.run()  # fmt: skip  # noqa: E702
+            self.taken = None; item.item_ticket = [None, None]; item.run()  # fmt: skip
         else:
-            self.taken = None; call(item)  # fmt: skip  # noqa: E702
+            self.taken = None; call(item)  # fmt: skip
 
     def _run_submitted(self, future: Future[Any]) -> None:
         """It keeps what its function raises; but what ends a program is for the loop, too."""
@@ -251,8 +249,8 @@ class LoopExecutor(Executor):
         """A turn was broken off between two lines: put back what was not called."""
         ticket = self.ticket
         if self.taken is not None:
-            self.runs += 1; self.moves += 1  # fmt: skip  # noqa: E702 put down
-            ticket += (self.taken,); self.taken = None  # fmt: skip  # noqa: E702
+            self.runs += 1; self.moves += 1  # fmt: skip  # put down
+            ticket += (self.taken,); self.taken = None  # fmt: skip
         if ticket and ticket not in self.lane.items:
             self.lane.items.appendleft(ticket)
         self._rest()

@@ -21,7 +21,6 @@ class Limiter:
 
     def __init__(self) -> None:
         self.threads = 0  # written by who assigns the tunable
-        self._registered = False
         self._limits: list[Any] = []  # A: what undoes the first of them
 
     @hookimpl
@@ -46,15 +45,14 @@ class Limiter:
                 stacklevel=4,
             )
             return
-        self.threads = limit
-        if limit and not self._registered:
+        before, self.threads = self.threads, limit
+        if not before:
             register(self)
         elif not limit:
             unregister(self)
             for limits in self._limits:
                 limits.restore_original_limits()
             self._limits.clear()
-        self._registered = bool(limit)
         retire_idle()  # so that those who are made from now on have it
 
 

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from threadpool9.lowlevel import Steps, Wait, function_name, monotonic
+from threadpool9.lowlevel import Steps, Wait, monotonic
 
 from ._delayed import DelayedTask, check_queue
 from ._errors import LoopClosed, QueueClosed
 from ._item import Item
 from ._queue import TaskQueue
 from ._shared import system_queue
-from ._task import unwrap
 from ._timed import check_seconds
 from ._timer import Timing, coalesce, timer
 
@@ -38,34 +37,19 @@ class PeriodicTask(DelayedTask):
     A run that comes too late for one or more periods is not made up for: they are skipped and counted.
     """
 
-    __slots__ = ("_due", "_home", "_jitter", "_periodic", "_skipped", "missed", "period")
+    __slots__ = ("_due", "_home", "_jitter", "_skipped", "missed", "period")
 
     def __init__(
         self, fn: Callable[[Any], object], period: float, context: Context | None = None, name: str | None = None
     ) -> None:
         check_seconds("a period", period, positive=True)
         super().__init__(fn, context, name)
-        self._periodic = self.fn  # S
-        self.fn = self._tick
         self.period = period  # S
         self.missed = 0  # written by the executor
         self._skipped = 0  # written by whoever arms the next period, read by the run of this one
         self._due = 0.0  # B: of the period that was armed last
         self._jitter = 0.0  # B
         self._home: TaskQueue | None = None  # B: where each next period is armed
-
-    @property
-    def task_name(self) -> str:
-        """Its name, or the function's."""
-        if getattr(self, "_name", None) is not None:
-            return super().task_name
-        fn = getattr(self, "_periodic", None)
-        return super().task_name if fn is None else function_name(unwrap(fn)[0])
-
-    @property
-    def context(self) -> Context | None:
-        """As for any task."""
-        return unwrap(getattr(self, "_periodic", None))[1]
 
     def start(self, first: float | None = None, queue: TaskQueue | None = None, jitter: float = 0.0) -> bool:
         """Begin: the first run in `first` seconds (default: one period). False if it is started already.
@@ -136,10 +120,11 @@ class PeriodicTask(DelayedTask):
             self.give_back(hand)
             raise
 
-    def _tick(self, task: PeriodicTask) -> None:
+    def run(self) -> object:
+        """As for any task; the next period is armed before the function is called."""
         self._go_on()
         self.missed, self._skipped = self._skipped, 0
-        self._periodic(self)
+        return self.fn(self)
 
     def take_back(self, hand: list[None]) -> bool:
         """As for any delayed task; and the period ends."""

@@ -33,12 +33,10 @@ from ._group import FREEZE, Group
 from ._lane import Lane
 from ._loop import LoopLane, LoopReference
 from ._map import map_lazily
-from ._task import Task, check_task
+from ._task import _COROUTINE, _FUNCTION, Task, check_task
 from ._watch import probes
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._delayed import DelayedTask
     from ._item import Item
 
@@ -62,7 +60,6 @@ class TaskQueue:
     Thread context. Close it, or use it in a ``with`` statement. Follows ``taskqueue_create``.
     """
 
-    _shared = False
     __reduce_ex__ = refuse_copy
 
     def __init__(
@@ -87,7 +84,7 @@ class TaskQueue:
             raise ValueError("a queue in an event loop has one thread, the loop's: no pri, percpu or concurrency")
         self.name = name  # S
         self.pri = check_priority(pri)  # S
-        self.group = group if group is not None else Group(name, self._shared)  # S: for layers
+        self.group = Group(name) if group is None else group  # S: for layers
         self._cancelled: list[Item] = []  # A: what a close has cancelled, until one returns it
         #: CPU to lane, for a per-CPU queue. An entry is never replaced.
         self._lanes: dict[int, Lane] = {}
@@ -306,7 +303,7 @@ class TaskQueue:
             yield from self._reference.put_steps(wait)
         returned: list[Any] = []
         # Each is returned by one of several closes at once. Two slices, no call: both happen, or neither.
-        returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip  # noqa: E702
+        returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip
         return tuple(returned)
 
     @property
@@ -329,17 +326,13 @@ class TaskQueue:
     def __enter__(self) -> TaskQueue:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     async def __aenter__(self) -> TaskQueue:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aio.close()
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -356,7 +349,3 @@ class TaskQueue:
                 stacklevel=2,
                 source=self,
             )
-
-
-_FUNCTION = type(check_task)
-_COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR

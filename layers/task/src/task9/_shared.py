@@ -10,11 +10,10 @@ from threadpool9 import PRI_NONE, UsageError
 from threadpool9.lowlevel import Blocking, RLock, Steps, Wait, check_priority, run
 
 from ._aio import SharedQueueAio
+from ._group import Group
 from ._queue import TaskQueue
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._delayed import DelayedTask
 
 __all__ = ["SharedQueue", "get"]
@@ -23,10 +22,8 @@ __all__ = ["SharedQueue", "get"]
 class SharedQueue(TaskQueue):
     """THE shared per-CPU queue of a priority (TK-4); from `get`. Its tasks are to be short."""
 
-    _shared = True
-
     def __init__(self, name: str, pri: int) -> None:
-        super().__init__(name, pri, percpu=True)
+        super().__init__(name, pri, percpu=True, group=Group(name, shared=True))
         self.references = 0  # under the registry's lock
 
     def put(self, timeout: float | None = None) -> None:
@@ -65,14 +62,10 @@ class SharedQueue(TaskQueue):
         """A shared queue belongs to everybody: `put` the reference instead. Always UsageError."""
         raise UsageError(f"{self!r} is shared; put() the reference that get() gave")
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.put()
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aio.put()
 
     @property

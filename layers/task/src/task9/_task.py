@@ -256,7 +256,7 @@ class Task(Item):
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
             self.item_lane = None  # so that no schedule takes it for one that is pending there
             name = self.task_name  # messages go on naming it
-            del in_hands[self]; self.fn = _dead; self._name = name; del hand[:]  # fmt: skip  # noqa: E702
+            del in_hands[self]; self.fn = _dead; self._name = name; del hand[:]  # fmt: skip
         except BaseException:
             self.give_back(hand)
             raise

@@ -71,7 +71,7 @@ class TimedItem(Item):
         try:
             # A fork child finds it in `armed` from here on. The ticket comes last: with that others may withdraw it.
             self.item_lane, self.item_timing = lane, timing
-            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip  # noqa: E702
+            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip
             timer.arm(due, ticket)
             if lane.group.halts:
                 lane.group.look_closed()
@@ -79,7 +79,7 @@ class TimedItem(Item):
             undone = bool(hand)
             try:
                 if not hand:
-                    del ticket[0]; undone = True; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+                    del ticket[0]; undone = True; hand += FREE; in_hands[self] = None  # fmt: skip
             except IndexError:
                 pass  # it has fired, or was withdrawn: it has happened
             if undone:
@@ -99,7 +99,7 @@ class TimedItem(Item):
         except BaseException:
             hand: list[None] = []
             try:
-                del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip  # noqa: E702
+                del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip
             except IndexError:
                 return  # an executor has it all the same, or it was withdrawn
             self.item_timing = None
@@ -122,6 +122,11 @@ class TimedItem(Item):
                 self._leave_the_timer()  # once more does no harm
             raise
         return taken
+
+    def forget_threads(self) -> None:
+        """In a fork child: as for any item; and it is not armed."""
+        self.item_timing = None
+        super().forget_threads()
 
     def _leave_the_timer(self) -> None:
         """It was withdrawn: it is ours, and with it its timing."""

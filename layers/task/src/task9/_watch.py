@@ -1,7 +1,7 @@
 """This layer: its probes and tunables, and the tests that keep both off the hot path.
 
 An executor asks `running.plain` once per task. It is True while no probe of a run has a listener and no time limit is
-set; then the function is called directly. Otherwise the task takes the longer way through `Executor._run_watched`.
+set; then the function is called directly. Otherwise the task takes the longer way through `run_watched`.
 Whoever puts something on a lane asks `scheduling.plain` likewise.
 """
 

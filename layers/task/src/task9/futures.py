@@ -107,7 +107,7 @@ class Crew(Group):
     def give_place(self, hand: list[None]) -> None:
         """Put back the place that is in `hand`, if any. Any context."""
         places = self.places
-        places += hand; del hand[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        places += hand; del hand[:]  # fmt: skip  # see threadpool9's _atomic
         self.offer()
 
     def offer(self) -> None:
@@ -233,18 +233,15 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         crew = self._crew
         crew.refuse_broken()
         place: list[None] = []
+        call = _Call(fn, args, kwargs, copy_context(), crew, place)
         try:
-            if crew.bound is not None and not crew.take_place(
-                place, self._when_full == "block" and not crew.is_own_thread()
-            ):
-                if self._when_full == "run":
-                    future = _Call(fn, args, kwargs, copy_context(), crew, place)
-                    future.run()
-                    future.raise_interrupt()
-                    return future
+            if crew.bound is None or crew.take_place(place, self._when_full == "block" and not crew.is_own_thread()):
+                call.start(self.queue.lane_here())
+            elif self._when_full == "run":
+                call.run()
+                call.raise_interrupt()
+            else:
                 raise Full(f"executor {crew.name!r} holds {crew.bound} calls; {fn!r} was not submitted")
-            call = _Call(fn, args, kwargs, copy_context(), crew, place)
-            call.start(self.queue.lane_here())
         except BaseException:
             crew.give_place(place)
             raise

@@ -5,11 +5,10 @@ Users of tasks need nothing of this. How a lane works is said in the module it c
 
 from __future__ import annotations
 
-from ._call import Call
 from ._drain import drain_until_quiet
 from ._executor import Executor
 from ._group import FREEZE, Group
-from ._item import TAKING, Item, in_hands
+from ._item import TAKING, Call, Item, in_hands
 from ._lane import Lane
 from ._timed import TimedItem, check_seconds
 from ._timer import Timing

@@ -32,7 +32,7 @@ from ._errors import (
     UsageError,
     WaitTimeout,
 )
-from ._hooks import CPU, ErrorReport, hookimpl, plugin_manager, register, unregister
+from ._hooks import plugin_manager, register, unregister
 from ._job import Job
 from ._pool import Pool
 from ._priority import (
@@ -67,6 +67,7 @@ from ._priority import (
 )
 from ._references import PerCPU, get, percpu_get
 from ._registry import retire_idle
+from ._specs import CPU, ErrorReport, hookimpl
 from ._topology import allowed_cpus, current_cpu, topology
 from ._tunables import tunables
 

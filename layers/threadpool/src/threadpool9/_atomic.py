@@ -41,19 +41,6 @@ from typing import Any, Generic, TypeVar
 
 from . import _seam
 
-__all__ = [
-    "FREE",
-    "Flock",
-    "Tally",
-    "blank_ticket",
-    "collect",
-    "contents",
-    "discard",
-    "insist",
-    "need_frames",
-    "token",
-]
-
 T = TypeVar("T")
 
 #: What gives a token back: ``token += FREE``, which is neither a call nor needs a frame.
@@ -171,7 +158,7 @@ class Tally:
                 # Look again: somebody may have folded between our two steps; from here on only we take. A reader in
                 # between sees too few for an instant, never too many.
                 if len(events) > self._FOLD:
-                    del events[: self._FOLD]; self._base += self._FOLD  # fmt: skip  # noqa: E702 see above
+                    del events[: self._FOLD]; self._base += self._FOLD  # fmt: skip  # see above
             finally:
                 self._folding.release()
 

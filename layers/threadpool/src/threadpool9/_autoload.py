@@ -86,12 +86,6 @@ def _load_all(choice: str) -> None:
             _load(entry)
 
 
-def forget_threads() -> None:
-    """In a fork child: whoever was loading is not there."""
-    _state.lock = _seam.RLock()
-    _state.loading = False
-
-
 def _load(entry: Any) -> None:
     distribution = entry.dist.name if entry.dist is not None else "an unknown distribution"
     try:

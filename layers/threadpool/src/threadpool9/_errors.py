@@ -6,20 +6,6 @@ The upper layers raise these classes too and derive their own from them.
 
 from __future__ import annotations
 
-__all__ = [
-    "CPUError",
-    "Error",
-    "FinalizingError",
-    "PluginError",
-    "PriorityError",
-    "PriorityRefused",
-    "Stalled",
-    "StartError",
-    "TunableError",
-    "UsageError",
-    "WaitTimeout",
-]
-
 
 class Error(Exception):
     """Base of every error that the layers raise on purpose."""

@@ -113,10 +113,10 @@ def _at_threads_end() -> None:
         # They may go on for long, and what they schedule is run as ever. Not waited for here: some of them end only
         # when the exit functions of others were called, after us.
         try:
-            _seam.ExitThread(_after_the_others).start()
-            return
+            _seam.start_exit_thread(_after_the_others)
         except (RuntimeError, MemoryError):
-            return  # step 2 has to do
+            pass  # step 2 has to do
+        return
     _drain()
     if _seam.is_multiprocessing_child():
         _end()

@@ -23,9 +23,8 @@ from ._waiting import Waiters
 def _in_child() -> None:
     """The child's only thread makes everything anew that belonged to threads which it does not have."""
     me = _seam.get_ident()
-    registry.lock = _seam.RLock()
-    _hooks.forget_threads()
-    _autoload.forget_threads()
+    registry.lock, _hooks._lock, _autoload._state.lock = _seam.RLock(), _seam.RLock(), _seam.RLock()
+    _autoload._state.loading = False
     starter = registry.starter = Starter()
     allowed.witness = 0
     stranded: list[Job] = [job for hand in meetings.cancels.values() for job in hand]

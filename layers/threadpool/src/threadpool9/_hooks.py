@@ -21,20 +21,7 @@ import pluggy
 from . import _atomic, _seam
 from ._errors import PluginError
 from ._probes import Probes, probes
-from ._specs import CPU, ErrorReport, Questions, Tracing, hookimpl, hookspec
-
-__all__ = [
-    "CPU",
-    "ErrorReport",
-    "add_layer",
-    "ask",
-    "hookimpl",
-    "hookspec",
-    "plugin_manager",
-    "register",
-    "report_error",
-    "unregister",
-]
+from ._specs import CPU, ErrorReport, Questions, Tracing
 
 _manager = pluggy.PluginManager("threadpool9")
 _lock = _seam.RLock()
@@ -69,12 +56,6 @@ def _take_out_misfits(specification: type) -> None:
                 _manager.unregister(impl.plugin)
                 wrong = f"takes {', '.join(unknown)}, which it does not have" if unknown else "is a wrapper"
                 tell(f"plugin {impl.plugin_name!r} was unregistered: its hook {name} {wrong}")
-
-
-def forget_threads() -> None:
-    """In a fork child: whoever was registering is not there."""
-    global _lock
-    _lock = _seam.RLock()
 
 
 # --- registering
@@ -250,11 +231,9 @@ def ask(
     for call, source in _listeners(name, tuple(arguments)):
         try:
             answer = call(*arguments.values())
-        except answers:
-            raise
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, *answers)):
+                raise
             _failed(error, source)
             continue
         if answer is not None:

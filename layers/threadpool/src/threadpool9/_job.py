@@ -200,7 +200,7 @@ class Job:
     def _finish(self) -> None:
         """End the run: the worker's thread, which has taken us out of our ticket."""
         try:
-            self._runner = 0; self._ticket = [None, None]  # fmt: skip  # noqa: E702 see _atomic
+            self._runner = 0; self._ticket = [None, None]  # fmt: skip  # see _atomic
         except MemoryError:
             self._ticket = _atomic.insist(_atomic.blank_ticket)
         # Publish, then look: a post that found us running is either seen here, or sees that we are idle.
@@ -278,7 +278,7 @@ class Job:
             raise UsageError(f"{self!r} is destroyed already")
         try:
             name = self.name  # messages go on naming it
-            del self._ticket[1]; self._fn = _dead; self._name = name  # fmt: skip  # noqa: E702 see _atomic
+            del self._ticket[1]; self._fn = _dead; self._name = name  # fmt: skip  # see _atomic
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
         if meetings.sleepers.locks:
@@ -288,11 +288,6 @@ class Job:
         if self._fn is _dead:
             return "destroyed"
         return ("running", "scheduled", "idle")[len(self._ticket)]
-
-    def _check_held(self, what: str) -> None:
-        """Raise UsageError unless the caller holds the interlock, as far as the lock lets us know (TP-20)."""
-        if self._owned is not None and not self._owned():
-            self._refuse_unlocked(what)
 
     def _refuse_unlocked(self, what: str) -> None:
         raise UsageError(f"{what} needs the interlock of {self!r}: call it inside 'with job.interlock:'")

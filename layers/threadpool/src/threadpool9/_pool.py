@@ -37,7 +37,6 @@ from ._waiting import Blocking, Steps, Wait, Waiters, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from ._registry import Registry
     from ._starter import Starter
@@ -137,14 +136,14 @@ class Pool(PoolStats):
             return self._not_idle(job)
         claimed = False
         try:
-            del ticket[1]; claimed = True; job._pool = self; ticket[0] = job  # fmt: skip  # noqa: E702 ours to undo
+            del ticket[1]; claimed = True; job._pool = self; ticket[0] = job  # fmt: skip  # ours to undo
             if probes.schedule__job is not None:
                 probes.schedule__job(self, job)
             self._jobs.append(ticket)
             if not (self._idle and self._wake_one(job)):
                 self._ask(job)
             if self._gate is not None or self._starter.absent:
-                return self._let_in(job, ticket)
+                self._let_in(job)
         except BaseException as error:
             if not claimed:
                 if isinstance(error, IndexError):  # somebody else did between our two looks
@@ -152,11 +151,15 @@ class Pool(PoolStats):
                 raise
             undone = False
             try:
-                del ticket[0]; undone = True; job._ticket = [None, None]  # fmt: skip  # noqa: E702
+                del ticket[0]; undone = True; job._ticket = [None, None]  # fmt: skip
             except IndexError:
                 pass  # a worker has it: it has happened
             if undone:
-                self._undone(job)
+                if (probe := probes.cancel__job) is not None:
+                    probe(self, job)
+                self._withdrawn(job)
+            elif isinstance(error, Error):
+                return True  # a worker of somebody else's has it
             raise
         return True
 
@@ -170,7 +173,7 @@ class Pool(PoolStats):
     def _wake_one(self, job: Job) -> bool:
         """Claim an idle worker and wake it; False if there is none any more. Any context."""
         try:
-            for worker in iter(self._idle.pop, None): worker.wake(); break  # fmt: skip  # noqa: E701, E702 see _atomic
+            for worker in iter(self._idle.pop, None): worker.wake(); break  # fmt: skip  # see _atomic
         except IndexError:
             return False
         if (probe := probes.schedule__job__thread) is not None:
@@ -187,26 +190,14 @@ class Pool(PoolStats):
         if (probe := probes.schedule__job__dispatcher) is not None:
             probe(self, job)
 
-    def _let_in(self, job: Job, ticket: list[Any]) -> bool:
-        """The rare half of a schedule: True if somebody is there to run the job; else undo it and raise why."""
+    def _let_in(self, job: Job) -> None:
+        """The rare half of a schedule: raise why nobody may, or can, run the job, if so."""
         gate = self._gate
         refused = None if gate is None else gate(self, job)
-        if refused is None:
-            if not self._starter.absent or self._starter.ensure_alive():
-                return True
+        if refused is None and self._starter.absent and not self._starter.ensure_alive():
             refused = self._starter.why_not()
-        try:
-            del ticket[0]; job._ticket = [None, None]  # fmt: skip  # noqa: E702
-        except IndexError:
-            return True  # a worker of somebody else's has taken it
-        self._undone(job)
-        raise refused
-
-    def _undone(self, job: Job) -> None:
-        """A schedule was taken back. Any context."""
-        if (probe := probes.cancel__job) is not None:
-            probe(self, job)
-        self._withdrawn(job)
+        if refused is not None:
+            raise refused
 
     # --- cancelling
 
@@ -217,7 +208,8 @@ class Pool(PoolStats):
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
         _check_job(job)
-        job._check_held("cancel_async()")
+        if job._owned is not None and not job._owned():
+            job._refuse_unlocked("cancel_async()")
         ticket = job._ticket
         if len(ticket) == 2:
             return True
@@ -238,11 +230,11 @@ class Pool(PoolStats):
             _atomic.collect(ticket.pop, hand)
             if probes.cancel__job is not None:  # before the next schedule can be
                 probes.cancel__job(self, job)
-            job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
+            job._ticket = [None, None]; del hand[:]  # fmt: skip
             cancels.pop(id(hand), None)
         except BaseException as error:
             if hand:
-                job._ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
+                job._ticket = [None, None]; del hand[:]  # fmt: skip
             cancels.pop(id(hand), None)
             if not isinstance(error, IndexError):
                 raise
@@ -368,9 +360,7 @@ class Pool(PoolStats):
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.put()
 
     def _dismiss_idle(self) -> list[Worker]:
@@ -378,7 +368,7 @@ class Pool(PoolStats):
         sent: list[Worker] = []
         try:
             while True:
-                for worker in iter(self._idle.pop, None): worker.leaving = True; worker.wake(); break  # fmt: skip  # noqa: E701, E702
+                for worker in iter(self._idle.pop, None): worker.leaving = True; worker.wake(); break  # fmt: skip
                 sent.append(worker)
         except IndexError:
             return sent

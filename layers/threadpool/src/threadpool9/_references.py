@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _topology
 from ._aio import PerCPUAio
@@ -23,9 +23,6 @@ from ._priority import Scheduling, check_priority
 from ._probes import probes
 from ._registry import members, own_pool, registry
 from ._waiting import Blocking, Steps, Wait, run
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["PerCPU", "Reference", "get", "percpu_get", "private_pool"]
 
@@ -55,7 +52,7 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
     with registry.lock:
         pool = registry.unbound.get(pri)
         if pool is not None:
-            pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702 see _atomic
+            pool.references += 1; hand.append(pool)  # fmt: skip  # see _atomic
             return
     # Hooks are asked and probes fired without the lock; whoever comes second throws its pool away.
     if (probe := probes.get__create) is not None:
@@ -64,7 +61,7 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
     with registry.lock:
         pool = registry.unbound.get(pri, fresh)
         # Known, published and taken, or none of it.
-        registry.pools[pool] = None; registry.unbound[pri] = pool; pool.references += 1; hand.append(pool)  # fmt: skip  # noqa: E702
+        registry.pools[pool] = None; registry.unbound[pri] = pool; pool.references += 1; hand.append(pool)  # fmt: skip
     if pool is not fresh and (probe := probes.get__race) is not None:
         probe(pri)
 
@@ -79,7 +76,7 @@ def private_pool(hand: list[Pool], name: str, pri: int = -1) -> None:
     pool = registry.make(check_priority(pri), None, registry.wanted(pri), name)
     with registry.lock:
         if not hand:
-            registry.pools[pool] = None; hand.append(pool)  # fmt: skip  # noqa: E702 see _atomic
+            registry.pools[pool] = None; hand.append(pool)  # fmt: skip  # see _atomic
 
 
 class PerCPU:
@@ -132,7 +129,7 @@ class PerCPU:
         fresh = registry.make(self.pri, cpu, self._wanted)
         with registry.lock:
             pool = self._pools.get(cpu, fresh)
-            registry.pools[pool] = None; self._pools[cpu] = pool  # fmt: skip  # noqa: E702
+            registry.pools[pool] = None; self._pools[cpu] = pool  # fmt: skip
         return pool
 
     def release(self) -> None:
@@ -155,9 +152,7 @@ class PerCPU:
     def __enter__(self) -> PerCPU:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.put()
 
 
@@ -184,7 +179,7 @@ def take_percpu(pri: int, hand: list[PerCPU]) -> None:
     with registry.lock:
         percpu = registry.percpu.get(pri)
         if percpu is not None:
-            percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
+            percpu.references += 1; hand.append(percpu)  # fmt: skip
             return
     if (probe := probes.percpu__get__create) is not None:
         probe(pri)
@@ -193,7 +188,7 @@ def take_percpu(pri: int, hand: list[PerCPU]) -> None:
     with registry.lock:
         percpu = registry.percpu.get(pri, fresh)
         known = dict.fromkeys(percpu._pools.values())
-        registry.pools |= known; registry.percpu[pri] = percpu; percpu.references += 1; hand.append(percpu)  # fmt: skip  # noqa: E702
+        registry.pools |= known; registry.percpu[pri] = percpu; percpu.references += 1; hand.append(percpu)  # fmt: skip
     if percpu is not fresh and (probe := probes.percpu__get__race) is not None:
         probe(pri)
 
@@ -226,22 +221,19 @@ class Reference:
         """True until it was given back. Any context."""
         return bool(self._hand)
 
-    def put_steps(self, wait: Wait) -> Steps[None]:
-        """Give it back, if that has not been done; as `Pool.put`.
+    def release(self) -> None:
+        """Give it back without waiting, if that has not been done. Any context."""
+        run(self.put_steps(None))
+
+    def put_steps(self, wait: Wait | None) -> Steps[None]:
+        """Give it back, if that has not been done; as `Pool.put`, or without waiting if `wait` is None.
 
         From inside a job of these very pools the last reference is given back without waiting for the job itself.
         """
-        yield from self._give_back(wait)
-
-    def release(self) -> None:
-        """Give it back without waiting, if that has not been done. Any context."""
-        run(self._give_back(None))
-
-    def _give_back(self, wait: Wait | None) -> Steps[None]:
         hand, given, mine = self._hand, list[None](), False
         try:
             pools = hand[0]
-            del hand[0]; mine = True  # fmt: skip  # noqa: E702
+            del hand[0]; mine = True  # fmt: skip
             if wait is None or own_pool(members(pools)) is not None:
                 registry.release(pools, given)
             else:

@@ -113,7 +113,7 @@ class Registry:
                     for pool in pools:
                         pool._closing = True
                     holder._closing = True
-                holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _seam
+                holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
             if holder._closing:
                 if destroy_probe is not None:
                     destroy_probe(holder, holder.pri)
@@ -130,7 +130,7 @@ class Registry:
         with self.lock:
             if holder.references == 0:
                 raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
-            holder.references -= 1; given.append(None)  # fmt: skip  # noqa: E702 see _atomic
+            holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
             if holder.references == 0:
                 if table.get(holder.pri) is holder:
                     del table[holder.pri]

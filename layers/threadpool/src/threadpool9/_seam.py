@@ -179,11 +179,9 @@ def at_threads_end(function: Callable[[], object]) -> None:
             pass
 
 
-class ExitThread(threading.Thread):
-    """A thread that the exit of the interpreter waits for."""
-
-    def __init__(self, target: Callable[[], object]) -> None:
-        super().__init__(target=target, name="threadpool9-exit", daemon=False)
+def start_exit_thread(target: Callable[[], object]) -> None:
+    """Call `target` on a thread that the exit of the interpreter waits for."""
+    threading.Thread(target=target, name="threadpool9-exit", daemon=False).start()
 
 
 def living_threads() -> list[threading.Thread]:

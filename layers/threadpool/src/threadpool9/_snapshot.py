@@ -143,12 +143,11 @@ def snapshot() -> Snapshot:
                 )
             )
     starter = registry.starter
-    helper = starter.tid or None if starter.is_alive() else None
     return Snapshot(
         pools=tuple(records),
         workers=tuple(workers),
         counters=Counters(*totals),
-        starter=helper,
+        starter=starter.tid or None,
         stalls=starter.watchdog.reports,
         hook_errors=_hooks.failures.value(),
     )

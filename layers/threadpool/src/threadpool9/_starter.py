@@ -59,7 +59,7 @@ class Starter:
         """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
         if self.finalizing:
             return False
-        if not self.absent or self.booting:
+        if self.is_alive():
             return True
         boot = _atomic.token()
         try:
@@ -97,14 +97,14 @@ class Starter:
     # --- the thread
 
     def _main(self, boot: list[None]) -> None:
-        try:
-            del self.absent[0]
-        except IndexError:  # another one was faster
-            return
-        finally:
-            boot.clear()
-        self._guarded(self._settle)
         while True:
+            try:
+                del self.absent[0]
+            except IndexError:  # another one was faster
+                return
+            finally:
+                boot.clear()
+            self._guarded(self._settle)
             self._guarded(self._serve)
             # Nothing to do and no worker left: go, then look again.
             self.tid = allowed.witness = 0
@@ -112,11 +112,6 @@ class Starter:
             self.absent.append(None)
             if self.requests.empty():
                 return
-            try:
-                del self.absent[0]
-            except IndexError:  # another one was booted
-                return
-            self._guarded(self._settle)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """A bug of ours or of a hook: report it and go on, since jobs depend on this thread; each time less soon."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 
 from . import _hooks, _osthread, _seam
-from ._hooks import CPU
+from ._specs import CPU
 
 __all__ = ["CPU", "allowed_cpus", "current_cpu", "topology"]
 

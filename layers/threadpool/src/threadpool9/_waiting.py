@@ -4,7 +4,7 @@ Whatever waits is written once, as *steps*: a generator that is given a `Wait` a
 
     Blocking    the thread sleeps inside of the steps, which never yield anything: `run` has their result in one go. For
                 exceptions, asynchronous ones too, they are ordinary calls.
-    Awaiting    (see `_aio`) what they yield goes to the event loop; an exception that the loop throws in, or the end of
+    Awaiting    (`_loops`) what they yield goes to the event loop; an exception that the loop throws in, or the end of
                 the generator, comes out at that ``yield from``, where the steps undo what they began.
 
 Publish, then look, on both sides: who waits enters itself, *then* looks whether it must still wait; who announces
@@ -140,7 +140,7 @@ class Waiters:
         try:
             # As many as there are now: a waiter that looks again and re-enters is not for this round.
             for _ in range(len(locks)):
-                for lock in iter(locks.popleft, None): lock.release(); break  # fmt: skip  # noqa: E701, E702 see _atomic
+                for lock in iter(locks.popleft, None): lock.release(); break  # fmt: skip  # see _atomic
         except IndexError:
             pass
         except BaseException:
@@ -153,7 +153,7 @@ class Waiters:
         locks, lock, woken = self.locks, None, False
         try:
             while not woken:  # a bell whose loop is closed wakes nobody
-                for lock in iter(locks.popleft, None): woken = lock.release() is not False; break  # fmt: skip  # noqa: E701, E702 see _atomic
+                for lock in iter(locks.popleft, None): woken = lock.release() is not False; break  # fmt: skip
         except IndexError:
             return False
         except BaseException:

@@ -89,9 +89,9 @@ class Worker:
             while jobs:
                 try:
                     # Kept in one step, see `_atomic`: a fork child finds the job in `ticket`, then in `job`.
-                    for ticket in tickets: self.ticket = ticket; break  # fmt: skip  # noqa: E701, E702
+                    for ticket in tickets: self.ticket = ticket; break  # fmt: skip
                     job = ticket[0]
-                    del ticket[0]; self.job = job  # fmt: skip  # noqa: E702
+                    del ticket[0]; self.job = job  # fmt: skip
                 except IndexError:  # another worker was faster, or the ticket was withdrawn
                     continue
                 run(job, ticket)

@@ -7,10 +7,10 @@ A plugin marks its functions with `hookimpl` and is registered by `register`, or
 
 from __future__ import annotations
 
-from ._hooks import CPU, ErrorReport, ask, hookimpl, hookspec, plugin_manager, register, unregister
+from ._hooks import ask, plugin_manager, register, unregister
 from ._layer import after_exit, after_fork
 from ._priority import Scheduling
-from ._specs import Questions, Tracing
+from ._specs import CPU, ErrorReport, Questions, Tracing, hookimpl, hookspec
 
 __all__ = [
     "CPU",

@@ -208,10 +208,10 @@ class WorkGroup(Group):
         if hand:
             if item.slot and self.slots is not None:
                 free = self.slots.free
-                item.slot = False; free += FREE  # fmt: skip  # noqa: E702
+                item.slot = False; free += FREE  # fmt: skip
             if item in in_hands:
                 del in_hands[item]
-            item.item_ticket = [None, None]; del hand[:]  # fmt: skip  # noqa: E702
+            item.item_ticket = [None, None]; del hand[:]  # fmt: skip
             if self.slots is not None:
                 self.slots.offer()
         self.undone(item)
@@ -221,7 +221,7 @@ class WorkGroup(Group):
         if self.slots is not None:
             if work.slot:
                 free = self.slots.free
-                work.slot = False; free += FREE  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+                work.slot = False; free += FREE  # fmt: skip  # see threadpool9's _atomic
             self.slots.offer()
 
     # --- where a work is

@@ -18,7 +18,7 @@ from ._stats import queues
 
 
 def _in_child() -> None:
-    _waits.forget_threads()
+    _waits.disable_lock = RLock()
     _group.giant = RLock()
     for queue in queues.all():
         group = queue.group

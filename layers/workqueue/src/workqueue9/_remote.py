@@ -141,7 +141,7 @@ class RemoteCall:
 
     def _end(self, error: BaseException | None, value: Any) -> None:
         try:
-            del self._open[0]; self.outcome += ((error, value),)  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+            del self._open[0]; self.outcome += ((error, value),)  # fmt: skip  # see threadpool9's _atomic
         except IndexError:
             return
         executor = self._executor

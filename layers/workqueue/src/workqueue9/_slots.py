@@ -65,7 +65,7 @@ class Slots:
     def give(self, hand: list[None]) -> None:
         """Put back the slot that is in `hand`, if any, and wake one enqueuer. Any context."""
         free = self.free
-        free += hand; del hand[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+        free += hand; del hand[:]  # fmt: skip  # see threadpool9's _atomic
         self.offer()
 
     def offer(self) -> None:

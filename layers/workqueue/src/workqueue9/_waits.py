@@ -85,10 +85,10 @@ class Waits(Generic[W]):
         counted = False
         try:
             with disable_lock:
-                work.barred += 1; counted = True  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+                work.barred += 1; counted = True  # fmt: skip  # see threadpool9's _atomic
             withdrawn = yield from self._cancel(work, wait)
             with disable_lock:
-                work.barred -= 1; counted = False  # fmt: skip  # noqa: E702
+                work.barred -= 1; counted = False  # fmt: skip
         except BaseException:
             if counted:
                 with disable_lock:
@@ -129,7 +129,7 @@ class Waits(Generic[W]):
         """`disable`, by a thread or by a task of an event loop."""
         self._check_work(work)
         with disable_lock:
-            work.disabled += 1; work.barred += 1  # fmt: skip  # noqa: E702
+            work.disabled += 1; work.barred += 1  # fmt: skip
         return (yield from self.cancel_steps(work, wait))
 
     def enable(self, work: W) -> bool:
@@ -138,7 +138,7 @@ class Waits(Generic[W]):
         with disable_lock:
             if work.disabled == 0:
                 raise UsageError(f"{work!r} is not disabled: one enable() too many")
-            work.disabled -= 1; work.barred -= 1  # fmt: skip  # noqa: E702
+            work.disabled -= 1; work.barred -= 1  # fmt: skip
             return work.disabled == 0
 
     def flush(self, timeout: float | None = None) -> None:
@@ -174,12 +174,12 @@ class Waits(Generic[W]):
         counted = False
         try:
             with disable_lock:
-                self._drains += 1; counted = True  # fmt: skip  # noqa: E702
+                self._drains += 1; counted = True  # fmt: skip
                 if self.state == "open":
                     self.state = "draining"
             yield from drain_until_quiet(self.group, wait, f"draining queue {self.name!r}")
             with disable_lock:
-                self._drains -= 1; counted = False  # fmt: skip  # noqa: E702
+                self._drains -= 1; counted = False  # fmt: skip
             self._reopen()
         except BaseException:
             with disable_lock:
@@ -263,9 +263,3 @@ class Waits(Generic[W]):
 
 #: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
 disable_lock = RLock()
-
-
-def forget_threads() -> None:
-    """In a fork child: whoever held the lock is not there."""
-    global disable_lock
-    disable_lock = RLock()

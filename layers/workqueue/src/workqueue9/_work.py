@@ -115,5 +115,4 @@ class Work(TimedItem, Generic[P]):
         """In a fork child: as for any item; and nobody is cancelling it."""
         self.barred = self.disabled
         self.slot = False
-        self.item_timing = None
         super().forget_threads()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from task9 import Future, TaskQueue
 from task9.lanes import Lane, check_seconds
@@ -41,9 +41,6 @@ from ._stats import QueueStats, queues, take
 from ._submitted import Submitted
 from ._waits import Waits
 from ._work import Work
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["WorkQueue"]
 
@@ -242,7 +239,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 group.give_slot(slot)
                 return False
             work.since = monotonic_ns()
-            work.slot = bool(slot); del slot[:]  # fmt: skip  # noqa: E702 see threadpool9's _atomic
+            work.slot = bool(slot); del slot[:]  # fmt: skip  # see threadpool9's _atomic
             lane.put_taken(work, hand)
         except BaseException:
             try:
@@ -344,17 +341,13 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def __enter__(self) -> WorkQueue[W, A]:
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     async def __aenter__(self) -> WorkQueue[W, A]:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aio.close()
 
     @property
