@@ -219,12 +219,12 @@ class Handler:
 
     @property
     def pending(self) -> bool:
-        """True if it waits on some CPU. Any context; a moment's truth."""
+        """True if it waits on some CPU. Any context; may already be stale."""
         return any(item.item_pending for item in list(self._items.values()))
 
     @property
     def running(self) -> bool:
-        """True while it runs on some CPU. Any context; a moment's truth."""
+        """True while it runs on some CPU. Any context; may already be stale."""
         return any(item.item_running for item in list(self._items.values()))
 
     def schedule(self, cpu: int | None = None) -> bool:

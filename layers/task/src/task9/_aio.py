@@ -58,6 +58,6 @@ class SharedQueueAio(QueueAio):
     _queue: SharedQueue
 
     async def put(self, timeout: float | None = None) -> None:
-        """`SharedQueue.put`. When it is cancelled the reference has been given back all the same."""
+        """`SharedQueue.put`. If this is cancelled, the reference has been given back anyway."""
         wait = Awaiting(timeout)
         await wait.run(self._queue.put_steps(wait), begin=True)

@@ -43,8 +43,8 @@ class DelayedTask(TimedItem, Task):
     def schedule(self, seconds: float = 0.0, jitter: float = 0.0, queue: TaskQueue | None = None) -> bool:
         """Run in `seconds` on `queue` (default: the system queue), at most `jitter` seconds later than that.
 
-        True if newly armed or queued; False if it is pending already, whose time stays as it is. 0 means now,
-        without the timer. Any context; never blocks. Negative, NaN or infinite: ValueError; else as `Task.schedule`.
+        True if newly armed or queued; False if it is pending already; its time then stays as it is. 0 means now,
+        without the timer. Any context; never blocks. ValueError if negative, NaN or infinite; else as `Task.schedule`.
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
@@ -89,7 +89,7 @@ class DelayedTask(TimedItem, Task):
                 if not patience or not self.in_hand() or self._runs_or_is_ours():
                     # Somebody else moves, schedules or cancels it at this very moment, perhaps the code that we
                     # interrupted; or an executor has it in hand: the run that begins after this call is the one that
-                    # was asked for. What happens at the same time may be taken to happen after us.
+                    # was asked for. A concurrent operation may be taken to come after this call.
                     return True
                 pending = False
             if lane is None and pending:

@@ -18,4 +18,4 @@ class LoopClosed(UsageError):
 
 
 class Full(Error):
-    """As many calls wait as may; this one was not submitted (TK-20)."""
+    """`max_pending` calls wait already; this one was not submitted (TK-20)."""

@@ -155,7 +155,7 @@ class Executor:
                 group.sleepers.wake(self)
             self.ident = 0
             lane.idle.append(self)
-            # Look again: who appended before the line above saw no idle executor.
+            # Look again: whoever appended before the line above saw no idle executor.
             if not items or (halts and group.halted()):
                 break
             try:

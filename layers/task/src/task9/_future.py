@@ -1,4 +1,4 @@
-"""Results (TK-18): the future is the item itself, and a `concurrent.futures.Future` that waits for nobody in advance.
+"""Results (TK-18): the future is the item itself, and a `concurrent.futures.Future` that prepares nothing for waiters.
 
     pending    its ticket is full; cancel() takes it out
     running    an executor took it out
@@ -64,9 +64,9 @@ class Future(StandardFuture[T], Item):
     `asyncio.wrap_future` take it. Besides:
 
     - `cancel` is exact: True means that the function was not entered and never will be (TP-25).
-    - An exception that nobody has asked for when the future goes is reported (``tunables.report_unretrieved``).
-    - In a fork child a call that had not begun is cancelled; one that another thread was in raises `ResultLost`.
-    - To wait in a call of a queue for what this very call keeps from running is a UsageError, not a hang.
+    - An exception that was never retrieved is reported when the future is deleted (``tunables.report_unretrieved``).
+    - In a fork child a call that had not begun is cancelled; one that another thread was running raises `ResultLost`.
+    - Waiting, inside a call, for something that this very call keeps from running is a UsageError, not a hang.
     """
 
     __slots__ = ("_args", "_context", "_failure", "_fn", "_kwargs", "_name", "_settled", "_value")
@@ -241,14 +241,14 @@ class Future(StandardFuture[T], Item):
     # --- asking
 
     def running(self) -> bool:
-        """True while the function runs. Any context; a moment's truth."""
+        """True while the function runs. Any context; may already be stale."""
         carrier = self.carrier
         return self._settled is PENDING and (carrier is None or not carrier.item_pending)
 
     def cancel(self) -> bool:
         """Withdraw the call: True if the function was not entered and never will be, also if it was cancelled before.
 
-        Any context, but not by what interrupts `concurrent.futures.wait` or `as_completed` for this future.
+        Any context, except in code that interrupts `concurrent.futures.wait` or `as_completed` on this future.
         """
         carrier = self.carrier
         if carrier is not None and carrier.item_pending:
@@ -284,7 +284,7 @@ class Future(StandardFuture[T], Item):
             del self  # the frame is in the traceback now
 
     def __await__(self) -> Steps[T]:
-        """``await future``, in a task of asyncio or trio: as `result`. To cancel that ends the waiting only (AW-2)."""
+        """``await future``, in a task of asyncio or trio: as `result`. Cancelling it ends only the wait (AW-2)."""
         try:
             if self._settled is PENDING and ((lane := self._refuse_own()) is None or not lane.in_loop):
                 # The first sleep, without steps, and hardly ever is there another. The worker has just been woken, and

@@ -39,7 +39,7 @@ class Closing:
 class Group:
     """What the lanes of one queue share. Lanes know the group, never the queue: a queue can be dropped.
 
-    A layer overrides what its queues do otherwise, and hands the group to `task9.TaskQueue`.
+    A layer overrides what its queues do differently, and hands the group to `task9.TaskQueue`.
 
     Attributes:
         name: for people.
@@ -144,7 +144,7 @@ class Group:
     def let_go(self, why: object) -> None:
         """Take the entry `why` out of `halts`; run what was held. Any context."""
         self.halts.pop(why, None)
-        # Cleared, then look: who appended while we were halted has left the kick to us.
+        # Cleared, then look: whoever appended while we were halted has left the kick to us.
         for lane in self.lanes:
             if lane.items and lane.idle:
                 lane.kick()

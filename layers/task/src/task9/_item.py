@@ -62,9 +62,9 @@ class Item:
 
     #: A drain's marker, which nobody cancels or counts.
     marker = False
-    #: Never runs beside itself (TK-3). A work may, if its function used it again.
+    #: Never runs concurrently with itself (TK-3). A work may, if its function reused it.
     exclusive = True
-    #: Not 0 while it is to be put nowhere; looked at when it can be seen that a put has begun.
+    #: Nonzero while puts are barred; checked after a put has become visible.
     barred = 0
 
     def run(self) -> object:
@@ -112,13 +112,13 @@ class Item:
 
     @property
     def item_running(self) -> bool:
-        """True while its function runs. Any context; a moment's truth."""
+        """True while its function runs. Any context; may already be stale."""
         executor = self.item_executor
         return executor is not None and executor.current is self
 
     @property
     def item_pending(self) -> bool:
-        """True while it is pending. Any context; a moment's truth."""
+        """True while it is pending. Any context; may already be stale."""
         return len(self.item_ticket) == 1
 
     def claim(self, hand: list[None]) -> bool:

@@ -41,7 +41,7 @@ class Lane:
     Attributes:
         group: the group it belongs to.
         pool: the pool that its executors' jobs run on.
-        executors: one for each run that there may be at once, as far as they were needed.
+        executors: one for each run that may be under way at once, made as needed.
     """
 
     __slots__ = (

@@ -195,7 +195,7 @@ class TaskQueue:
         many as may run at once. So `iterables` may be endless. When the iteration ends early, or `fn` raises, the calls
         that have not begun are cancelled. All run in copies of the caller's context. Thread context.
 
-        Raises TimeoutError where a result is not there `timeout` seconds after this call; otherwise as `submit`.
+        Raises TimeoutError if a result is not available `timeout` seconds after this call; otherwise as `submit`.
         """
         return map_lazily(self, fn, iterables, timeout, buffersize)
 
@@ -261,9 +261,9 @@ class TaskQueue:
                 probe(self)
 
     def cancel_pending(self) -> int:
-        """Withdraw everything that waits here and what is armed, calls included; how many that were. Any context.
+        """Withdraw everything that waits here or is armed, calls included; returns how many. Any context.
 
-        What runs goes on. Each is as if it had been cancelled by itself, without waiting.
+        What runs goes on. Each item is treated as if cancelled individually, without waiting.
         """
         withdrawn: list[Item] = []
         disarm_all(self.group, withdrawn)
@@ -276,8 +276,8 @@ class TaskQueue:
         """Refuse new tasks, complete what is scheduled, cancel what is armed; returns the latter (TK-16).
 
         Thread context; may block, at most `timeout` seconds (WaitTimeout: closed to new tasks, call again to
-        wait on). A second close does nothing. From a task of the same queue: UsageError. Nothing runs here when it
-        has returned: a schedule at the same time as the close has been run by then, or it raises QueueClosed.
+        wait on). A second close does nothing. From a task of the same queue: UsageError. Nothing runs here after
+        it has returned: a concurrent schedule has either run by then or raises QueueClosed.
         """
         return run(self.close_steps(Blocking(timeout)))
 

@@ -101,7 +101,7 @@ def get(pri: int = PRI_NONE) -> SharedQueue:
         if queue is not None:
             queue.references += 1
             return queue
-    # Made without the lock: that asks hooks. Whoever comes second throws its queue away.
+    # Made without the lock, since making it asks hooks. The loser of a race throws its queue away.
     fresh = SharedQueue("system" if pri == PRI_NONE else f"shared@{pri}", pri)
     with registry.lock:
         queue = registry.queues.setdefault(pri, fresh)

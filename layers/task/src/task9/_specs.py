@@ -35,7 +35,7 @@ class Tracing:
 
     @hookspec
     def task9_return(self, lane: Lane, task: Task) -> None:
-        """The function has returned or raised; the object may be somebody else's by now. The worker's thread."""
+        """The function has returned or raised; the object may be in use again by now. The worker's thread."""
 
     @hookspec
     def task9_error(self, lane: Lane, task: Task, error: BaseException) -> None:

@@ -44,7 +44,7 @@ def _dead(task: Task) -> None:
 
 
 class Task(Item):
-    """A task: ``fn(task)`` runs soon after each `schedule`, several schedules before it starts being one run.
+    """A task: ``fn(task)`` runs soon after each `schedule`; schedules made before it starts coalesce into one run.
 
     Args:
         fn: called with the task itself, on a worker; subclass Task or close over what it needs.
@@ -111,12 +111,12 @@ class Task(Item):
 
     @property
     def pending(self) -> bool:
-        """True if a run will begin for a schedule made so far. Any context; a moment's truth."""
+        """True if a run will begin for a schedule made so far. Any context; may already be stale."""
         return len(self.item_ticket) < 2 and self.fn is not _dead
 
     @property
     def running(self) -> bool:
-        """True while the function runs and has not called `done`. Any context; a moment's truth."""
+        """True while the function runs and has not called `done`. Any context; may already be stale."""
         return self.item_running
 
     def done(self) -> None:
@@ -214,7 +214,7 @@ class Task(Item):
     def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         waited = False
         while True:
-            # What we have in hand nobody can schedule until we are through.
+            # While we hold it, nobody can schedule it.
             if not hand:
                 self.claim(hand) or self.take_back(hand)
             executor = self.item_executor
@@ -224,8 +224,8 @@ class Task(Item):
                 waited = True
                 yield from self._wait_for(executor, interlock, wait)
             elif hand or not self.in_hand():
-                # Ours; or somebody else is cancelling or scheduling it at this moment, and what happens at the same
-                # time as this call may be taken to happen after it.
+                # Ours; or somebody else is cancelling or scheduling it at this moment, and a concurrent
+                # operation may be taken to come after this call.
                 return not waited
             else:
                 # An executor is between taking it and showing that: a few bytecodes.

@@ -44,14 +44,14 @@ class TimedItem(Item):
     def timed_out(self) -> bool:
         """True if the timer has fired since it was last armed. Any context.
 
-        It is on its lane, or its run has begun, before this says True: a drain that is called then waits for that run.
+        Once this is True, it is on its lane or its run has begun: a drain called from then on waits for that run.
         """
         timing = self.item_timing
         return timing is not None and timing.fired
 
     @property
     def armed(self) -> bool:
-        """True while it waits for its time. Any context; a moment's truth."""
+        """True while it waits for its time. Any context; may already be stale."""
         timing = self.item_timing
         return timing is not None and bool(timing.ticket)
 

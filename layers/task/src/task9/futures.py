@@ -165,12 +165,12 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         thread_name_prefix: the name of the queue, for people: snapshots and reports. Threads are shared, and have
             names of their own.
         initializer: called on each thread before the first call that it runs for this executor. Threads are shared and
-            come and go, so in time it may be called more than `max_workers` times: nothing of which there are only so
-            many should be handed out there. Context variables that it sets are not seen by the calls, which run in a
+            come and go, so over time it may be called more than `max_workers` times: do not hand out a limited
+            resource there. Context variables that it sets are not seen by the calls, which run in a
             copy of the submitter's.
         initargs: its arguments.
         pri: a priority; calls run on threads of that priority.
-        percpu: one call at once on each CPU, bound to it, on the CPU it was submitted on; not with `max_workers`.
+        percpu: one call at a time on each CPU, bound to it; each runs on its submitter's CPU; not with `max_workers`.
         max_pending: how many calls may wait; None for no limit.
         when_full: what a submit does then: ``"block"`` until there is room (from one of the executor's own calls, which
             would wait for itself, it raises `Full`), ``"raise"`` `Full`, or ``"run"`` the call in the caller's thread.
@@ -194,7 +194,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
     ) -> None:
         super().__init__(max_workers, thread_name_prefix, initializer, initargs)
         if percpu and max_workers is not None:
-            raise ValueError("max_workers is not for percpu, which runs one call on each CPU")
+            raise ValueError("max_workers can't be combined with percpu, which runs one call per CPU")
         if max_pending is not None and type(max_pending) is not int:
             raise TypeError(f"max_pending is an int >= 1 or None, not {max_pending!r}")
         if max_pending is not None and max_pending < 1:

@@ -43,8 +43,8 @@ class PoolAio:
     async def cancel(self, job: Job, timeout: float | None = None) -> bool:
         """`Pool.cancel`. The interlock must be held, and is released while this waits.
 
-        The same thread may meanwhile run other tasks of the loop, which can take the interlock too; but nobody may
-        await anything else with it held. Where there is nothing to wait for, this is no checkpoint on trio.
+        Meanwhile the loop may run other tasks in this thread, which can take the interlock too; but nobody may await
+        anything else while holding it. On trio this is not a checkpoint if there is nothing to wait for.
         """
         wait = Awaiting(timeout)
         return await wait.run(self._pool.cancel_steps(job, wait), locked=True)
@@ -55,7 +55,7 @@ class PoolAio:
         await wait.run(self._pool.drain_steps(wait))
 
     async def put(self, timeout: float | None = None) -> None:
-        """`Pool.put`. When it is cancelled the reference has been given back all the same."""
+        """`Pool.put`. If this is cancelled, the reference has been given back anyway."""
         wait = Awaiting(timeout)
         await wait.run(self._pool.put_steps(wait), begin=True)
 
@@ -69,6 +69,6 @@ class PerCPUAio:
         self._percpu = percpu  # S
 
     async def put(self, timeout: float | None = None) -> None:
-        """`PerCPU.put`. When it is cancelled the reference has been given back all the same."""
+        """`PerCPU.put`. If this is cancelled, the reference has been given back anyway."""
         wait = Awaiting(timeout)
         await wait.run(self._percpu.put_steps(wait), begin=True)

@@ -43,7 +43,7 @@ from . import _seam
 
 T = TypeVar("T")
 
-#: What gives a token back: ``token += FREE``, which is neither a call nor needs a frame.
+#: What gives a token back: ``token += FREE``, which neither makes a call nor needs a frame.
 FREE = (None,)
 
 
@@ -58,15 +58,15 @@ def blank_ticket() -> list[Any]:
 
 
 def need_frames(number: int) -> None:
-    """RecursionError unless so many calls are possible from here: what begins now must come to its end."""
+    """RecursionError unless `number` nested calls are possible: what begins now must run to completion."""
     if number:
         need_frames(number - 1)
 
 
 def insist(make: Callable[[], T]) -> T:
-    """What `make` makes, where memory for it is refused: again and again, as it takes a few bytes only. Our threads.
+    """The result of `make()`, retried while memory is refused, as it takes only a few bytes. For our own threads.
 
-    Whoever undoes something tries once (docs/promises.rst).
+    An undo tries only once (docs/promises.rst).
     """
     while True:
         try:
@@ -86,9 +86,9 @@ def collect(call: Callable[[], T], into: list[T]) -> None:
 def discard(items: Any, item: object) -> bool:
     """Take `item` out of `items` if it is there; True makes the caller its owner.
 
-    Looks before it removes: some ``deque.remove`` (that of 3.11.2) looks for signals while it writes its ValueError,
-    which then replaces what a handler has raised (KeyboardInterrupt). Tries again where others change the deque beside
-    it, which ends the look, and without a GIL the removal too, before anything is removed.
+    Checks before it removes: in some versions (3.11.2) ``deque.remove`` handles signals while it builds its ValueError,
+    which then replaces what a handler has raised (KeyboardInterrupt). Retries if other threads change the deque
+    meanwhile, which aborts the check, and without a GIL the removal too, before anything is removed.
     """
     while True:
         try:
@@ -105,7 +105,7 @@ def discard(items: Any, item: object) -> bool:
 
 
 def contents(items: _seam.deque[Any]) -> list[Any]:
-    """What is in `items` at some moment of this call; tries again where others change it beside us."""
+    """What is in `items` at some moment of this call; retries if other threads change it meanwhile."""
     while True:
         try:
             return list(items)

@@ -2,8 +2,8 @@
 
 Which ones: all, unless ``THREADPOOL9_PLUGINS`` in the environment says ``none``, or names some (``a,b``: only
 these; ``-a``: all but that one), or the program said ``autoload_plugins(False)`` before. The names are the entry
-points'. They come in the order of their names, so that every process loads alike. A plugin that fails is told with
-its distribution's name and left out; with `tunables.strict_plugins` it is an error of the `get` that loads.
+points'. They come in the order of their names, so that every process loads alike. A plugin that fails is reported
+with its distribution's name and skipped; with `tunables.strict_plugins` it is an error of the `get` that loads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _State:
     wanted = True  # written by autoload_plugins
     done = False  # written under the lock, by who has loaded
     loading = False  # under the lock: a plugin that uses a pool when it is imported finds itself here
-    lock = _seam.RLock()  # held while plugins are imported: who comes second waits for them
+    lock = _seam.RLock()  # held while plugins are imported: a second caller waits for them
 
 
 _state = _State()
@@ -58,7 +58,7 @@ def autoload() -> None:
     if not _state.lock.acquire(True, _PATIENCE):
         return
     try:
-        # Again: who held the lock may have loaded; or we hold it, and a plugin uses a pool when it is imported.
+        # Again: whoever held the lock may have loaded; or we hold it, and a plugin uses a pool when it is imported.
         if bool(_state.done) or _state.loading:
             return
         _state.loading = True

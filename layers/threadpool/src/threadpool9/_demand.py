@@ -7,13 +7,13 @@ a job, however long that takes on a busy machine: none is made for that job.
 
 Who is blocked? The kernel knows: ``/proc/self/task/TID/syscall`` says in which call a thread sleeps, if it does. With a
 GIL one kind of sleep says nothing: a futex with a limit of time, which is how threads wait for the GIL, but for other
-things too. Of a worker that is seen there, one that has begun a further job since the last look is not blocked; another
-one is, unless the starter has waited for the GIL as well: if it came late it takes more time before it looks again.
+things too. A worker that is seen there and has begun another job since the last look is not blocked; otherwise it is,
+unless the starter has waited for the GIL as well: if it came late, it waits longer before it looks again.
 
 A look takes some microseconds, so of those that were seen blocked only a few are looked at again each time, in turn:
 should many have gone on, these few show it.
 
-Where the OS does not tell, NetBSD's own rule: one worker after the other for as long as the job at the head of the
+Where the OS does not say, NetBSD's own rule: one worker after another for as long as the job at the head of the
 queue waits and none is idle.
 
 All of this belongs to the starter's thread.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _GRACE = 1e-4  # between two looks at a pool where jobs wait
 _GRACE_SERVED = 2e-3  # the same for a pool that keeps all CPUs busy
 _GRACE_LATE = 5e-2  # the same when the GIL is hard to get
-_LATE = 1e-3  # who comes so much later than planned has waited for the GIL, or for a CPU
+_LATE = 1e-3  # a starter this much later than planned has waited for the GIL, or for a CPU
 _AGAIN = 8  # how many workers that were seen blocked to look at again each time
 _BATCH = 16
 
@@ -106,7 +106,7 @@ class Demand:
         return [worker.job is None and not worker.away for worker in workers].count(True) - len(self._pool._idle)
 
     def _meet(self) -> None:
-        """Look who came since the last look, and who has left."""
+        """Note which workers came since the last look, and which have left."""
         unsure, blocked, workers = self._unsure, self._blocked, self._pool._workers
         for worker in reversed(list(workers)):  # the last ones are the youngest
             if worker in unsure or worker in blocked:

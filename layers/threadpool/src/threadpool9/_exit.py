@@ -238,7 +238,7 @@ def _unfinished(besides: Container[Pool] = ()) -> bool:
     for pool in registry.all_pools():
         if pool in besides:
             continue
-        # Not `worker.job`: it is not set yet when a job has just been taken. Who is not idle may have one.
+        # Not `worker.job`: it is not set yet when a job has just been taken. A worker that is not idle may have one.
         idle = set(_atomic.contents(pool._idle))
         if any(_atomic.contents(pool._jobs)) or any(
             worker.ident != me and worker not in idle for worker in list(pool._workers)
@@ -306,7 +306,7 @@ def _wind_down() -> None:
     registry.gate = _gate
     for pool in registry.all_pools():
         pool._gate = _gate
-        pool._closing = True  # who is busy leaves instead of going idle
+        pool._closing = True  # a busy worker leaves instead of going idle
     farewell = _seam.monotonic() + _FAREWELL
     helper = starter.tid
     gone: list[int] = []

@@ -62,7 +62,7 @@ def _take_out_misfits(specification: type) -> None:
 
 
 def plugin_manager() -> pluggy.PluginManager:
-    """The process's plugin manager; use `register` and `unregister` rather than its own, which do not tell us."""
+    """The process's plugin manager; use `register` and `unregister` rather than its own: those go unnoticed."""
     return _manager
 
 
@@ -222,8 +222,8 @@ def ask(
 ) -> Any:
     """The first answer to a cold question that is not None, passed through ``check(answer, source)``; or None.
 
-    An exception of a hook is reported and counts as None; one of `check`, which says who answered nonsense, and
-    one of the types in `answers` are the caller's.
+    An exception of a hook is reported and counts as None; one of `check`, which names the source of a bad answer,
+    or of a type in `answers` propagates to the caller.
     """
     hook = getattr(_manager.hook, name)
     if not hook.get_hookimpls():

@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Meetings:
-    """Where those meet who deal with one job at the same time: one place for all jobs, as it hardly ever happens. A."""
+    """Where threads that use one job concurrently meet: one table for all jobs, as it hardly ever happens. A."""
 
     def __init__(self) -> None:
         #: A post to a running job leaves a note, the pool it was made on; whoever takes the note out performs the post.
@@ -243,8 +243,8 @@ class Job:
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the run that is queued or under way now, if any, is over. Thread context; withdraws nothing.
 
-        Runs that are scheduled later are not awaited. The interlock need not be held; whoever holds it keeps the
-        job from its done(). Raises WaitTimeout after `timeout` seconds; UsageError from the job's own function.
+        Runs that are scheduled later are not awaited. The interlock need not be held; holding it keeps the job from
+        calling done(). Raises WaitTimeout after `timeout` seconds; UsageError from the job's own function.
         """
         run(self.wait_steps(Blocking(timeout)))
 
@@ -270,7 +270,7 @@ class Job:
         return JobAio(self)
 
     def destroy(self) -> None:
-        """Give the job back: it must be idle; scheduling it afterwards is an error (TP-27). Never blocks.
+        """Retire the job: it must be idle; scheduling it afterwards is an error (TP-27). Never blocks.
 
         The interlock need not be held. ``__init__`` may be called again to reuse the object.
         """
@@ -352,10 +352,10 @@ _TRIES = 1000
 
 
 def interlock_released(lock: Any, wait: Callable[[], Steps[T]]) -> Steps[T]:
-    """Give `lock` up, however deep it is held, wait, take it back; what the steps of `wait` returned.
+    """Release `lock`, however deeply held, wait, reacquire it; returns what the steps of `wait` returned.
 
-    Whatever is raised, and wherever, the lock is held again when this is left. That may be in another thread: whoever
-    collects a coroutine whose loop is gone. That one then has the lock, as deep as it was held, as it leaves the
+    Whatever is raised, and wherever, the lock is held again afterwards. That may be on another thread: the one that
+    collects a coroutine whose loop is gone. That thread then holds the lock, as deeply as before, while it leaves the
     coroutine's with statements.
     """
     me = get_ident()

@@ -31,7 +31,7 @@ class Layer:
         generation: called at exit; returns a function that says whether everything that waited or ran at the time of
             this call is over. By default what runs in jobs is all there is.
         unfinished: asked again and again at exit: True while something is under way that no job of ours shows.
-        waiting: names of what waits or runs, for the report of an exit that lasts.
+        waiting: names of what waits or runs, for the warning when an exit takes long.
         after_fork: called in a fork child, when the layers below are usable again.
         after_exit: called last at exit, after the drain.
         shortest_limit: the shortest time limit, in seconds, that the watchdog has to watch for; 0 for none.

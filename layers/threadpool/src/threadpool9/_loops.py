@@ -31,12 +31,12 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Poster(Protocol):
-    """An event loop, as far as it is known here. Write one for any loop that has a thread-safe "call this soon"."""
+    """An event loop, as the layers see it. Write one for any loop that has a thread-safe "call this soon"."""
 
     def post(self, fn: Callable[[], object]) -> object:
         """Have ``fn()`` called in the loop's thread, soon; it never raises. Any context.
 
-        Calls that were posted by one thread come in their order. Raises RuntimeError if the loop is closed.
+        Calls posted by one thread are made in order. Raises RuntimeError if the loop is closed.
         """
         ...
 
@@ -319,10 +319,10 @@ class Awaiting(Wait):
 
         Args:
             steps: what may wait.
-            begin: as far as possible without waiting even if trio has cancelled the task already: for what ends
-                something or gives it back.
-            locked: the caller holds a lock, so the loop goes on only where `steps` wait, having given it up. If they
-                need not wait this is no checkpoint.
+            begin: run up to the first wait even if trio has already cancelled the task: for calls that end something
+                or give it back.
+            locked: the caller holds a lock, so other tasks run only where `steps` wait, having released it. If they
+                need not wait, this is not a checkpoint.
         """
         if self._trio is None or locked:
             return (yield from steps)

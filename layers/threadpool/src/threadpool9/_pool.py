@@ -88,7 +88,7 @@ class Pool(PoolStats):
         Any context; never blocks. The job's interlock must be held (TP-20).
 
         Raises:
-            UsageError: the interlock is not held, the job is destroyed, or the last reference to the pool is put.
+            UsageError: the interlock is not held, the job is destroyed, or the pool's last reference was put.
             StartError: no thread could be started and none of ours is left to retry; nothing was scheduled (TP-12).
             FinalizingError: the interpreter is exiting (TP-32).
         """
@@ -105,8 +105,8 @@ class Pool(PoolStats):
         """Schedule `job` without its interlock, as soon as possible (TP-28). Any context; never blocks.
 
         A post to a running job takes effect at its done(): one more run. True if newly scheduled now. Raises as
-        `schedule`, the interlock apart. (If the job runs on another pool, hold this one until then: if its last
-        reference is put before, the post is refused at done(), and that is reported.)
+        `schedule`, the interlock apart. (If the job runs on another pool, keep a reference to this one until then:
+        if the last is put before, the post is refused at done(), and that is reported.)
         """
         try:
             if self._enqueue(job):
@@ -238,7 +238,7 @@ class Pool(PoolStats):
             cancels.pop(id(hand), None)
             if not isinstance(error, IndexError):
                 raise
-            # Somebody else was first: another canceller, or a worker, unless that is over by now.
+            # Somebody else got it first: another canceller, or a worker, unless that is over by now.
             withdrawn = [other for others in list(cancels.values()) for other in tuple(others)]
             return any(other is job for other in withdrawn) or job._ticket is not ticket
         if len(self._jobs) <= _SHORT:
@@ -335,7 +335,7 @@ class Pool(PoolStats):
     def put(self, timeout: float | None = None) -> None:
         """Give the reference back; the last one waits until all jobs have run and all workers have left (TP-9).
 
-        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool goes when its jobs have.
+        Thread context; may block, at most `timeout` seconds: then WaitTimeout, and the pool ends with its last job.
         While others hold references to the pool nothing is awaited: use `drain`, or `Job.wait`, for that.
         UsageError for one put too many, a member of a per-CPU set, or the last put from one of the pool's own jobs.
         """

@@ -54,7 +54,7 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
         if pool is not None:
             pool.references += 1; hand.append(pool)  # fmt: skip  # see _atomic
             return
-    # Hooks are asked and probes fired without the lock; whoever comes second throws its pool away.
+    # Hooks are asked and probes fired without the lock; the loser of a race throws its pool away.
     if (probe := probes.get__create) is not None:
         probe(pri)
     fresh = registry.make(pri, None, registry.wanted(pri))
@@ -69,8 +69,8 @@ def take_unbound(pri: int, hand: list[Pool]) -> None:
 def private_pool(hand: list[Pool], name: str, pri: int = -1) -> None:
     """Put into `hand`, unless one is there, a pool for a layer whose one job must not wait behind the jobs of others.
 
-    Its threads are named `name`. It is nobody else's, has no references to put, and lives as long as the process, so
-    the list should live as long; there will be one however many callers meet, and whatever is raised in one of them.
+    Its threads are named `name`. It is not shared, has no references to put, and lives as long as the process, so the
+    list should too; only one is kept however many callers race, and whatever is raised in one of them.
     Thread context, or any context when hooks have been asked before.
     """
     pool = registry.make(check_priority(pri), None, registry.wanted(pri), name)

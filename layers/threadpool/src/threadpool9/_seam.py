@@ -143,7 +143,7 @@ class _LockMailbox(Generic[T]):
             self._nothing_new.acquire(True, min(left, 1e6))
 
     def empty(self) -> bool:
-        """True if there is nothing. Any context; a moment's truth."""
+        """True if there is nothing. Any context; may already be stale."""
         return not self._items
 
 

@@ -79,7 +79,7 @@ class Snapshot:
     pools: tuple[PoolRecord, ...]
     workers: tuple[WorkerRecord, ...]
     counters: Counters
-    """Of the process, pools that are gone included."""
+    """Totals for the process, including pools that are gone."""
     starter: int | None
     """Thread id of the helper thread, None if there is none now."""
     stalls: int

@@ -5,7 +5,7 @@ answers the layer's own default applies. *Probes* (`Tracing`): the layer tells t
 the names and arguments of NetBSD's SDT probes, and cost one pointer test while nobody listens (see `_probes`).
 
 An implementation may leave out arguments that it does not need. Its exceptions are reported, counted and go no
-further. It is called on the thread that is named, and where *any context* stands it may interrupt other code
+further. It is called on the thread that is named, and where it says *any context* it may interrupt other code
 of that thread: no lock that the thread may hold, nothing that blocks; the ends of a deque and dict items are fine.
 """
 
@@ -85,14 +85,14 @@ class Questions:
 
     @hookspec(firstresult=True)
     def threadpool9_bind(self, cpu: int) -> bool | None:
-        """Bind the calling thread to `cpu` and say True; raise OSError if that cannot be (HK-3).
+        """Bind the calling thread to `cpu` and return True; raise OSError if that is impossible (HK-3).
 
         On a new worker before its first job, and on one whose binding was lost.
         """
 
     @hookspec
     def threadpool9_error(self, error: ErrorReport) -> bool | None:
-        """An exception was caught (HK-4). If any listener says True, `threading.excepthook` is not called.
+        """An exception was caught (HK-4). If any listener returns True, `threading.excepthook` is not called.
 
         On the thread that caught it; for exceptions of probe listeners that is any context. Reports of the watchdog
         come on threads of their own.
@@ -120,7 +120,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_put__destroy(self, pool: Pool, pri: int) -> None:
-        """It was the last reference; the pool goes when its jobs have. The thread of put's caller."""
+        """It was the last reference; the pool ends with its last job. The thread of put's caller."""
 
     @hookspec
     def threadpool9_percpu__get(self, pri: int) -> None:
@@ -152,7 +152,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_create__failure(self, cpu: int | None, pri: int, error: BaseException) -> None:
-        """A pool could not be made (a priority map's nonsense, strict priorities). The thread that asked for it."""
+        """A pool could not be made (invalid priority map answer, strict priorities). The thread that asked for it."""
 
     @hookspec
     def threadpool9_destroy(self, pool: Pool) -> None:
@@ -192,7 +192,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_dispatcher__race(self, pool: Pool, job: Job | None) -> None:
-        """The starter was asked for a worker, and a worker that became idle was faster. The starter's thread."""
+        """The starter was asked for a worker, but one became idle first. The starter's thread."""
 
     @hookspec
     def threadpool9_dispatcher__assign(self, pool: Pool, job: Job | None, thread: Worker) -> None:
@@ -200,7 +200,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_dispatcher__exit(self, pool: Pool) -> None:
-        """The starter stops looking after a pool: its queue is served. The starter's thread."""
+        """The starter stops looking after a pool: its queue is empty. The starter's thread."""
 
     @hookspec
     def threadpool9_thread__start(self, pool: Pool) -> None:
@@ -222,7 +222,7 @@ class Tracing:
 
     @hookspec
     def threadpool9_thread__job__done(self, pool: Pool, job: Job) -> None:
-        """The job's function has returned or raised; the object may be somebody else's by now. The worker's thread."""
+        """The job's function has returned or raised; the object may be in use again by now. The worker's thread."""
 
     @hookspec
     def threadpool9_thread__job__error(self, pool: Pool, job: Job, error: BaseException) -> None:

@@ -56,7 +56,7 @@ class Starter:
         self._next_cpus = 0.0  # T: when to look at the CPUs of bound workers again
 
     def ensure_alive(self) -> bool:
-        """See that somebody reads the requests; False if nobody does and no thread can be had. Any context."""
+        """Make sure that the starter runs; False if it does not and no thread can be started. Any context."""
         if self.finalizing:
             return False
         if self.is_alive():
@@ -79,14 +79,14 @@ class Starter:
         return not self.absent or bool(self.booting)
 
     def busy(self) -> bool:
-        """True while there are workers or requests. Any context; a moment's truth."""
+        """True while there are workers or requests. Any context; may already be stale."""
         return bool(self.workers) or bool(self._demands) or not self.requests.empty()
 
     def why_not(self) -> Error:
         """The error for a schedule that `ensure_alive` could not serve."""
         if self.finalizing:
             return FinalizingError("the interpreter is exiting; nothing can be scheduled any more")
-        return StartError(f"no thread could be started and none is left that could try again: {self.failed}")
+        return StartError(f"no thread could be started and none is left to retry: {self.failed}")
 
     def adopt(self, worker: Worker) -> None:
         """`worker` is there: to be seen off when it leaves. The starter's thread, or the only one of a fork child."""

@@ -7,8 +7,8 @@ Whatever waits is written once, as *steps*: a generator that is given a `Wait` a
     Awaiting    (`_loops`) what they yield goes to the event loop; an exception that the loop throws in, or the end of
                 the generator, comes out at that ``yield from``, where the steps undo what they began.
 
-Publish, then look, on both sides: who waits enters itself, *then* looks whether it must still wait; who announces
-changes the state, *then* wakes. A wake-up may come early, never too late, so whoever is woken looks again.
+Publish, then look, on both sides: a waiter registers, *then* looks whether it must still wait; the other side
+changes the state, *then* wakes it. A wake-up may come early, never too late, so whoever is woken looks again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Wait:
         return self.deadline is not None and _seam.monotonic() >= self.deadline
 
     def bell(self) -> Any:
-        """What is entered where it can be found: its ``release()`` ends `sleep`, once, in any context."""
+        """The object that a waiter registers: its ``release()`` ends `sleep`, once, in any context."""
         raise NotImplementedError
 
     def sleep(self, bell: Any, limit: float | None = None) -> Steps[bool]:
@@ -71,11 +71,11 @@ class Wait:
         raise NotImplementedError
 
     def doze(self, seconds: float) -> Steps[None]:
-        """Where nobody can tell us what we wait for."""
+        """Sleep between polls, where nothing can wake us."""
         raise NotImplementedError
 
     def pause(self, what: str) -> Steps[None]:
-        """Give somebody who is between two steps the time for them; WaitTimeout naming `what` after the deadline."""
+        """Give another thread time to complete a step; WaitTimeout naming `what` after the deadline."""
         if self.over():
             raise WaitTimeout(f"{what}: the time limit ran out")
         if self.check is not None:
@@ -93,7 +93,7 @@ class Blocking(Wait):
     __slots__ = ()
 
     def bell(self) -> Any:
-        """A lock of its own: ``release`` on the same thread, by a handler, is not lost, as it is with an Event."""
+        """A lock of its own: unlike an Event's, its ``release`` by a handler on the same thread is not lost."""
         lock = _seam.Lock()
         lock.acquire()
         return lock
@@ -185,7 +185,7 @@ class Waiters:
 class Sleepers:
     """Those who each wait for something to happen to one of many objects: one table for all of them.
 
-    `Waiters` for objects of which there may be a million, of which hardly any is ever waited for.
+    Like `Waiters`, for objects of which there may be a million, hardly any ever waited for.
     """
 
     __slots__ = ("locks",)

@@ -92,7 +92,7 @@ class Watchdog:
             self._seen, self.stalled = {}, frozenset()
 
     def claim(self, runner: object, run: int) -> bool:
-        """Take the right to report that run: True for the first who asks, so that it is reported once. Any thread."""
+        """Take the right to report that run: True for the first caller, so that it is reported once. Any thread."""
         with self._lock:
             if self._claimed.get(runner, -1) >= run:
                 return False

@@ -43,7 +43,7 @@ class Worker:
         self.pool = pool  # S
         self.parking = _seam.Parking()  # A: where we sleep
         self.wake = self.parking.wake  # S: only for whoever has claimed us
-        #: Written by whoever has claimed us, before the wake-up: go, if there is nothing to do. By us, if there is.
+        #: Set by whoever has claimed us, before the wake-up: leave if there is nothing to do. We clear it if there is.
         self.leaving = False
         self.tid = 0  # O
         self.ident = 0  # O

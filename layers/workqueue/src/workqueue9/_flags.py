@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 WQ_MPSAFE = 0x01
-"""Accepted, and what happens anyway: queues run in parallel (WQ-13)."""
+"""Accepted; queues run in parallel anyway (WQ-13)."""
 WQ_PERCPU = 0x02
 """One ordered queue for each CPU, bound to it (WQ-2)."""
 WQ_FPU = 0x04
-"""Accepted; a user-space thread always may use the FPU."""
+"""Accepted; a user-space thread may always use the FPU."""
 WQ_GIANT = 0x08
 """Functions of all queues with this flag exclude each other: NetBSD's case without WQ_MPSAFE (WQ-13)."""
 

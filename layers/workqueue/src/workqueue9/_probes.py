@@ -51,7 +51,7 @@ class Tracing:
     def workqueue9_return(
         self, wq: WorkQueue[Any, Any] | None, wk: Work[Any], func: Callable[[Any, Any], object], arg: Any
     ) -> None:
-        """The function has returned or raised; `wk` may be somebody else's by now. The worker's thread."""
+        """The function has returned or raised; `wk` may be in use again by now. The worker's thread."""
 
     @hookspec
     def workqueue9_started(self, wq: WorkQueue[Any, Any] | None, wk: Work[Any], where: str) -> None:

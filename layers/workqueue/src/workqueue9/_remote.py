@@ -41,20 +41,20 @@ class Backend(Protocol):
     """
 
     def open(self, queue: RemoteGroup) -> None:
-        """A queue begins. Thread context. Raise what keeps it from running there: a function that can't cross."""
+        """A queue opens. Thread context. Raise if it can't run there: its function can't be sent, say."""
 
     def pack(self, queue: RemoteGroup, work: Work[Any]) -> Any:
-        """What is sent in place of `work`, kept until then. Any context: whoever enqueues.
+        """What is sent in place of `work`, kept until then. Any context: called by whoever enqueues.
 
-        Raise TypeError naming what can't cross; the work is not enqueued then.
+        Raise TypeError naming what can't be sent; the work is not enqueued then.
         """
 
     def start(self, call: RemoteCall) -> None:
         """Have `call` run once, somewhere, and report its end: see there. Does not wait for it. The queue's thread.
 
         Raise `BackendDown` if there is nobody to send it to: it stays at the front of the queue, which is halted until
-        `RemoteGroup.resume`. What else is raised, and what is after `RemoteCall.leaving`, is what became of the work,
-        as if the function had raised it.
+        `RemoteGroup.resume`. Any other exception, and any raised after `RemoteCall.leaving`, is the outcome of the
+        work, as if the function had raised it.
         """
 
     def ready(self) -> bool:
@@ -65,7 +65,7 @@ class Backend(Protocol):
 
 
 class KeyedWork(Work[P]):
-    """A work with an idempotency key: a back end makes a second run of what has completed a no-op (WQ-15).
+    """A work with an idempotency key: a back end makes a second run of a completed work a no-op (WQ-15).
 
     Args:
         payload: as for `Work`.
@@ -84,7 +84,7 @@ class KeyedWork(Work[P]):
 class RemoteCall:
     """One work on its way: what a back end is given to run, and what it reports to.
 
-    Of `ended` and `failed` the first report counts, so that a back end may report what it is not sure to have reported.
+    Of `ended` and `failed` the first report counts, so a back end that is unsure whether it has reported may repeat it.
     Each may be called from any thread.
 
     Attributes:
@@ -116,7 +116,7 @@ class RemoteCall:
         return f"<{self.name} {where}>"
 
     def leaving(self) -> None:
-        """The call is about to be sent. For `Backend.start`, before the function can run; its return implies this."""
+        """The call is about to be sent. For `Backend.start`, before the function can run; returning implies it."""
         if not self.left:
             self.left = True
             self._executor.was_sent(self)
@@ -201,7 +201,7 @@ class RemoteGroup(WorkGroup):
 
     @property
     def in_flight(self) -> list[RemoteCall]:
-        """What was sent and has not ended. Any context; a moment's truth."""
+        """What was sent and has not ended. Any context; may already be stale."""
         calls = [getattr(executor, "call", None) for executor in self.executors()]
         return [call for call in calls if call is not None]
 
@@ -235,7 +235,7 @@ class RemoteExecutor(Executor):
             if self._send():
                 continue  # it may have ended already
             self.rest()
-            # Look again: who appended before the line above saw no idle executor.
+            # Look again: whoever appended before the line above saw no idle executor.
             if not lane.items or lane.group.halted():
                 break
             try:

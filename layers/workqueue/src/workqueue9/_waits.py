@@ -68,7 +68,7 @@ class Waits(Generic[W]):
         return not (self.group.pending_here(work) or self.group.in_function(work))
 
     def cancel_pending(self) -> int:
-        """Withdraw everything that waits, and what is armed; how many works that were. Any context."""
+        """Withdraw everything that waits or is armed; returns how many works. Any context."""
         return self._queue.cancel_pending()
 
     def cancel(self, work: W, timeout: float | None = None) -> bool:
@@ -133,7 +133,7 @@ class Waits(Generic[W]):
         return (yield from self.cancel_steps(work, wait))
 
     def enable(self, work: W) -> bool:
-        """Undo one `disable`; True if the work may be enqueued again now. What was refused is not made up for."""
+        """Undo one `disable`; True if the work may be enqueued again now. Refused enqueues are not made up for."""
         self._check_work(work)
         with disable_lock:
             if work.disabled == 0:
@@ -193,7 +193,7 @@ class Waits(Generic[W]):
                 self.state = "open"
 
     def close(self, timeout: float | None = None) -> tuple[W, ...]:
-        """Complete what is pending, then end the queue, as `drain` and `destroy` do; returns what was armed, cancelled.
+        """Complete what is pending, then end the queue, as `drain` and `destroy` do; cancels what is armed, returns it.
 
         A frozen queue is thawed. A second close does nothing. Thread context; WaitTimeout after `timeout` seconds:
         call it again to wait on. UsageError from its own function.

@@ -67,12 +67,12 @@ class Work(TimedItem, Generic[P]):
 
     @property
     def pending(self) -> bool:
-        """True if it waits on a queue, or in the timer. Any context; a moment's truth."""
+        """True if it waits on a queue, or in the timer. Any context; may already be stale."""
         return len(self.item_ticket) < 2
 
     @property
     def running(self) -> bool:
-        """True while it is in the function of the queue that has called it last. Any context; a moment's truth."""
+        """True while the function of its last queue is running with it. Any context; may already be stale."""
         return self.item_running
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Work(TimedItem, Generic[P]):
         """Raise WorkPending."""
         lane = self.item_lane
         where = "another queue" if lane is None else f"queue {lane.group.name!r}"
-        raise WorkPending(f"{self!r} is pending on {where}; it may be enqueued again once its function was called")
+        raise WorkPending(f"{self!r} is pending on {where}; it may be enqueued again once its function has been called")
 
     def expire(self, ticket: list[Item]) -> None:
         """As for any timed item; what it waits on the queue is measured from now on."""

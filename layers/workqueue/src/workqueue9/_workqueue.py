@@ -134,9 +134,9 @@ class WorkQueue(Waits[W], Generic[W, A]):
             block: on a full queue wait (thread context) or raise Full at once (WQ-9).
             timeout: seconds to wait on a full queue.
 
-        True if enqueued; False if the work is disabled, or is being cancelled right now. Any context and never
-        blocks, but for a full queue with `block`. Raises WorkPending, Full, CPUError, StartError, and UsageError
-        for a queue that drains or is destroyed, or a cpu without WQ_PERCPU. An error changes nothing.
+        True if enqueued; False if the work is disabled, or is being cancelled right now. Any context; never
+        blocks, except on a full queue with `block`. Raises WorkPending, Full, CPUError, StartError, and UsageError
+        for a queue that is draining or destroyed, or a cpu without WQ_PERCPU. An error changes nothing.
         """
         lane = self._lane
         if cpu is not None or lane is None:
@@ -170,7 +170,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
         """Enqueue a new work with `payload`, and return a future of what the queue's function returns (WQ-16).
 
         The function is called in a copy of the caller's context variables, or in `context`; with a back end in neither,
-        and to give one is a TypeError. What it raises goes to the future, not to `on_error`. To cancel the future
+        and passing one is a TypeError. What it raises goes to the future, not to `on_error`. Cancelling the future
         withdraws the work. Otherwise as `enqueue`.
         """
         work: Any = self._to_submit(payload, context)
@@ -259,7 +259,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def enqueue_delayed(self, work: W, seconds: float, jitter: float = 0.0, cpu: int | AnyCPU | None = None) -> bool:
         """Enqueue `work` `seconds` from now at the earliest (WQ-7); 0 is `enqueue` with ``block=False``. Any context.
 
-        A delayed work takes no slot of `max_pending`, also when it is due. Returns and raises as `enqueue`; ValueError
+        A delayed work takes no slot of `max_pending`, even when it is due. Returns and raises as `enqueue`; ValueError
         for a delay that is negative or not finite.
         """
         check_seconds("a delay", seconds)
@@ -288,7 +288,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def modify(self, work: W, seconds: float, jitter: float = 0.0) -> bool:
         """Move a pending work to `seconds` from now, or enqueue it so: True if it was pending here (WQ-7).
 
-        Any context. A work that is pending on another queue is WorkPending.
+        Any context. Raises WorkPending for a work that is pending on another queue.
         """
         check_seconds("a delay", seconds)
         check_seconds("jitter", jitter)
@@ -298,7 +298,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 self.enqueue_delayed(work, seconds, jitter)
                 return False
             except WorkPending:
-                pass  # somebody else was faster, so there is something to move
+                pass  # somebody else enqueued it first, so there is something to move
         lane = work.item_lane
         if lane is None:
             return True  # being enqueued for the first time at this very moment, which may be taken to come after us
