@@ -52,7 +52,7 @@ PROMISE_LASTS_TOO_LONG = (
 WAITER_DOES_NOT_LOOK_AT_THE_LOOP = ("task9._loop", "        pool: Any = self.pool\n        pool.check()\n", "")
 REFUSED_AND_PENDING = (
     "task9._lane",
-    "                del ticket[0]; undone = True; item.item_ticket = [None, None]",
+    "                del ticket[0]; undone = True; item.item_ticket = blank",
     "                undone = True",
 )
 A_CLOSED_LOOP_IS_NOT_SEEN = (

@@ -51,14 +51,14 @@ NO_OTHER_EXECUTOR_IS_KICKED = (
 ARMED_BEFORE_ITS_TIMING = (
     "task9._timed",
     "            self.item_lane, self.item_timing = lane, timing\n"
-    "            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip\n",
-    "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[:]\n"
+    "            armed[timing] = self; del in_hands[self], hand[0]; self.item_ticket = ticket  # fmt: skip\n",
+    "            self.item_lane = lane\n            armed[timing] = self; del in_hands[self], hand[0]\n"
     "            self.item_ticket = ticket; self.item_timing = timing\n",
 )
 HANDS_ARE_EMPTIED_TOO_LATE = (
     "task9._lane",
-    "            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)",
-    "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[:]",
+    "            del in_hands[item], hand[0]; item.item_ticket = ticket; items.append(ticket)",
+    "            item.item_ticket = ticket; items.append(ticket); del in_hands[item], hand[0]",
 )
 TAKES_NOTHING_BACK = (
     "task9._executor",
@@ -426,9 +426,14 @@ def delayed_reschedule(w: World) -> Callable[[], None]:
         "            if not self.claim(hand):\n                self.item_timing = None\n"
         "            else:\n                if timing",
     ),
+    destroy_ends_the_period=(
+        "task9._periodic",
+        "            self._go_on()  # the run may have found the task in our hands\n",
+        "",
+    ),
 )
 def period_start_against_run(w: World) -> Callable[[], None]:
-    """A period that is started again, and put on its queue by hand, while its first run begins: it keeps its phase."""
+    """A start, and a destroy that is refused, while the first run of a period begins: it goes on and keeps its phase."""
     queue = w.task9.TaskQueue("q")
     w.staff(pool_of(queue))
     w.staff_timer()
@@ -442,18 +447,26 @@ def period_start_against_run(w: World) -> Callable[[], None]:
     task = w.task9.PeriodicTask(run, 2e5)
     assert task.start(first=1.0, queue=queue)
     again: list[bool] = []
-    by_hand: list[bool] = []
+    refused: list[Exception] = []
 
     def begin() -> None:
         w.pause(1.0)
         again.append(task.start(first=5.0, queue=queue))
 
+    def destroy() -> None:
+        w.pause(1.0)
+        try:
+            task.destroy()
+        except w.threadpool9.UsageError as error:
+            refused.append(error)
+
     w.thread("A", begin)
-    w.thread("B", lambda: (w.pause(1.0), by_hand.append(queue.schedule(task))))
+    w.thread("B", destroy)
 
     def check() -> None:
+        assert refused, "it is pending or running all the time"
         assert again == [False], "it is started already"
-        assert len(runs) == 1 + by_hand[0], (runs, by_hand)
+        assert len(runs) == 1, runs
         assert task.armed, "the period has ended"
         assert round(task._due - start) == 1 + 2e5, "another phase"
         assert task.cancel_async()
@@ -804,7 +817,7 @@ def close_against_close(w: World) -> Callable[[], None]:
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",
-        "                del ticket[0]; undone = True; item.item_ticket = [None, None]",
+        "                del ticket[0]; undone = True; item.item_ticket = blank",
         "                del ticket[0]",
     ),
     signals=True,

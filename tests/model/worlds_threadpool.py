@@ -472,7 +472,7 @@ def get_race(w: World) -> Callable[[], None]:
     ),
     it_stays_claimed=(
         "threadpool9._pool",
-        "                del ticket[0]; undone = True; job._ticket = [None, None]",
+        "                del ticket[0]; undone = True; job._ticket = blank",
         "                del ticket[0]; undone = True",
     ),
     promised_before_it_is_certain=(
@@ -602,7 +602,7 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
     "TP-12, TP-20",
     nothing_is_undone=(
         "threadpool9._pool",
-        "del ticket[0]; undone = True; job._ticket = [None, None]",
+        "del ticket[0]; undone = True; job._ticket = blank",
         "pass",
     ),
     signals=True,

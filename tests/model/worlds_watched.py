@@ -138,14 +138,14 @@ def watched_put_against_close(w: World) -> Callable[[], None]:
     "WQ-10, HK-5",
     put_does_not_look=(
         "task9._lane",
-        "            if item.barred:  # as in `put`\n                item.give_back(hand)\n                return False\n",
+        "            if item.barred:  # as in `put`\n                self.group.free(item, hand)\n                return False\n",
         "",
     ),
     looks_before_it_says_where=(
         "task9._lane",
         "            item.item_lane = self\n            if item.barred:  # as in `put`\n"
-        "                item.give_back(hand)\n                return False\n",
-        "            if item.barred:\n                item.give_back(hand)\n                return False\n"
+        "                self.group.free(item, hand)\n                return False\n",
+        "            if item.barred:\n                self.group.free(item, hand)\n                return False\n"
         "            item.item_lane = self\n",
     ),
 )

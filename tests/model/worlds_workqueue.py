@@ -345,6 +345,31 @@ def disabled_beside(
 
 
 @exhibit(
+    "WQ-4, WQ-5",
+    quick=0,
+    what_is_refused_wakes_nobody=(
+        "task9._lane",
+        "        self.group.undone(item)\n        return False\n",
+        "        return False\n",
+    ),
+)
+def wait_for_an_enqueue_that_is_refused(w: World) -> Callable[[], None]:
+    """A wait that has met an enqueue in its middle ends, though the enqueue is refused for a cancel that came between."""
+    wq = w.workqueue9.WorkQueue("wq", lambda work, arg: None)
+    w.staff(pool_of(wq._queue))
+    work = w.workqueue9.Work()
+    w.thread("A", lambda: wq.enqueue(work))
+    w.thread("B", lambda: wq.wait(work))
+    w.thread("C", lambda: wq.cancel(work))
+
+    def check() -> None:
+        assert not work.pending
+        close_at_the_end(wq)
+
+    return check
+
+
+@exhibit(
     "WQ-7",
     quick=0,
     faster_one_is_an_error=(

@@ -13,6 +13,7 @@ import threadpool9
 from conformance9.suite.tools import wait_until
 from task9 import PeriodicTask, Task, TaskQueue
 from task9._timer import _INTAKE_LIMIT, Timer, coalesce, timer
+from threadpool9 import UsageError
 
 LIMIT = patience(10.0)
 
@@ -144,11 +145,13 @@ def test_tk13_a_start_beside_a_run_that_begins_is_told_that_it_is_started(held: 
         assert periods == pytest.approx(round(periods), abs=1e-3), "another phase"
 
 
-def test_tk13_a_run_by_hand_beside_a_run_that_begins_does_not_end_the_period(held: HeldPeriod) -> None:
-    """The task is claimed when the run wants to arm the next period: then the run by hand does."""
-    assert held.queue.schedule(held.task)
-    held.let_go(4)
-    assert not held.task.start(queue=held.queue)
+def test_tk13_a_task_with_a_period_is_started_not_scheduled(held: HeldPeriod) -> None:
+    """On the queue where it runs, too."""
+    with pytest.raises(TypeError, match="has a period"):
+        held.queue.schedule(held.task)
+    held.task.cancel_async()
+    with pytest.raises(TypeError, match="has a period"):
+        held.queue.schedule(held.task)
 
 
 def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period(held: HeldPeriod) -> None:
@@ -160,16 +163,30 @@ def test_tk13_a_cancel_beside_a_run_that_begins_ends_the_period(held: HeldPeriod
     held.let_go(1)
     canceller.join(LIMIT)
     assert not task.pending
-    assert queue.schedule(task)
     queue.drain(LIMIT)
-    assert not task.pending, "a run by hand after the end of the period went on with it"
-    assert len(held.missed) == 2
+    assert len(held.missed) == 1
     assert task.start(first=1000.0, queue=queue)
     assert task.cancel(timeout=LIMIT)
 
 
+def test_tk13_a_destroy_that_is_refused_does_not_end_the_period(
+    held: HeldPeriod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task is in its hands when the run wants to arm the next period."""
+
+    def look(task: Task) -> bool:
+        held.let_go(1)  # its run is over before destroy() looks whether there is one
+        return True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PeriodicTask, "item_running", property(look))
+        with pytest.raises(UsageError, match="is running"):
+            held.task.destroy()
+    held.let_go(3)
+
+
 def test_tk13_what_was_withdrawn_from_its_queue_has_no_period_any_more() -> None:
-    """Fired, not begun, cancelled: a run by hand afterwards is a run by hand."""
+    """Fired, not begun, cancelled."""
     runs: list[int] = []
     go = threading.Event()
     task = PeriodicTask(lambda task: runs.append(1), 1000.0)
@@ -178,10 +195,9 @@ def test_tk13_what_was_withdrawn_from_its_queue_has_no_period_any_more() -> None
         assert task.start(first=0.001, queue=queue)
         assert wait_until(lambda: task in queue.group.lanes[0].pending()), "it did not fire"
         assert task.cancel_async()
-        assert queue.schedule(task)
         go.set()
         queue.drain(LIMIT)
-        assert runs == [1]
+        assert not runs
         assert not task.armed
 
 

@@ -345,6 +345,34 @@ def interrupted(handler: softint.Handler, step: int) -> bool:
     return handler.gone
 
 
+def test_a_disestablish_beside_a_schedule_that_is_listened_to_is_the_end(listen: Callable[[object], None]) -> None:
+    """What is about to be put is waited for."""
+    runs: list[object] = []
+    putting, go = threading.Event(), threading.Event()
+
+    class Listener:
+        @hookimpl
+        def softint_schedule(self) -> None:
+            putting.set()
+            assert go.wait(LIMIT)
+
+    handler = softint.establish(Level.NET, runs.append)
+    listen(Listener())
+    scheduler = threading.Thread(target=handler.schedule, args=(CPU,))
+    scheduler.start()
+    assert putting.wait(LIMIT)
+    ending = threading.Thread(target=handler.disestablish, args=(LIMIT,))
+    ending.start()
+    ending.join(0.1)
+    assert ending.is_alive(), "it returned although a schedule was under way"
+    go.set()
+    ending.join(LIMIT)
+    scheduler.join(LIMIT)
+    before = len(runs)  # it may have run before disestablish returned
+    until_run(Level.NET)
+    assert len(runs) == before
+
+
 def test_nothing_runs_after_disestablish_whoever_schedules_at_that_moment() -> None:
     """Many times, with two threads that schedule until they are refused."""
     late: list[object] = []

@@ -22,11 +22,11 @@ fault(
 fault(
     "a coalesced task schedule says True", "TK-1", "schedule says True though the task is pending already.",
     "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead", "            probe(lane, self)\n        return True\n\n    def refuse_dead",
-    "_queue", "                return False  # the short way", "                return True  # the short way",
+    "_queue", "                and not lane.group.halts\n            ):\n                return False\n", "                and not lane.group.halts\n            ):\n                return True\n",
 )  # fmt: skip
 fault(
     "each schedule is a run", "TK-2", "Schedules before the start are not coalesced.",
-    "_queue", "                task.item_ticket[0] is task\n                and task.item_lane is lane\n", "                False\n",
+    "_queue", "                task.item_lane is lane\n                and task.item_ticket[0] is task\n", "                False\n",
     "_task", "            probe(lane, self)\n        return False\n\n    def refuse_dead",
     "            probe(lane, self)\n        if lane is not None and self.item_pending:\n            lane.items.append([self])\n        return False\n\n    def refuse_dead",
 )  # fmt: skip
@@ -125,7 +125,7 @@ fault(
 )  # fmt: skip
 fault(
     "two queues accepted", "TK-10", "Scheduling a pending task on another queue is taken for a coalesced schedule.",
-    "_task", "if lane is not None and lane.group is not group and len(self.item_ticket) < 2:", "if False:",
+    "_task", "if lane is not None and lane.group is not group and self in tuple(self.item_ticket):", "if False:",
 )  # fmt: skip
 fault(
     "a running task moves to another queue", "TK-10", "A task that runs on one queue can be scheduled on another.",
@@ -166,8 +166,8 @@ fault(
 )  # fmt: skip
 fault(
     "a withdrawn task is not free", "TK-6", "It stays claimed: the task can't be scheduled again.",
-    "_item", "            self.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
-    "_group", "            item.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
+    "_item", "            self.item_ticket = blank; del hand[0]", "            del hand[0]",
+    "_group", "            item.item_ticket = blank; del hand[0]", "            del hand[0]",
 )  # fmt: skip
 fault(
     "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
@@ -269,8 +269,8 @@ fault(
 )  # fmt: skip
 fault(
     "close refuses and keeps", "TK-16", "What it refuses in the middle of a schedule stays pending.",
-    "_lane", "            undone = False\n            try:\n                del ticket[0]; undone = True; item.item_ticket = [None, None]",
-    "            if isinstance(error, QueueClosed):\n                return True\n            undone = False\n            try:\n                del ticket[0]; undone = True; item.item_ticket = [None, None]",
+    "_lane", "            undone, blank = False, [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
+    "            if isinstance(error, QueueClosed):\n                return True\n            undone, blank = False, [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",

@@ -379,12 +379,12 @@ fault(
 
 fault(
     "wait withdraws", "TP-26", "wait takes a job that is queued out of the queue.",
-    "_job", "        yield from self._wait_for(self._ticket, wait)\n",
-    "        if len(self._ticket) == 1 and self._pool is not None:\n            self._pool._withdraw(self, self._ticket)\n        yield from self._wait_for(self._ticket, wait)\n",
+    "_job", "        if len(ticket) < 2:\n            yield from self._wait_for(ticket, wait)\n",
+    "        if len(ticket) == 1 and self._pool is not None:\n            self._pool._withdraw(self, ticket)\n        if len(ticket) < 2:\n            yield from self._wait_for(ticket, wait)\n",
 )  # fmt: skip
 fault(
     "wait misses a running job", "TP-26", "It returns at once when the function has been entered.",
-    "_job", "        yield from self._wait_for(self._ticket, wait)\n", "        if len(self._ticket) == 1:\n            yield from self._wait_for(self._ticket, wait)\n",
+    "_job", "        if len(ticket) < 2:\n            yield from self._wait_for(ticket, wait)\n", "        if len(ticket) == 1:\n            yield from self._wait_for(ticket, wait)\n",
 )  # fmt: skip
 fault(
     "a job may wait for itself", "TP-27", "It is not refused, and hangs.",

@@ -99,7 +99,7 @@ fault(
 )  # fmt: skip
 fault(
     "wait prolonged", "WQ-4", "A work that is enqueued again and again is waited for again and again.",
-    "_group", "            return work.item_ticket is ticket and self.pending_here(work)\n", "            return self.pending_here(work)\n",
+    "_group", "            return not idle and work.item_ticket is ticket and self.pending_here(work)\n", "            return self.pending_here(work)\n",
 )  # fmt: skip
 fault(
     "wait waits for the whole queue", "WQ-4", "As flush does.",
@@ -124,8 +124,8 @@ fault(
 )  # fmt: skip
 fault(
     "wait of a delayed work returns at its expiry", "WQ-4 WQ-7", "What moves from the timer to the queue counts as gone.",
-    "_group", "            return work.item_ticket is ticket and self.pending_here(work)\n",
-    "            return work.item_ticket is ticket and self.pending_here(work) and not (armed and work.timed_out)\n",
+    "_group", "            return not idle and work.item_ticket is ticket and self.pending_here(work)\n",
+    "            return not idle and work.item_ticket is ticket and self.pending_here(work) and not (armed and work.timed_out)\n",
     "_group", "        ticket = work.item_ticket\n", "        ticket, armed = work.item_ticket, work.armed\n",
     "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.called.locks:\n            self.item_lane.group.called.wake(self)\n",
 )  # fmt: skip
@@ -164,8 +164,8 @@ fault(
 )  # fmt: skip
 fault(
     "a withdrawn work stays pending", "WQ-5", "It stays claimed: it can't be enqueued again.",
-    "task9._item", "            self.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
-    "_group", "            item.item_ticket = [None, None]; del hand[:]", "            del hand[:]",
+    "task9._item", "            self.item_ticket = blank; del hand[0]", "            del hand[0]",
+    "_group", "            item.item_ticket = blank; del hand[0]", "            del hand[0]",
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",

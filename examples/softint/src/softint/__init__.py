@@ -261,9 +261,9 @@ class Handler:
         items = list(self._items.values())
         for item in items:
             item.barred = 1  # said, then looked where it is; a put publishes it, then looks whether it is barred
-            self._queue.group.withdraw(item)
         for item in items:
-            while item.in_hand():
+            while item.item_pending or item.in_hand():
+                self._queue.group.withdraw(item)
                 executor = item.item_executor
                 if executor is None or executor.current is not item:
                     run(wait.pause(what))  # something is being taken, perhaps this: a few bytecodes

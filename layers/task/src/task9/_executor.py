@@ -48,8 +48,8 @@ class Executor:
 
     Attributes:
         lane: the lane it serves.
-        current: the item in hand (a tuple for a call), `TAKING` while it takes one, else None. Any context; a moment's
-            truth, and a run's if `runs` is the same before and after.
+        current: the item in hand (a tuple for a call), `TAKING` while it takes one, else None. Any context; may
+            already be stale, but not if `runs` is the same before and after.
         ident: the thread that it runs on, 0 for none.
         runs: goes up whenever something is taken or put down elsewhere.
         errors: how many runs have raised.
@@ -256,6 +256,8 @@ class Executor:
             note_origin(second, group.origin(item))
             report_error(second, origin=item)
         if isinstance(item, Item):
+            if item.item_ticket is self.ticket:  # an asynchronous exception came before it was made idle
+                item.item_ticket = insist(blank_ticket)
             item.broken_off(error)
 
     def end_run(self) -> None:

@@ -145,6 +145,7 @@ class Future(StandardFuture[T], Item):
         failure.origin = self.task_name if lane is None else lane.group.origin(self)
         failure.asked = asked
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
+        self.item_ticket = ()
         self._settled = FINISHED
         self.announce()
 

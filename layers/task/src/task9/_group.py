@@ -111,9 +111,10 @@ class Group:
         """`item`, if it is in `hand`, becomes idle without a run. Any context. May be repeated."""
         # Without a further call, as `Item.give_back`: it undoes what had no frame left.
         if hand:
+            blank = [None, None]
             if item in in_hands:
                 del in_hands[item]
-            item.item_ticket = [None, None]; del hand[:]  # fmt: skip
+            item.item_ticket = blank; del hand[0]  # fmt: skip
         self.undone(item)
 
     def entering(self, lane: Lane, item: Any) -> None:

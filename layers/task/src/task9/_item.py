@@ -54,7 +54,7 @@ class Item:
     __reduce_ex__ = refuse_copy
 
     item_ticket: Any
-    """A: blank while the item is idle, full while it is pending; () of one that is never idle."""
+    """A: blank while the item is idle, full while it is pending."""
     item_lane: Lane | None
     """B: where it was scheduled last."""
     item_executor: Executor | None
@@ -64,6 +64,8 @@ class Item:
     marker = False
     #: Never runs concurrently with itself (TK-3). A work may, if its function reused it.
     exclusive = True
+    #: `TaskQueue.schedule` takes it.
+    schedulable = False
     #: Nonzero while puts are barred; checked after a put has become visible.
     barred = 0
 
@@ -155,9 +157,10 @@ class Item:
     def give_back(self, hand: list[None]) -> None:
         """If it is in `hand`, it is idle again. Any context."""
         if hand:
+            blank = [None, None]
             if self in in_hands:  # there was memory to enter it
                 del in_hands[self]  # noqa: RUF051 not by a call
-            self.item_ticket = [None, None]; del hand[:]  # fmt: skip
+            self.item_ticket = blank; del hand[0]  # fmt: skip
 
     def in_hand(self) -> bool:
         """True if an executor runs it, or may be about to show that it does. Any context."""

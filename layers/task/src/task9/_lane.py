@@ -127,9 +127,9 @@ class Lane:
                 if isinstance(error, IndexError):  # somebody else did between our two looks
                     return item.coalesce(self.group)
                 raise
-            undone = False
+            undone, blank = False, [None, None]
             try:
-                del ticket[0]; undone = True; item.item_ticket = [None, None]  # fmt: skip
+                del ticket[0]; undone = True; item.item_ticket = blank  # fmt: skip
             except IndexError:
                 pass  # an executor has it: it has happened
             if undone:
@@ -140,10 +140,12 @@ class Lane:
         return True
 
     def _refuse_barred(self, item: Item, ticket: list[Any]) -> bool:
+        blank = [None, None]
         try:
-            del ticket[0]; item.item_ticket = [None, None]  # fmt: skip
+            del ticket[0]; item.item_ticket = blank  # fmt: skip
         except IndexError:
-            pass  # withdrawn already, by who bars it
+            pass  # withdrawn already, by whoever bars it
+        self.group.undone(item)
         return False
 
     def _put_watched(self, item: Item) -> bool:
@@ -154,7 +156,7 @@ class Lane:
                 return item.coalesce(self.group)
             item.item_lane = self
             if item.barred:  # as in `put`
-                item.give_back(hand)
+                self.group.free(item, hand)
                 return False
             self.put_taken(item, hand)
         except BaseException:
@@ -176,7 +178,7 @@ class Lane:
                 item.fire_scheduled(self)
             # Out of `in_hands` first: once it is on the lane, others may soon have it in theirs.
             item.item_lane, items = self, self.items
-            del in_hands[item], hand[:]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip
+            del in_hands[item], hand[0]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip
             self.see_to_it()
         except BaseException as error:
             undone = bool(hand)  # not even begun

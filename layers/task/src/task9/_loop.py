@@ -224,7 +224,8 @@ class LoopExecutor(Executor):
         elif not running.plain:
             self.taken = None; run_watched(self, item, call)  # fmt: skip
         elif call is None:
-            self.taken = None; item.item_ticket = [None, None]; item.run()  # fmt: skip
+            blank = [None, None]
+            self.taken = None; item.item_ticket = blank; item.run()  # fmt: skip
         else:
             self.taken = None; call(item)  # fmt: skip
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from threadpool9 import UsageError
 from threadpool9.lowlevel import Steps, Wait, monotonic
 
 from ._delayed import DelayedTask, check_queue
@@ -38,6 +39,8 @@ class PeriodicTask(DelayedTask):
     """
 
     __slots__ = ("_due", "_home", "_jitter", "_skipped", "missed", "period")
+
+    schedulable = False
 
     def __init__(
         self, fn: Callable[[Any], object], period: float, context: Context | None = None, name: str | None = None
@@ -132,6 +135,14 @@ class PeriodicTask(DelayedTask):
             return False
         self.item_timing = None
         return True
+
+    def destroy(self) -> None:
+        """As for any task. One that is refused because a run has begun does not end the period."""
+        try:
+            super().destroy()
+        except UsageError:
+            self._go_on()  # the run may have found the task in our hands
+            raise
 
     def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         try:

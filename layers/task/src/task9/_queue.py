@@ -116,16 +116,17 @@ class TaskQueue:
         if lane is None:
             lane = self.lane_here()
         try:
-            if task.item_lane is not lane:
-                if task.__class__ is not Task:
-                    check_task(task, self)  # the first time here
-            elif (
-                task.item_ticket[0] is task
+            if task.__class__ is not Task and not task.schedulable:
+                check_task(task, self)
+            # The short way to what `put` finds: a burst is mostly this.
+            if (
+                task.item_lane is lane
+                and task.item_ticket[0] is task
                 and task.item_lane is lane
                 and probes.coalesced is None
                 and not lane.group.halts
             ):
-                return False  # the short way to what `put` finds: a burst is mostly this
+                return False
         except IndexError:
             pass  # a run is beginning
         except AttributeError:

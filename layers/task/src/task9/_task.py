@@ -57,6 +57,8 @@ class Task(Item):
 
     __slots__ = ("_name", "fn")
 
+    schedulable = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_unit_class(cls)
@@ -135,7 +137,7 @@ class Task(Item):
         """The slow half of a schedule that found the task not idle: False, or the reason why not."""
         self.refuse_dead()
         lane = self.item_lane
-        if lane is not None and lane.group is not group and len(self.item_ticket) < 2:
+        if lane is not None and lane.group is not group and self in tuple(self.item_ticket):
             raise UsageError(f"{self!r} is pending on queue {lane.group.name!r} and can't be on two; cancel() it first")
         if lane is not None and lane.group.halts:
             lane.group.look_closed()  # what we would coalesce with is being refused itself
@@ -256,7 +258,7 @@ class Task(Item):
                 raise UsageError(f"{self!r} is running; cancel() it before destroy()")
             self.item_lane = None  # so that no schedule takes it for one that is pending there
             name = self.task_name  # messages go on naming it
-            del in_hands[self]; self.fn = _dead; self._name = name; del hand[:]  # fmt: skip
+            del in_hands[self]; self.fn = _dead; self._name = name; del hand[0]  # fmt: skip
         except BaseException:
             self.give_back(hand)
             raise
@@ -276,7 +278,7 @@ def check_task(task: object, queue: TaskQueue) -> None:
     """TypeError unless `task` is one that was initialised."""
     if not isinstance(task, Task):
         raise TypeError(f"{queue!r} takes tasks, not {task!r}")
-    if hasattr(task, "period"):
+    if not task.schedulable:
         raise TypeError(f"{task!r} has a period: start() it, cancel() it")
     if not hasattr(task, "item_ticket"):
         raise TypeError(f"{type(task).__name__}.__init__ did not call super().__init__(): it is no task yet")

@@ -71,7 +71,7 @@ class TimedItem(Item):
         try:
             # A fork child finds it in `armed` from here on. The ticket comes last: with that others may withdraw it.
             self.item_lane, self.item_timing = lane, timing
-            armed[timing] = self; del in_hands[self], hand[:]; self.item_ticket = ticket  # fmt: skip
+            armed[timing] = self; del in_hands[self], hand[0]; self.item_ticket = ticket  # fmt: skip
             timer.arm(due, ticket)
             if lane.group.halts:
                 lane.group.look_closed()

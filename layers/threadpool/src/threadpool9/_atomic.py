@@ -21,7 +21,8 @@ together or not at all, a call into C at their end included:
 
     del ticket[1]; ticket[0] = unit; queue.append(ticket)
 
-and a loop keeps what the call into C has returned before anything can happen:
+(not a list in brackets: where CPython 3.11 makes one it may collect garbage, so it is made on the line before), and a
+loop keeps what the call into C has returned before anything can happen:
 
     for worker in iter(idle.pop, None): worker.wake(); break
 

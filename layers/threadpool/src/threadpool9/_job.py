@@ -252,17 +252,18 @@ class Job:
         """`wait`, for layers: by a thread or by a task of an event loop."""
         if self._runner == get_ident():
             raise UsageError(f"{self!r} cannot wait for itself: call done() and return")
-        yield from self._wait_for(self._ticket, wait)
+        ticket = self._ticket
+        if len(ticket) < 2:
+            yield from self._wait_for(ticket, wait)
 
     def _wait_for(self, ticket: list[Any], wait: Wait) -> Steps[None]:
-        """Wait until the run of `ticket`, if it is not blank, is over, or the ticket was withdrawn."""
-        if len(ticket) < 2:
-            yield from meetings.sleepers.wait_until_not(
-                self,
-                lambda: self._ticket is ticket and self._fn is not _dead,
-                wait,
-                f"{safe_repr(self)} is still {self._state()}",
-            )
+        """Wait until the run of `ticket`, which was not blank when it was read, is over, or it was withdrawn."""
+        yield from meetings.sleepers.wait_until_not(
+            self,
+            lambda: self._ticket is ticket and self._fn is not _dead,
+            wait,
+            f"{safe_repr(self)} is still {self._state()}",
+        )
 
     @property
     def aio(self) -> JobAio:
@@ -281,8 +282,9 @@ class Job:
             del self._ticket[1]; self._fn = _dead; self._name = name  # fmt: skip  # see _atomic
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
+        meetings.posts.pop(self, None)  # of a post that took it for running
         if meetings.sleepers.locks:
-            meetings.sleepers.wake(self)  # who has seen it claimed, and takes that for a schedule
+            meetings.sleepers.wake(self)  # whoever has seen it claimed, and takes that for a schedule
 
     def _state(self) -> str:
         if self._fn is _dead:

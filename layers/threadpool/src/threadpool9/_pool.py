@@ -128,6 +128,11 @@ class Pool(PoolStats):
             if len(job._ticket) == 1:
                 return False
             posts[job] = self
+        try:
+            job._refuse_dead()
+        except UsageError:  # destroyed since then: nobody performs the post
+            posts.pop(job, None)
+            raise
         return False
 
     def _enqueue(self, job: Job) -> bool:
@@ -149,9 +154,9 @@ class Pool(PoolStats):
                 if isinstance(error, IndexError):  # somebody else did between our two looks
                     return self._not_idle(job)
                 raise
-            undone = False
+            undone, blank = False, [None, None]
             try:
-                del ticket[0]; undone = True; job._ticket = [None, None]  # fmt: skip
+                del ticket[0]; undone = True; job._ticket = blank  # fmt: skip
             except IndexError:
                 pass  # a worker has it: it has happened
             if undone:
@@ -308,8 +313,8 @@ class Pool(PoolStats):
             yield from meetings.sleepers.wait_until_not(
                 job, functools.partial(self._is_noted, job), wait, f"{safe_repr(job)} has not begun its next run"
             )
-            if job._pool is self:
-                yield from job._wait_for(job._ticket, wait)
+            if job._pool is self and len(ticket := job._ticket) < 2:
+                yield from job._wait_for(ticket, wait)
 
     def _is_noted(self, job: Job) -> bool:
         """True if `job` runs, was posted here meanwhile, and has no ticket for that yet. Any context."""

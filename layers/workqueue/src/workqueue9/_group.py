@@ -209,9 +209,10 @@ class WorkGroup(Group):
             if item.slot and self.slots is not None:
                 free = self.slots.free
                 item.slot = False; free += FREE  # fmt: skip
+            blank = [None, None]
             if item in in_hands:
                 del in_hands[item]
-            item.item_ticket = [None, None]; del hand[:]  # fmt: skip
+            item.item_ticket = blank; del hand[0]  # fmt: skip
             if self.slots is not None:
                 self.slots.offer()
         self.undone(item)
@@ -246,9 +247,10 @@ class WorkGroup(Group):
         Whoever enqueues it again meanwhile is not waited for, but for a run that has begun by then.
         """
         ticket = work.item_ticket
+        idle = len(ticket) == 2  # what is enqueued from here on, with that very ticket, is not waited for
 
         def pending() -> bool:
-            return work.item_ticket is ticket and self.pending_here(work)
+            return not idle and work.item_ticket is ticket and self.pending_here(work)
 
         in_time = True
         while in_time and pending():
