@@ -137,12 +137,10 @@ class PeriodicTask(DelayedTask):
         return True
 
     def destroy(self) -> None:
-        """As for any task. One that is refused because a run has begun does not end the period."""
-        try:
-            super().destroy()
-        except UsageError:
-            self._go_on()  # the run may have found the task in our hands
-            raise
+        """As for any task; and it must not be started."""
+        if self.item_timing is not None:  # else we might claim it just when its run wants to arm the next period
+            raise UsageError(f"{self!r} is started; cancel() it before destroy()")
+        super().destroy()
 
     def _cancel(self, hand: list[None], interlock: Any, wait: Wait) -> Steps[bool]:
         try:
