@@ -352,8 +352,8 @@ def delayed_expiry_reschedule(w: World) -> Callable[[], None]:
     armed_before_its_timing=ARMED_BEFORE_ITS_TIMING,
     looks_at_the_timing_before_it_takes=(
         "task9._timed",
-        "            taken = super().take_back(hand)\n            if taken:\n                self._leave_the_timer()\n",
-        "            timing, lane = self.item_timing, self.item_lane\n            taken = super().take_back(hand)\n"
+        "            taken = super().take_back(hand, ticket)\n            if taken:\n                self._leave_the_timer()\n",
+        "            timing, lane = self.item_timing, self.item_lane\n            taken = super().take_back(hand, ticket)\n"
         "            if taken and timing is not None and timing.ticket is not None:\n"
         "                lane.group.armed.pop(timing, None)\n                self.item_timing = None\n",
     ),
@@ -680,8 +680,8 @@ def close_against_coalescing(w: World) -> Callable[[], None]:
     expiry_puts_a_ticket_of_its_own=EXPIRY_PUTS_A_TICKET_OF_ITS_OWN,
     close_returns_what_has_fired=(
         "task9._drain",
-        "        if item.disarm():\n            cancelled.append(item)\n",
-        "        item.disarm()\n        cancelled.append(item)\n",
+        "        if ticket and group.withdraw(item, ticket):\n            cancelled.append(item)\n",
+        "        group.withdraw(item, ticket or None)\n        cancelled.append(item)\n",
     ),
 )
 def close_against_expiry(w: World) -> Callable[[], None]:
@@ -944,8 +944,8 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
     sweep_is_taken_for_a_close=("task9._group", "is CLOSED or isinstance(why, Closing):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n            group.let_go(self)\n",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n            group.halts.pop(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n        self.group.let_go(self)\n",
+        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n        self.group.halts.pop(self)\n",
     ),
 )
 def sweep_against_put(w: World) -> Callable[[], None]:
@@ -960,7 +960,7 @@ def sweep_against_put(w: World) -> Callable[[], None]:
         "                        if halts and group.halted():  # shown TAKING, then looked",
         "                        if False:  # shown TAKING, then looked",
     ),
-    sweep_halts_nobody=("task9._lane", "self.swept += 1; group.halts[self] = None", "self.swept += 1"),
+    sweep_halts_nobody=("task9._lane", "self.swept += 1; self.group.halts[self] = None", "self.swept += 1"),
     sweep_does_not_look_at_executors=(
         "task9._lane",
         "            if not any(executor.current is TAKING for executor in self.executors):\n",

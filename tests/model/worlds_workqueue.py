@@ -210,8 +210,8 @@ def back_pressure(w: World) -> Callable[[], None]:
     ),
     cancel_lets_enqueue=(
         "workqueue9._waits",
-        "                work.barred += 1; counted = True",
-        "                counted = True",
+        "cancelling[mark] = work; work.barred += 1; counted = True",
+        "cancelling[mark] = work; counted = True",
     ),
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import linecache
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pace import patience
+from struck import struck
 
 import threadpool9
 from task9 import DelayedTask, Task, TaskQueue
@@ -25,32 +23,6 @@ from workqueue9 import Work, WorkQueue
 LIMIT = patience(30.0)
 PRI = 53  # nobody else's
 Plug = Callable[..., object]
-
-
-@contextmanager
-def struck(function: str, action: Callable[[], object], line: str = "") -> Iterator[list[object]]:
-    """Have `action` called once in this thread, as by a signal handler, where `function` of a layer begins, or at
-    `line` of it; what it returned is in the list.
-    """
-    done: list[object] = []
-
-    def trace(frame: FrameType, event: str, arg: object) -> Any:
-        code = frame.f_code
-        if done or code.co_name != function or "9/_" not in code.co_filename.replace("\\", "/"):
-            return trace
-        here = linecache.getline(code.co_filename, frame.f_lineno).strip()
-        if event == "call" if not line else here == line:
-            done.append(None)
-            sys.settrace(None)
-            done[:] = [action()]
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield done
-    finally:
-        sys.settrace(before)
 
 
 def test_wait_does_not_wait_for_a_work_that_is_enqueued_after_it_began() -> None:

@@ -30,8 +30,8 @@ pools(
 )  # fmt: skip
 pools(
     "an awaited cancel keeps the interlock", "AW-1 AW-2", "Nobody else gets it while a task waits.",
-    "_pool", "            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n",
-    "            yield from (job._wait_for(ticket, wait) if type(wait).__name__ == 'Awaiting' else interlock_released(job._interlock, lambda: job._wait_for(ticket, wait)))\n",
+    "_pool", "        yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n",
+    "        yield from (job._wait_for(ticket, wait) if type(wait).__name__ == 'Awaiting' else interlock_released(job._interlock, lambda: job._wait_for(ticket, wait)))\n",
 )  # fmt: skip
 tasks(
     "an awaited cancel gives no result", "AW-1", "It returns None, whatever happened.",
@@ -60,7 +60,7 @@ tasks(
 )  # fmt: skip
 works(
     "a cancelled cancel bars the work", "AW-2", "The work is refused from then on.",
-    "_waits", "            if counted:\n                with disable_lock:\n                    work.barred -= 1\n            raise\n", "            raise\n",
+    "_waits", "            if counted:\n                with disable_lock:\n                    work.barred -= 1; del cancelling[mark]  # fmt: skip\n            raise\n", "            raise\n",
 )  # fmt: skip
 works(
     "a cancelled drain leaves the queue shut", "AW-2", "Nobody can enqueue any more.",
@@ -122,7 +122,7 @@ tasks(
 )  # fmt: skip
 pools(
     "a job wakes one who waits", "AW-4", "The others who wait for its end sleep on.",
-    WAITING, "pop(lock, None) is not None:\n                lock.release()\n", "pop(lock, None) is not None:\n                lock.release()\n                return\n",
+    WAITING, "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
 )  # fmt: skip
 
 # --- queues in loops
@@ -177,7 +177,7 @@ tasks(
 )  # fmt: skip
 tasks(
     "a cancelled call is made", "TK-18", "The future is cancelled, the function runs all the same.",
-    "_future", "            if lane is not None and lane.group.withdraw(carrier):\n                return True\n",
+    "_future", "            if self.carrier is carrier and lane is not None and lane.group.withdraw(carrier, ticket):\n                return True\n",
     "            if lane is not None:\n                self._settled = NOTIFIED\n                return True\n",
 )  # fmt: skip
 tasks(
@@ -207,8 +207,8 @@ works(
 )  # fmt: skip
 works(
     "a cancelled submitted work is called", "WQ-16", "Its future is cancelled, the function is called all the same.",
-    "_submitted", "        return super().take_back(hand) if future is None else future.take_back_from(self, hand)\n",
-    "        if future is None:\n            return super().take_back(hand)\n        future._settled = \"CANCELLED_AND_NOTIFIED\"\n        return self.item_pending\n",
+    "_submitted", "        return super().take_back(hand, ticket) if future is None else future.take_back_from(self, hand, ticket)\n",
+    "        if future is None:\n            return super().take_back(hand, ticket)\n        future._settled = \"CANCELLED_AND_NOTIFIED\"\n        return self.item_pending\n",
 )  # fmt: skip
 works(
     "submit does not see the end of a queue", "WQ-16", "It is taken by a queue that has ended.",

@@ -171,15 +171,15 @@ fault(
 )  # fmt: skip
 fault(
     "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
-    "_lane", "            items.extendleft(reversed(live)); del live[:]", "            items.extendleft(reversed(live[1:])); del live[:]",
+    "_lane", "extendleft(reversed(live)); del live[:]", "extendleft(reversed(live[1:])); del live[:]",
 )  # fmt: skip
 fault(
     "a sweep reverses", "TK-5 TK-6", "When withdrawn tasks are cleared away, the others come last in, first out.",
-    "_lane", "            items.extendleft(reversed(live)); del live[:]", "            items.extendleft(live); del live[:]",
+    "_lane", "extendleft(reversed(live)); del live[:]", "extendleft(live); del live[:]",
 )  # fmt: skip
 fault(
     "a sweep wakes nobody", "TK-6", "An executor that found nothing while withdrawn tasks were cleared away is not started again.",
-    "_lane", "            group.let_go(self)\n", "            group.halts.pop(self, None)\n",
+    "_lane", "        self.group.let_go(self)\n", "        self.group.halts.pop(self, None)\n",
 )  # fmt: skip
 fault(
     "cancel can be outrun", "TK-6", "It is idle while cancel waits, so a task that reschedules itself goes on.",
@@ -382,8 +382,8 @@ fault(
 )  # fmt: skip
 fault(
     "cancel after the expiry comes too late", "TK-11 TK-6", "A task that has fired and waits in its queue is not found.",
-    "_timed", "            taken = super().take_back(hand)\n",
-    "            if self.timed_out:\n                return False\n            taken = super().take_back(hand)\n",
+    "_timed", "            taken = super().take_back(hand, ticket)\n",
+    "            if self.timed_out:\n                return False\n            taken = super().take_back(hand, ticket)\n",
 )  # fmt: skip
 fault(
     "the timer does not hear of cancels", "TK-12", "It sleeps until the time of what was cancelled.",
@@ -417,7 +417,7 @@ fault(
     "cancel from inside does not stop a period", "TK-13", "The next time is armed after the function, cancelled or not.",
     "_periodic", "        self._go_on()\n        self.missed", "        self.missed",
     "_periodic", "        return self.fn(self)\n", "        self.fn(self)\n        self._go_on()\n",
-    "_periodic", "            if hand:\n                self.item_timing = None\n", "            pass\n",
+    "_periodic", "wait))\n        finally:\n            if hand:\n                self.item_timing = None\n", "wait))\n        finally:\n            pass\n",
 )  # fmt: skip
 fault(
     "the first run comes after a period", "TK-13", "first is ignored.",

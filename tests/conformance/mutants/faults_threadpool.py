@@ -302,11 +302,11 @@ fault(
 )  # fmt: skip
 fault(
     "cancel_async says False for an idle job", "TP-25", "As if it were running.",
-    "_pool", "        if len(ticket) == 2:\n            return True\n", "        if len(ticket) == 2:\n            return False\n",
+    "_pool", "        return self._still_running(job) is None\n", "        return len(job._ticket) < 2 and self._still_running(job) is None\n",
 )  # fmt: skip
 fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",
-    "_pool", "        if len(ticket) < 2:\n            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n", "        yield from ()\n",
+    "_pool", "        yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))\n", "        yield from ()\n",
 )  # fmt: skip
 fault(
     "cancel waits for the function", "TP-26", "cancel waits until the worker has returned from the function, not for done().",
@@ -331,7 +331,7 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
-    "_waiting", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
+    "_waiting", "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
 )  # fmt: skip
 fault(
     "cancel from another pool accepted", "TP-27", "A job can be cancelled on any pool.",
@@ -364,7 +364,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",
-    "_pool", "        meetings.posts.pop(job, None)\n        return self._withdraw(job, ticket)\n", "        return self._withdraw(job, ticket)\n",
+    "_pool", "        meetings.posts.pop(job, None)\n        return None if", "        return None if",
 )  # fmt: skip
 fault(
     "last in, first out", "TP-29", "The newest waiting job starts first.",

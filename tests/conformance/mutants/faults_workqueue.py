@@ -116,7 +116,7 @@ fault(
 )  # fmt: skip
 fault(
     "one of many waiters goes on", "WQ-4", "Only one of those who wait for a work is told.",
-    "threadpool9._waiting", "                lock.release()\n\n    def wait(self, thing", "                lock.release()\n                return\n\n    def wait(self, thing",
+    "threadpool9._waiting", "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
 )  # fmt: skip
 fault(
     "wait has no time limit", "WQ-4", "It waits as long as it takes.",
@@ -146,9 +146,9 @@ fault(
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_waits", "                work.barred += 1; counted = True", "                counted = True",
+    "_waits", "cancelling[mark] = work; work.barred += 1; counted = True", "cancelling[mark] = work; counted = True",
     "_waits", "                work.barred -= 1; counted = False", "                counted = False",
-    "_waits", "                    work.barred -= 1\n            raise", "                    pass\n            raise",
+    "_waits", "                    work.barred -= 1; del", "                    del",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
@@ -259,7 +259,7 @@ fault(
 )  # fmt: skip
 fault(
     "modify does not move", "WQ-7", "The work keeps its time.",
-    "_workqueue", "        hand: list[None] = []\n        try:\n            if not work.take_back(hand):\n", "        hand: list[None] = []\n        try:\n            if True:\n",
+    "_workqueue", "        hand: list[None] = []\n        try:\n            if not work.take_back(hand, ticket):\n", "        hand: list[None] = []\n        try:\n            if True:\n",
 )  # fmt: skip
 fault(
     "modify loses", "WQ-7", "The work is taken out of the timer and put nowhere.",
@@ -307,7 +307,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by the call", "WQ-9", "A work that was called keeps its place.",
-    "_group", "            self.slots.give([None])", "            pass",
+    "_group", "            insist(lambda: self.slots.give(hand))", "            pass",
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",

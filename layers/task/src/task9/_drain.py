@@ -159,6 +159,7 @@ def end(group: Group, cancelled: list[Item], wait: Wait) -> Steps[None]:
 
 def disarm_all(group: Group, cancelled: list[Item]) -> None:
     """Cancel what is armed for `group`; what is on its lane already runs instead. Any context."""
-    for item in list(group.armed.values()):
-        if item.disarm():
+    for timing, item in list(group.armed.items()):
+        ticket = timing.ticket
+        if ticket and group.withdraw(item, ticket):
             cancelled.append(item)

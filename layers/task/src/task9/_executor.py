@@ -32,6 +32,7 @@ from threadpool9.lowlevel import (
     monotonic,
     note_origin,
     report_error,
+    token,
 )
 
 from ._item import TAKING, Call, Item
@@ -85,7 +86,10 @@ class Executor:
         self.ident = get_ident()
         self._begin()
         while True:
-            call = group.make_call(self)
+            try:
+                call = group.make_call(self)
+            except MemoryError:
+                call = insist(lambda: group.make_call(self))
             self.current = taking
             here = () if halts and group.halted() else items  # a close that has not seen TAKING has made its entry
             while here:
@@ -163,6 +167,7 @@ class Executor:
             except ValueError:
                 break
             self.ident = get_ident()
+            self._begin()  # another one may have relied on our being idle
         job.done()
 
     def _begin(self) -> None:
@@ -175,9 +180,12 @@ class Executor:
         if lane.guard is not None and len(lane.executors) < lane.limit:
             with lane.guard:
                 if not lane.idle and len(lane.executors) < lane.limit:
-                    another = lane.make_executor()
-                    lane.executors = (*lane.executors, another)
-                    lane.idle.append(another)
+                    try:
+                        another = lane.make_executor()
+                        lane.executors = (*lane.executors, another)
+                        lane.idle.append(another)
+                    except MemoryError:
+                        pass  # the next one to begin tries again
 
     def _take_guarded(self, tickets: Any) -> Any:
         """Take an item and show it, under the guard; None if there is nothing to run."""
@@ -218,8 +226,8 @@ class Executor:
         """`item` was another's the last time. False for a marker, and if it runs elsewhere and is left there."""
         if item.marker:
             self.runs += 1; self.moves += 1  # fmt: skip
+            item.reached(self)  # type: ignore[attr-defined]  # what markers have; may be repeated
             del ticket[0]
-            item.reached(self)  # type: ignore[attr-defined]  # what markers have
             return False
         other: Any = item.item_executor
         if item.exclusive and other.current is item:
@@ -256,8 +264,9 @@ class Executor:
             note_origin(second, group.origin(item))
             report_error(second, origin=item)
         if isinstance(item, Item):
-            if item.item_ticket is self.ticket:  # an asynchronous exception came before it was made idle
-                item.item_ticket = insist(blank_ticket)
+            if item.item_ticket is self.ticket and not self.ticket:
+                # Memory was refused, or a Ctrl-C came in a loop, before it was made idle.
+                group.free(item, insist(token))
             item.broken_off(error)
 
     def end_run(self) -> None:

@@ -168,13 +168,13 @@ class Future(StandardFuture[T], Item):
         """Say what is to be run, for a future that was made without a function. The worker's thread."""
         self._fn, self._args, self._kwargs = fn, args, {}
 
-    def take_back(self, hand: list[None]) -> bool:
+    def take_back(self, hand: list[None], ticket: Any = None) -> bool:
         """As for any item; and it is cancelled."""
-        return self.take_back_from(self, hand)
+        return self.take_back_from(self, hand, self.item_ticket if ticket is None else ticket)
 
-    def take_back_from(self, item: Item, hand: list[None]) -> bool:
+    def take_back_from(self, item: Item, hand: list[None], ticket: Any) -> bool:
         """Withdraw `item`, which stands for this future, as `Item.take_back`; and the future is cancelled."""
-        ticket, taken = item.item_ticket, False
+        taken = False
         if not ticket or None in ticket:
             return False
         try:
@@ -253,8 +253,9 @@ class Future(StandardFuture[T], Item):
         """
         carrier = self.carrier
         if carrier is not None and carrier.item_pending:
-            lane = carrier.item_lane
-            if lane is not None and lane.group.withdraw(carrier):
+            ticket, lane = carrier.item_ticket, carrier.item_lane
+            # Looked after the ticket was read, so that is ours.
+            if self.carrier is carrier and lane is not None and lane.group.withdraw(carrier, ticket):
                 return True
         for turn in _ONCE_MORE:  # without a GIL, another thread may be between the two halves of one line
             if self._settled is not PENDING:

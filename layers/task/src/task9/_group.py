@@ -82,11 +82,11 @@ class Group:
         """Raise what a put on a queue that is closed raises."""
         raise QueueClosed(f"queue {self.name!r} is closed and takes no new tasks")
 
-    def withdraw(self, item: Any) -> bool:
-        """Withdraw `item`, which is pending here; True if it was still there. Any context."""
+    def withdraw(self, item: Any, ticket: Any = None) -> bool:
+        """Withdraw `item`, which is pending here, with `ticket` if given; True if it was still there. Any context."""
         hand: list[None] = []
         try:
-            withdrawn: bool = item.take_back(hand)
+            withdrawn: bool = item.take_back(hand, ticket)
             if withdrawn:
                 self.count_withdrawn(item)  # before the next schedule can be
             self.free(item, hand)

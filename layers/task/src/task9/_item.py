@@ -136,9 +136,12 @@ class Item:
             raise
         return True
 
-    def take_back(self, hand: list[None]) -> bool:
-        """Withdraw it from wherever it is pending; True takes it into `hand`. Any context, O(1)."""
-        ticket = self.item_ticket
+    def take_back(self, hand: list[None], ticket: Any = None) -> bool:
+        """Withdraw it from wherever it is pending; True takes it into `hand`. Any context, O(1).
+
+        With `ticket` from that schedule only: whoever asks where it is pending reads the ticket before.
+        """
+        ticket = self.item_ticket if ticket is None else ticket
         if None in ticket:
             return False
         taken = False

@@ -263,31 +263,39 @@ class Lane:
                     except IndexError:
                         pass
                 elif not item.marker:
-                    count += self.group.withdraw(item)
+                    count += self.group.withdraw(item, ticket)
         return count
 
     def _sweep(self) -> None:
         """Throw the empty tickets away. Any context: if somebody is at work here, another time will do."""
-        group, items, live = self.group, self.items, self.sweeping
+        items = self.items
         try:
             need_frames(_FRAMES)
         except RecursionError:
             return
         try:
-            del self.sweeper[0]; self.swept += 1; group.halts[self] = None  # fmt: skip
+            del self.sweeper[0]; self.swept += 1; self.group.halts[self] = None  # fmt: skip
         except IndexError:
             return
         try:
             if not any(executor.current is TAKING for executor in self.executors):
                 try:
-                    live.extend(filter(None, islice(iter(items.popleft, None), len(items))))
+                    self.sweeping.extend(filter(None, islice(iter(items.popleft, None), len(items))))
                 except IndexError:
                     pass  # somebody else has thrown one away beside us
                 self.unused = 0
-        finally:
-            items.extendleft(reversed(live)); del live[:]  # fmt: skip  # twice would do no harm
+            self._end_sweep()
+        except BaseException:
+            self._end_sweep()
+            raise
+
+    def _end_sweep(self) -> None:
+        """Put back what the sweep has in hand, and let the lane go on. May be repeated."""
+        live = self.sweeping
+        if self.swept % 2:
+            self.items.extendleft(reversed(live)); del live[:]  # fmt: skip  # twice would do no harm
             self.swept += 1; self.sweeper.append(None)  # fmt: skip
-            group.let_go(self)
+        self.group.let_go(self)
 
     # --- looking
 

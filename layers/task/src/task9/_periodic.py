@@ -129,12 +129,13 @@ class PeriodicTask(DelayedTask):
         self.missed, self._skipped = self._skipped, 0
         return self.fn(self)
 
-    def take_back(self, hand: list[None]) -> bool:
+    def take_back(self, hand: list[None], ticket: Any = None) -> bool:
         """As for any delayed task; and the period ends."""
-        if not super().take_back(hand):
-            return False
-        self.item_timing = None
-        return True
+        try:
+            return super().take_back(hand, ticket)
+        finally:
+            if hand:
+                self.item_timing = None
 
     def destroy(self) -> None:
         """As for any task; and it must not be started."""

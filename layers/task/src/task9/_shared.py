@@ -36,20 +36,20 @@ class SharedQueue(TaskQueue):
 
     def put_steps(self, wait: Wait) -> Steps[None]:
         """`put`, for layers: by a thread or by a task of an event loop."""
-        last = False
+        last, own = False, self.group.is_own_thread()
         try:
             with registry.lock:
+                # No call unless it is refused: a handler on this thread might take a reference, or need a system queue.
                 if self.references == 0:
                     raise UsageError(f"one put() too many: nobody holds a reference to {self!r}")
-                if self.references == 1:
-                    if self is registry.system:
-                        raise UsageError(f"one put() too many: {self!r} itself is kept by Task.schedule()")
-                    if self.group.is_own_thread():
-                        raise UsageError(f"a task of queue {self.name!r} can't put the last reference to its own queue")
-                    if registry.queues.get(self.pri) is self:
-                        del registry.queues[self.pri]
-                    last = True
-                self.references -= 1
+                if self.references > 1:
+                    self.references -= 1
+                elif self is registry.system:
+                    raise UsageError(f"one put() too many: {self!r} itself is kept by Task.schedule()")
+                elif own:
+                    raise UsageError(f"a task of queue {self.name!r} can't put the last reference to its own queue")
+                else:
+                    last = True; self.references = 0; registry.queues.pop(self.pri, None)  # fmt: skip
             if last:
                 yield from super().close_steps(wait)
         except BaseException:

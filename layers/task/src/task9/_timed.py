@@ -6,7 +6,7 @@ it is. Everything said of pending items holds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from threadpool9 import Error
 from threadpool9.lowlevel import FREE, monotonic
@@ -103,18 +103,17 @@ class TimedItem(Item):
             except IndexError:
                 return  # an executor has it all the same, or it was withdrawn
             self.item_timing = None
-            self.give_back(hand)
-            lane.group.undone(self)
+            lane.group.free(self, hand)
             raise
         finally:
             if timing is not None and timing.ticket is ticket:
                 timing.ticket = None
                 lane.group.armed.pop(timing, None)
 
-    def take_back(self, hand: list[None]) -> bool:
+    def take_back(self, hand: list[None], ticket: Any = None) -> bool:
         """As for any item; and it does not wait in the timer any more."""
         try:
-            taken = super().take_back(hand)
+            taken = super().take_back(hand, ticket)
             if taken:
                 self._leave_the_timer()
         except BaseException:
@@ -136,8 +135,3 @@ class TimedItem(Item):
                 lane.group.armed.pop(timing, None)
             timer.cancelled(timing.due)  # else a thread would sleep for nothing until then
             self.item_timing = None
-
-    def disarm(self) -> bool:
-        """Withdraw it if it still waits in the timer; True then. Any context; a run that was queued goes on."""
-        lane = self.item_lane
-        return lane is not None and self.armed and lane.group.withdraw(self)

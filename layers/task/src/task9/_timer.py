@@ -27,6 +27,7 @@ from threadpool9.lowlevel import (
     contents,
     deque,
     doze,
+    insist,
     monotonic,
     private_pool,
     report_error,
@@ -105,14 +106,16 @@ class Timer:
 
     def _run(self, job: Job) -> None:
         self._absent.clear()
-        while not self.stopped:
-            try:
-                if not self._turn():
-                    break
-            except BaseException as error:  # memory was refused, say: all that is armed depends on this thread
-                report_error(error, origin="task9 timer")
-                doze(_BACK_OFF)
-        self._absent.append(None)
+        try:
+            while not self.stopped:
+                try:
+                    if not self._turn():
+                        break
+                except BaseException as error:  # memory was refused, say: all that is armed depends on this thread
+                    report_error(error, origin="task9 timer")
+                    doze(_BACK_OFF)
+        finally:
+            insist(lambda: self._absent.append(None))
         # Look again: whoever armed before the line above did not start us.
         if self._intake and not self.stopped:
             self._boot()  # takes effect at done()

@@ -106,8 +106,10 @@ class Crew(Group):
 
     def give_place(self, hand: list[None]) -> None:
         """Put back the place that is in `hand`, if any. Any context."""
-        places = self.places
-        places += hand; del hand[:]  # fmt: skip  # see threadpool9's _atomic
+        try:
+            collect(hand.pop, self.places)
+        except IndexError:
+            pass  # there is none, or another thread gives it back
         self.offer()
 
     def offer(self) -> None:

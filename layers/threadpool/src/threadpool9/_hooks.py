@@ -96,8 +96,10 @@ def unregister(plugin: object) -> None:
     with _lock:
         if not _manager.is_registered(plugin):
             raise PluginError(f"{plugin!r} is not registered")
-        _manager.unregister(plugin)
-        _recompile()
+        try:
+            _manager.unregister(plugin)
+        finally:
+            _recompile()
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -212,19 +212,24 @@ class Pool(PoolStats):
         Any context; never waits. The interlock must be held. Also withdraws a `post` that waits for done().
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
+        return self._still_running(job) is None
+
+    def _still_running(self, job: Job) -> list[Any] | None:
+        """`cancel_async`: None if it is not running; else the ticket of its run."""
         _check_job(job)
         if job._owned is not None and not job._owned():
             job._refuse_unlocked("cancel_async()")
         ticket = job._ticket
         if len(ticket) == 2:
-            return True
+            meetings.posts.pop(job, None)  # of a run that is over, but has not looked for one yet
+            return None
         job._refuse_dead()
         if None in ticket:  # another thread is scheduling it at this moment: see the head of _job
-            return True
+            return None
         if job._pool is not self:
             raise UsageError(f"{job!r} was scheduled on {job._pool!r}, not on {self!r}; cancel it there")
         meetings.posts.pop(job, None)
-        return self._withdraw(job, ticket)
+        return None if self._withdraw(job, ticket) else ticket
 
     def _withdraw(self, job: Job, ticket: list[Any]) -> bool:
         """Take `job` out of its ticket and make it idle; True if nobody runs it for that ticket. Any context."""
@@ -282,11 +287,10 @@ class Pool(PoolStats):
         _check_job(job)
         if job._runner == _seam.get_ident():
             raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
-        if self.cancel_async(job):
+        ticket = self._still_running(job)
+        if ticket is None:
             return True
-        ticket = job._ticket
-        if len(ticket) < 2:
-            yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))
+        yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))
         return False
 
     # --- waiting

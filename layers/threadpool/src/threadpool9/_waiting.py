@@ -197,9 +197,16 @@ class Sleepers:
     def wake(self, thing: object) -> None:
         """Wake everybody who waits for `thing`. Any context."""
         for lock in list(self.locks):
-            # Whoever takes it out of the table is the one who releases it.
-            if self.locks.get(lock) is thing and self.locks.pop(lock, None) is not None:
-                lock.release()
+            if self.locks.get(lock) is thing:
+                # Whoever takes it out of the table is the one who releases it, in one step.
+                try:
+                    for _ in map(self.locks.pop, (lock,)): lock.release()  # fmt: skip  # see _atomic
+                except KeyError:
+                    pass
+                except BaseException:
+                    if isinstance(lock, Bell):
+                        self.locks[lock] = thing
+                    raise
 
     def wait(self, thing: object, must_wait: Callable[[], object], wait: Wait) -> Steps[bool]:
         """As `Waiters.wait`, for what happens to `thing`."""

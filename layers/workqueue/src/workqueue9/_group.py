@@ -23,6 +23,7 @@ from threadpool9.lowlevel import (
     monotonic_ns,
     note_origin,
     safe_repr,
+    token,
 )
 
 from ._probes import probes
@@ -138,7 +139,8 @@ class WorkGroup(Group):
         work.slot = False
         work.item_ticket = insist(blank_ticket)
         if slot:
-            self.slots.give([None])  # type: ignore[union-attr]  # there are slots, it had one
+            hand = insist(token)
+            insist(lambda: self.slots.give(hand))  # type: ignore[union-attr]  # there are slots, it had one
 
     def stats_of(self, executor: Executor) -> Stats:
         """What `executor` has measured; for its own thread."""

@@ -19,6 +19,9 @@ from ._stats import queues
 
 def _in_child() -> None:
     _waits.disable_lock = RLock()
+    for work in _waits.cancelling.values():
+        work.barred = work.disabled
+    _waits.cancelling.clear()
     _group.giant = RLock()
     for queue in queues.all():
         group = queue.group

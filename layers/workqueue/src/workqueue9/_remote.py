@@ -143,7 +143,8 @@ class RemoteCall:
         try:
             del self._open[0]; self.outcome += ((error, value),)  # fmt: skip  # see threadpool9's _atomic
         except IndexError:
-            return
+            if not self.outcome or self._executor.call is not self:
+                return  # else what has reported it before may have been broken off here
         executor = self._executor
         try:
             executor.lane.pool.post(executor.job)
@@ -181,11 +182,11 @@ class RemoteGroup(WorkGroup):
         """As for any group."""
         self.parcels[work] = parcel
 
-    def undone(self, item: Any) -> None:
-        """As in the layer below; and what was packed is thrown away, unless the work waits here all the same."""
-        if not self.pending_here(item):
-            self.parcels.pop(item, None)
-        super().undone(item)
+    def free(self, item: Any, hand: list[None]) -> None:
+        """As for any group; before that, what was packed is thrown away."""
+        if hand and item in self.parcels:
+            del self.parcels[item]
+        super().free(item, hand)
 
     def resume(self) -> None:
         """After `BackendDown`: there is somebody to send works to. Any context."""

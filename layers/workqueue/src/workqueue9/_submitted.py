@@ -102,16 +102,23 @@ class Submitted(Work[P]):
         future.called(self, func, arg)
         return future
 
-    def take_back(self, hand: list[None]) -> bool:
+    def take_back(self, hand: list[None], ticket: Any = None) -> bool:
         """As for any item; and the future is cancelled."""
-        future = self.future
-        return super().take_back(hand) if future is None else future.take_back_from(self, hand)
+        ticket = self.item_ticket if ticket is None else ticket
+        future = self.future  # after the ticket: that of its own schedule
+        return super().take_back(hand, ticket) if future is None else future.take_back_from(self, hand, ticket)
 
     def was_withdrawn(self) -> None:
-        """As for any item: inform who waits for the future."""
-        if (future := self.future) is not None:
+        """As for any item: inform those that wait for the future. Does nothing if it was not withdrawn."""
+        if (future := self.future) is not None and future.cancelled():
             future.was_withdrawn()
             future.work = None
+
+    def broken_off(self, error: BaseException) -> None:
+        """As for any item: if it was not called, its future has failed."""
+        if (future := self.future) is not None:
+            self.future = future.work = None
+            future.broken_off(error)
 
     def forget_threads(self) -> None:
         """In a fork child: as for any work, and for any future."""

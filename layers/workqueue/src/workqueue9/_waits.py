@@ -63,9 +63,18 @@ class Waits(Generic[W]):
     def cancel_async(self, work: W) -> bool:
         """Withdraw `work` without waiting: True if it is then neither pending here nor in the function. Any context."""
         self._check_work(work)
-        if self.group.pending_here(work):
-            self.group.withdraw(work)
+        self._withdraw(work)
         return not (self.group.pending_here(work) or self.group.in_function(work))
+
+    def _withdraw(self, work: W) -> bool:
+        """Withdraw `work` if it is pending here; True then. Any context."""
+        ticket = None
+        while ticket is not work.item_ticket:  # else somebody has it in hand, or has just taken it
+            ticket = work.item_ticket
+            # Looked after the ticket was read: if that one is full, it is full here.
+            if self.group.pending_here(work) and self.group.withdraw(work, ticket):
+                return True
+        return False
 
     def cancel_pending(self) -> int:
         """Withdraw everything that waits or is armed; returns how many works. Any context."""
@@ -82,17 +91,17 @@ class Waits(Generic[W]):
     def cancel_steps(self, work: W, wait: Wait) -> Steps[bool]:
         """`cancel`, by a thread or by a task of an event loop."""
         self._check_work(work)
-        counted = False
+        counted, mark = False, object()
         try:
             with disable_lock:
-                work.barred += 1; counted = True  # fmt: skip  # see threadpool9's _atomic
+                cancelling[mark] = work; work.barred += 1; counted = True  # fmt: skip  # see threadpool9's _atomic
             withdrawn = yield from self._cancel(work, wait)
             with disable_lock:
-                work.barred -= 1; counted = False  # fmt: skip
+                work.barred -= 1; counted = False; del cancelling[mark]  # fmt: skip
         except BaseException:
             if counted:
                 with disable_lock:
-                    work.barred -= 1
+                    work.barred -= 1; del cancelling[mark]  # fmt: skip
             raise
         return withdrawn
 
@@ -101,7 +110,7 @@ class Waits(Generic[W]):
         withdrawn = waited = False
         what = f"{work!r} is still pending or running on queue {self.name!r}"
         while True:
-            if group.pending_here(work) and group.withdraw(work):
+            if self._withdraw(work):
                 withdrawn = True
             if group.is_own_thread():
                 return withdrawn
@@ -233,10 +242,12 @@ class Waits(Generic[W]):
             return ()  # by a close before this one, or meanwhile
         if (probe := probes.exit__start) is not None:
             probe(self)
-        self.state = "ending"  # a destroy that was cut short may be called again
+        with disable_lock:
+            self.state = "ending"  # a destroy that was cut short may be called again
         self.thaw()  # nothing is pending, but an executor may be about to put back what it was taking
         cancelled: tuple[Any, ...] = yield from self._queue.close_steps(wait)
-        self.state = "destroyed"
+        with disable_lock:
+            self.state = "destroyed"
         self.group.ended()
         if (probe := probes.destroy) is not None:
             probe(self)
@@ -263,3 +274,5 @@ class Waits(Generic[W]):
 
 #: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
 disable_lock = RLock()
+#: Works that a cancel bars, by that cancel: for fork children. Written under the lock.
+cancelling: dict[object, Work[Any]] = {}

@@ -299,14 +299,14 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 return False
             except WorkPending:
                 pass  # somebody else enqueued it first, so there is something to move
-        lane = work.item_lane
+        ticket, lane = work.item_ticket, work.item_lane  # in this order: if that ticket is full, it is full there
         if lane is None:
             return True  # being enqueued for the first time at this very moment, which may be taken to come after us
         if lane.group is not self.group:
             work.refuse_pending()
         hand: list[None] = []
         try:
-            if not work.take_back(hand):
+            if not work.take_back(hand, ticket):
                 return True  # its function is being called right now: too late to move, nothing to make up for
             if seconds > 0:
                 self.group.free_slot(work)
