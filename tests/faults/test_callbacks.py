@@ -160,7 +160,7 @@ def test_tk6_a_task_that_uses_every_operation_on_itself() -> None:
         attempt(lambda: other.schedule(task))  # it is pending on the first queue
         attempt(task.cancel)
         attempt(lambda: task.reschedule(1000.0, queue=queue))
-        attempt(task.cancel_async)  # withdrawn from the timer; False: it is running
+        attempt(task.disarm)
         attempt(task.done)
         attempt(task.done)
 
@@ -171,7 +171,7 @@ def test_tk6_a_task_that_uses_every_operation_on_itself() -> None:
         queue.drain(LIMIT)
         assert said == [
             *(True, False, "refused", "refused", "refused", False, False, False),
-            *(False, "refused", False, False, False, None, "refused"),
+            *(False, "refused", False, False, True, None, "refused"),
         ]
         task.destroy()
 

@@ -135,3 +135,9 @@ class TimedItem(Item):
                 lane.group.armed.pop(timing, None)
             timer.cancelled(timing.due)  # else a thread would sleep for nothing until then
             self.item_timing = None
+
+    def disarm(self) -> bool:
+        """Withdraw it if it still waits in the timer; True then. Any context; a run that was queued goes on."""
+        timing = self.item_timing
+        ticket, lane = None if timing is None else timing.ticket, self.item_lane
+        return bool(ticket) and lane is not None and lane.group.withdraw(self, ticket)
