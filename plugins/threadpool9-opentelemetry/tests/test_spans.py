@@ -327,14 +327,18 @@ def test_executors_of_queues_make_no_spans(telemetry: Any) -> None:
 def test_a_periodic_task_links_run_to_run(telemetry: Any) -> None:
     """Each run was armed by the one before it: links, not one endless trace."""
     runs = threading.Semaphore(0)
+
+    def period(task: object) -> None:
+        runs.release()
+
     with task9.TaskQueue("q") as queue:
-        task = task9.PeriodicTask(lambda task: runs.release(), 0.001, name="period")
+        task = task9.PeriodicTask(period, 0.001)
         with telemetry.tracer.start_as_current_span("caller") as caller:
             task.start(queue=queue)
         for _ in range(3):
             assert runs.acquire(timeout=LIMIT)
         task.cancel()
-    spans = sorted(telemetry.spans("task period"), key=lambda span: span.start_time)
+    spans = sorted(telemetry.spans(f"task {period.__qualname__}"), key=lambda span: span.start_time)
     assert len({span.context.trace_id for span in spans}) == len(spans) >= 3
     assert linked(spans[0]) == [caller.get_span_context().span_id]
     assert linked(spans[1]) == [spans[0].context.span_id]
