@@ -118,7 +118,7 @@ class Place:
     def close(self) -> None:
         """End all of it."""
         for queue in self.queues.values():
-            queue.put(LIMIT) if queue._shared else queue.close(LIMIT)  # type: ignore[attr-defined]
+            queue.put(LIMIT) if hasattr(queue, "put") else queue.close(LIMIT)  # type: ignore[attr-defined]
         for wq in self.works.values():
             wq.close(LIMIT)
         self.pool.put(LIMIT)
