@@ -15,6 +15,7 @@ import threadpool9
 from conformance9.suite.tools import wait_until
 from task9 import DelayedTask, Task, TaskQueue
 from threadpool9 import Job
+from threadpool9.lowlevel import FREE_THREADED
 from workqueue9 import Full, Work, WorkQueue
 
 LIMIT = patience(30.0)
@@ -189,7 +190,7 @@ def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
         assert not waiter.is_alive()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork") or task9._future.FREE_THREADED, reason="needs fork with a GIL")
+@pytest.mark.skipif(not hasattr(os, "fork") or FREE_THREADED, reason="needs fork with a GIL")
 def test_a_fork_beside_a_cancel_leaves_the_work_usable_in_the_child() -> None:
     """TP-31: it was refused there for ever."""
     codes: list[int] = []

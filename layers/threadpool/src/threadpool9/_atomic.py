@@ -11,8 +11,8 @@ Two ideas carry the whole stack.
               [unit]        full: the unit is pending, and the ticket waits in a queue. ``del ticket[0]`` takes the unit
                             out: IndexError if a worker, or whoever withdraws it, was first
               []            spent. Who has taken the unit out makes it idle by a new one: unit.ticket = [None, None]
-              A blank ticket never comes back, so what was seen full can only be taken out, once. A ticket that was
-              withdrawn stays where it is, empty, and is thrown away when somebody meets it.
+              One that was filled in is never blank again, so what was seen full can only be taken out. A ticket that
+              was withdrawn stays where it is, empty, and is thrown away when somebody meets it.
 
 Asynchronous exceptions. In the main thread a signal handler may raise (KeyboardInterrupt does) between any two lines
 and, within a line, where the interpreter looks for signals: after a call, and when a loop goes round. With a GIL these
