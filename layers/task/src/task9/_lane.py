@@ -277,6 +277,7 @@ class Lane:
             del self.sweeper[0]; self.swept += 1; self.group.halts[self] = None  # fmt: skip
         except IndexError:
             return
+        mine = self.swept
         try:
             if not any(executor.current is TAKING for executor in self.executors):
                 try:
@@ -284,15 +285,15 @@ class Lane:
                 except IndexError:
                     pass  # somebody else has thrown one away beside us
                 self.unused = 0
-            self._end_sweep()
+            self._end_sweep(mine)
         except BaseException:
-            self._end_sweep()
+            self._end_sweep(mine)
             raise
 
-    def _end_sweep(self) -> None:
-        """Put back what the sweep has in hand, and let the lane go on. May be repeated."""
+    def _end_sweep(self, mine: int) -> None:
+        """Put back what sweep number `mine` has in hand, and let the lane go on. May be repeated."""
         live = self.sweeping
-        if self.swept % 2:
+        if self.swept == mine:  # else it has, and another one may be under way
             self.items.extendleft(reversed(live)); del live[:]  # fmt: skip  # twice would do no harm
             self.swept += 1; self.sweeper.append(None)  # fmt: skip
         self.group.let_go(self)
