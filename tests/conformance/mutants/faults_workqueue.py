@@ -307,7 +307,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by the call", "WQ-9", "A work that was called keeps its place.",
-    "_group", "            insist(lambda: self.slots.give(hand))", "            pass",
+    "_group", "            insist(self.slots.give, hand)", "            pass",
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",

@@ -89,7 +89,7 @@ class Executor:
             try:
                 call = group.make_call(self)
             except MemoryError:
-                call = insist(lambda: group.make_call(self))
+                call = insist(group.make_call, self)
             self.current = taking
             here = () if halts and group.halted() else items  # a close that has not seen TAKING has made its entry
             while here:

@@ -115,7 +115,7 @@ class Timer:
                     report_error(error, origin="task9 timer")
                     doze(_BACK_OFF)
         finally:
-            insist(lambda: self._absent.append(None))
+            insist(self._absent.append, None)
         # Look again: whoever armed before the line above did not start us.
         if self._intake and not self.stopped:
             self._boot()  # takes effect at done()

@@ -38,10 +38,11 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from . import _seam
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 #: What gives a token back: ``token += FREE``, which neither makes a call nor needs a frame.
@@ -64,14 +65,14 @@ def need_frames(number: int) -> None:
         need_frames(number - 1)
 
 
-def insist(make: Callable[[], T]) -> T:
-    """The result of `make()`, retried while memory is refused, as it takes only a few bytes. For our own threads.
+def insist(make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `make(...)`, retried while memory is refused, as it takes only a few bytes. For our own threads.
 
     An undo tries only once (docs/promises.rst).
     """
     while True:
         try:
-            return make()
+            return make(*args, **kwargs)
         except MemoryError:
             continue
 

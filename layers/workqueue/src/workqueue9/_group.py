@@ -140,7 +140,7 @@ class WorkGroup(Group):
         work.item_ticket = insist(blank_ticket)
         if slot:
             hand = insist(token)
-            insist(lambda: self.slots.give(hand))  # type: ignore[union-attr]  # there are slots, it had one
+            insist(self.slots.give, hand)  # type: ignore[union-attr]  # there are slots, it had one
 
     def stats_of(self, executor: Executor) -> Stats:
         """What `executor` has measured; for its own thread."""
