@@ -93,6 +93,7 @@ def cluster(address: str | None) -> Iterator[Any]:
         return
     try:
         import cloudpickle
+        import dask
         import distributed
 
         import workqueue9_dask
@@ -102,10 +103,14 @@ def cluster(address: str | None) -> Iterator[Any]:
         cloudpickle.register_pickle_by_value(module)
     with contextlib.ExitStack() as stack:
         if address == "local":
-            # Its HTTP server, which there is without a dashboard too, on any port: 8787 may be taken.
-            here = distributed.LocalCluster(
-                threads_per_worker=1, dashboard_address=None, scheduler_kwargs={"dashboard_address": ":0"}
-            )
+            # A worker whose heartbeat meets the end of the cluster logs an error with its traceback. What goes wrong
+            # with a parcel is in its future.
+            quiet = {"distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical"}
+            with dask.config.set(quiet):
+                # Its HTTP server, which there is without a dashboard too, on any port: 8787 may be taken.
+                here = distributed.LocalCluster(
+                    threads_per_worker=1, dashboard_address=None, scheduler_kwargs={"dashboard_address": ":0"}
+                )
             address = stack.enter_context(here).scheduler_address
         try:
             backend = workqueue9_dask.Cluster(address)
