@@ -191,6 +191,7 @@ def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork") or FREE_THREADED, reason="needs fork with a GIL")
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")  # Python 3.12 and later
 def test_a_fork_beside_a_cancel_leaves_the_work_usable_in_the_child() -> None:
     """TP-31: it was refused there for ever."""
     codes: list[int] = []
