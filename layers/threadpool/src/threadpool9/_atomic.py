@@ -107,12 +107,14 @@ def discard(items: Any, item: object) -> bool:
 
 
 def contents(items: _seam.deque[Any]) -> list[Any]:
-    """What is in `items` at some moment of this call; retries if other threads change it meanwhile."""
-    while True:
-        try:
-            return list(items)
-        except RuntimeError:
-            continue
+    """What is in `items` at some moment of this call."""
+    if not _seam.FREE_THREADED:
+        return list(items)
+    # An iteration, and deque.copy, lock the deque anew for each item: beside many threads that use it they fail each
+    # time. A search locks it once.
+    seen = _seam.Compared()
+    items.count(seen)
+    return list(seen)
 
 
 class Flock(Generic[T]):

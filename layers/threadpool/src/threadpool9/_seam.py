@@ -73,6 +73,13 @@ class Thread(threading.Thread):
             super().__init__(target=target, name=name, daemon=True)
 
 
+class Compared(deque[Any]):
+    """Is equal to nothing, and holds what it was compared with; in C, so that no thread takes turns meanwhile."""
+
+    __eq__ = deque.append  # type: ignore[assignment]
+    __hash__ = None
+
+
 class _LockParking:
     """Where one thread sleeps until whoever has claimed it wakes it, once. The lock is taken unless it was woken.
 
