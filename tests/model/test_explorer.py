@@ -329,7 +329,7 @@ def test_shared_names_come_from_the_source() -> None:
         "_ticket",
         "_runner",
         "current",
-        "runs",
+        "started",
         "item_lane",
         "item_ticket",
         "next_wake",

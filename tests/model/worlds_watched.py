@@ -8,7 +8,7 @@ from typing import Any
 from explore9.gallery import exhibit
 from explore9.search import World
 from worlds_task import CANCEL_DOES_NOT_CLAIM, HANDS_ARE_EMPTIED_TOO_LATE, close_at_the_end, pool_of
-from worlds_workqueue import disabled_beside
+from worlds_workqueue import PUT_TAKEN_DOES_NOT_LOOK, disabled_beside
 
 PUT_TAKEN_DOES_NOT_LOOK_AGAIN = (
     "task9._lane",
@@ -29,7 +29,9 @@ def listener(w: World) -> Any:
     "TK-1, TK-2, HK-5",
     kicks_before_it_has_put=(
         "task9._lane",
-        "item.item_ticket = ticket; items.append(ticket)  # fmt: skip\n            self.see_to_it()\n",
+        "item.item_ticket = ticket; items.append(ticket)  # fmt: skip\n"
+        "            if item.barred and self.group.withdraw(item, ticket):  # as in `put`\n                return False\n"
+        "            self.see_to_it()\n",
         "item.item_ticket = ticket; self.see_to_it()\n            items.append(ticket)\n",
     ),
     who_was_slower_puts_it_again=(
@@ -136,17 +138,15 @@ def watched_put_against_close(w: World) -> Callable[[], None]:
 
 @exhibit(
     "WQ-10, HK-5",
-    put_does_not_look=(
+    put_does_not_look=PUT_TAKEN_DOES_NOT_LOOK,
+    looks_before_it_can_be_found=(
         "task9._lane",
-        "            if item.barred:  # as in `put`\n                self.group.free(item, hand)\n                return False\n",
-        "",
-    ),
-    looks_before_it_says_where=(
-        "task9._lane",
-        "            item.item_lane = self\n            if item.barred:  # as in `put`\n"
-        "                self.group.free(item, hand)\n                return False\n",
-        "            if item.barred:\n                self.group.free(item, hand)\n                return False\n"
-        "            item.item_lane = self\n",
+        "            item.item_lane, items = self, self.items\n"
+        "            del in_hands[item], hand[0]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip\n"
+        "            if item.barred and self.group.withdraw(item, ticket):  # as in `put`\n                return False\n",
+        "            if item.barred:\n                return bool(self.group.free(item, hand))\n"
+        "            item.item_lane, items = self, self.items\n"
+        "            del in_hands[item], hand[0]; item.item_ticket = ticket; items.append(ticket)\n",
     ),
 )
 def watched_put_against_disable(w: World) -> Callable[[], None]:
@@ -199,8 +199,8 @@ def watched_put_interrupted_by_put(w: World) -> Callable[[], None]:
     "TK-1, TK-6, HK-5",
     nothing_is_undone=(
         "task9._lane",
-        "            if hand:\n                self.group.free(item, hand)\n            raise\n        return True\n",
-        "            raise\n        return True\n",
+        "            if hand:\n                self.group.free(item, hand)\n            raise\n",
+        "            raise\n",
     ),
     what_was_put_is_forgotten=(
         "task9._lane",

@@ -10,6 +10,12 @@ from explore9.search import World
 from worlds_task import PUT_DOES_NOT_LOOK_AGAIN, QUIET_LOOKS_AT_ITEMS_ONLY, close_at_the_end, pool_of
 from worlds_threadpool import WAITER_LOOKS_FIRST
 
+PUT_TAKEN_DOES_NOT_LOOK = (
+    "task9._lane",
+    "            if item.barred and self.group.withdraw(item, ticket):  # as in `put`\n                return False\n",
+    "",
+)
+
 
 @exhibit(
     "WQ-3, WQ-4",
@@ -267,11 +273,7 @@ def work_cancel_against_the_function(w: World) -> Callable[[], None]:
         "if not group.pending_here(work) and not",
         "if True or not",
     ),
-    enqueuer_looks_before_only=(
-        "workqueue9._workqueue",
-        "            if work.barred > 0:\n                group.free(work, hand)\n                group.give_slot(slot)\n                return False\n",
-        "",
-    ),
+    enqueuer_looks_before_only=PUT_TAKEN_DOES_NOT_LOOK,
 )
 def disable_against_enqueue(w: World) -> Callable[[], None]:
     """disable beside an enqueue: nothing begins after disable has returned."""
@@ -281,8 +283,8 @@ def disable_against_enqueue(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-7, WQ-10",
     enqueuer_looks_before_only=(
-        "workqueue9._workqueue",
-        "            if work.barred:\n                self.group.free(work, hand)\n                return False\n",
+        "task9._timed",
+        "            if self.barred and lane.group.withdraw(self, ticket):  # as in `Lane.put`\n                return False\n",
         "",
     ),
 )
@@ -295,8 +297,8 @@ def disable_against_enqueue_for_later(w: World) -> Callable[[], None]:
     "WQ-10",
     put_does_not_look=(
         "task9._lane",
-        "            if item.barred:  # publish, then look",
-        "            if False:  # publish, then look",
+        "            if item.barred and self.group.withdraw(item, ticket):  # publish",
+        "            if False:  # publish",
     ),
     executors_are_not_looked_at_again=(
         "workqueue9._waits",
@@ -344,13 +346,56 @@ def disabled_beside(
     return check
 
 
+@exhibit("WQ-10", enqueuer_does_not_look_again=PUT_TAKEN_DOES_NOT_LOOK)
+def disable_by_the_function_against_enqueue(w: World) -> Callable[[], None]:
+    """The queue's function disables a work that another thread is enqueuing, for which it can't wait."""
+    return disabled_by_the_function(w, lambda wq, other: wq.enqueue(other, block=False))
+
+
+@exhibit("WQ-7, WQ-10", who_moves_does_not_look_again=PUT_TAKEN_DOES_NOT_LOOK)
+def disable_by_the_function_against_modify(w: World) -> Callable[[], None]:
+    """The same beside a modify: the work is in nobody's reach between its old time and its new place."""
+    return disabled_by_the_function(w, lambda wq, other: wq.modify(other, 0.0), armed=True)
+
+
+def disabled_by_the_function(w: World, enqueue: Callable[[Any, Any], bool], armed: bool = False) -> Callable[[], None]:
+    """One work disables another one, which a thread enqueues; no run of it begins after disable has returned."""
+    over = w.cell(False, "over")
+    first, other = w.workqueue9.Work(), w.workqueue9.Work()
+    begun: list[bool] = []
+
+    def function(work: Any, arg: object) -> None:
+        if work is first:
+            wq.disable(other)
+            over.set(True)
+        else:
+            begun.append(over.get())
+
+    wq = w.workqueue9.WorkQueue("wq", function, max_pending=3)
+    w.staff(pool_of(wq._queue))
+    if armed:
+        w.staff_timer()
+        wq.enqueue_delayed(other, 1000.0)
+    wq.enqueue(first)
+    w.thread("A", lambda: enqueue(wq, other))
+
+    def check() -> None:
+        assert over.get()
+        assert begun in ([], [False]), "it began after disable had returned"
+        assert not other.pending
+        assert wq.enable(other)
+        close_at_the_end(wq)
+
+    return check
+
+
 @exhibit(
     "WQ-4, WQ-5",
     quick=0,
     what_is_refused_wakes_nobody=(
         "task9._lane",
-        "        self.group.undone(item)\n        return False\n",
-        "        return False\n",
+        "            if item.barred and self.group.withdraw(item, ticket):  # publish",
+        "            if item.barred and item.take_back([], ticket) and not setattr(item, 'item_ticket', [None, None]):  # publish",
     ),
 )
 def wait_for_an_enqueue_that_is_refused(w: World) -> Callable[[], None]:

@@ -18,6 +18,7 @@ import threadpool9
 from task9 import DelayedTask, Task, TaskQueue
 from threadpool9 import Job, UsageError, hookimpl
 from threadpool9._job import meetings
+from threadpool9.lowlevel import Blocking, run
 from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(30.0)
@@ -27,18 +28,21 @@ Plug = Callable[..., object]
 
 def test_wait_does_not_wait_for_a_work_that_is_enqueued_after_it_began() -> None:
     """WQ-4: though it is enqueued with the very ticket that it was idle with."""
-    go = threading.Event()
-    go.set()
-    with WorkQueue("w", lambda work, arg: go.wait(LIMIT)) as queue:
+
+    class Withdrawing(Blocking):
+        def bell(self) -> Any:
+            assert queue.cancel_async(work)
+            return super().bell()
+
+    with WorkQueue[Any, Any]("w", lambda work, arg: None) as queue:
         work: Work[None] = Work()
+        queue.freeze()
         assert queue.enqueue(work)
-        queue.wait(work, LIMIT)  # it was here before, and is idle
-        go.clear()
-        with struck("pending", lambda: queue.enqueue(work)) as enqueued:
-            queue.wait(work, LIMIT)  # a WaitTimeout if it waits: nobody opens the gate before
-        go.set()
-        assert enqueued == [True]
-        queue.wait(work, LIMIT)
+        with struck(
+            "pending", lambda: queue.enqueue(work), line="return now is ticket and self.pending_here(work)"
+        ) as on:
+            run(queue.wait_steps(work, Withdrawing(LIMIT)))  # a WaitTimeout if it waits: nobody thaws the queue before
+        assert on == [True]
 
 
 def test_wait_does_not_wait_for_a_job_that_is_scheduled_after_it_began() -> None:

@@ -77,8 +77,8 @@ works(
 works(
     "room given to who is cancelled is lost", "AW-2 WQ-14", "Whoever was woken and leaves passes it to nobody.",
     "_slots", "                self.offer()  # we may have been woken for a slot that we do not take: let another have it\n                raise\n", "                raise\n",
-    "_workqueue", "            finally:\n                group.give_slot(slot)\n            raise\n        return True\n",
-    "            finally:\n                if slot:\n                    group.give_slot(slot)\n            raise\n        return True\n",
+    "_workqueue", "            finally:\n                group.give_slot(slot)\n            raise\n\n    def _full",
+    "            finally:\n                if slot:\n                    group.give_slot(slot)\n            raise\n\n    def _full",
 )  # fmt: skip
 
 # --- hand-overs

@@ -6,7 +6,7 @@ from catalogue import Layer
 
 fault = Layer("task", "task9")
 
-PUT = "                return self._refuse_barred(item, ticket)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
+PUT = "                return False\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 CALL = "                ticket[0].fire_scheduled(self)\n            self.items.append(ticket)\n            if self.idle and not self.promise:\n"
 QUIET = """        idle = not (self.items and any(contents(self.items))) and all(
             e.current is None and not e.deferred for e in self.executors

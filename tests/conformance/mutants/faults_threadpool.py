@@ -351,11 +351,11 @@ fault(
 )  # fmt: skip
 fault(
     "a post to a running job is lost", "TP-28", "It has no effect.",
-    "_pool", "        posts[job] = self\n        while len(", "        while len(",
+    "_pool", "        if posts.setdefault(job, [self])[0] is not self:\n            posts[job] = [self]  # its next run is here\n", "",
 )  # fmt: skip
 fault(
     "a post that meets done is lost", "TP-28", "post does not look again whether the run is over.",
-    "_pool", "        posts[job] = self\n        while len(", "        posts[job] = self\n        while False and len(",
+    "_pool", "        if len(job._ticket) == 2:\n            return job._perform_post()\n", "",
 )  # fmt: skip
 fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
@@ -392,7 +392,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain of a pool misses what runs", "TP-9", "It waits for the queue only.",
-    "_pool", "            for job in (*tuple(worker.ticket), worker.job):\n", "            for job in ():\n",
+    "_pool", "            for job in (*tuple(ticket), worker.job):\n", "            for job in ():\n",
 )  # fmt: skip
 fault(
     "drain of a pool misses what waits", "TP-9", "It waits for the jobs that run only.",

@@ -52,11 +52,11 @@ class Executor:
         current: the item in hand (a tuple for a call), `TAKING` while it takes one, else None. Any context; may
             already be stale, but not if `runs` is the same before and after.
         ident: the thread that it runs on, 0 for none.
-        runs: goes up whenever something is taken or put down elsewhere.
+        started: how many runs have begun.
         errors: how many runs have raised.
     """
 
-    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "moves", "runs", "ticket")
+    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "moves", "started", "ticket")
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane  # S
@@ -64,8 +64,8 @@ class Executor:
         self.current: Any = None  # E: the item in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
         self.ticket: list[Any] = []  # E: the ticket taken last; full while its item is not yet in `current`
-        self.runs = 0  # E: goes up whenever something is taken or put down elsewhere
-        self.moves = 0  # E: how many of these were no runs
+        self.started = 0  # E: how many runs have begun
+        self.moves = 0  # E: how often something was put down elsewhere, or taken for no run
         self.errors = 0  # E
         self.deferred: list[list[Any]] = []  # A: tickets of items that we run, handed to us by other executors
 
@@ -74,9 +74,9 @@ class Executor:
         return Plumbing(self._run, self.lane.group.name)
 
     @property
-    def started(self) -> int:
-        """How many runs have begun. Any context."""
-        return self.runs - self.moves
+    def runs(self) -> int:
+        """Goes up whenever something is taken or put down elsewhere. Any context."""
+        return self.started + self.moves
 
     def _run(self, job: Job) -> None:
         lane = self.lane
@@ -110,7 +110,7 @@ class Executor:
                             del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip
                         else:
                             del ticket[0]; self.current = item  # fmt: skip
-                        self.runs += 1
+                        self.started += 1
                     else:
                         with guard:
                             item = self._take_guarded(tickets)
@@ -204,7 +204,7 @@ class Executor:
             del ticket[0]; self.current = item; item.item_executor = self  # fmt: skip
         else:
             del ticket[0]; self.current = item  # fmt: skip
-        self.runs += 1
+        self.started += 1
         return item
 
     def _refused(self) -> None:
@@ -220,19 +220,19 @@ class Executor:
     def _put_back(self, ticket: list[Any]) -> None:
         """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""
         self.lane.items.appendleft(ticket)
-        self.runs += 1; self.moves += 1  # fmt: skip  # put down
+        self.moves += 1  # put down
 
     def _may_take(self, item: Item, ticket: list[Any]) -> bool:
         """`item` was another's the last time. False for a marker, and if it runs elsewhere and is left there."""
         if item.marker:
-            self.runs += 1; self.moves += 1  # fmt: skip
+            self.moves += 1
             item.reached(self)  # type: ignore[attr-defined]  # what markers have; may be repeated
             del ticket[0]
             return False
         other: Any = item.item_executor
         if item.exclusive and other.current is item:
             self.lane.group.set_aside = True
-            self.runs += 1; self.moves += 1  # fmt: skip  # put down
+            self.moves += 1  # put down
             other.deferred.append(ticket)
             if other.current is item or not discard(other.deferred, ticket):
                 return False
@@ -241,7 +241,7 @@ class Executor:
     def _take_deferred(self) -> None:
         """Put what others have handed to us during the run back where it was scheduled, at the front."""
         # `current` is TAKING, something in hand as when taking.
-        self.runs += 1; self.moves += 1  # fmt: skip
+        self.moves += 1
         try:
             for ticket in iter(self.deferred.pop, None):
                 self.ticket = ticket
@@ -251,7 +251,7 @@ class Executor:
                         item.item_lane.kick_another()
         except IndexError:
             pass
-        self.runs += 1; self.moves += 1  # fmt: skip
+        self.moves += 1
 
     def _failed(self, error: BaseException, item: Any) -> None:
         self.errors += 1

@@ -115,8 +115,8 @@ class Lane:
         claimed = False
         try:
             del ticket[1]; claimed = True; item.item_lane = self; ticket[0] = item  # fmt: skip  # to be undone
-            if item.barred:  # publish, then look: who bars it says so, then looks where it is
-                return self._refuse_barred(item, ticket)
+            if item.barred and self.group.withdraw(item, ticket):  # publish, then look; who bars it does the same
+                return False
             self.items.append(ticket)
             if self.idle and not self.promise:
                 self.kick()
@@ -139,36 +139,22 @@ class Lane:
             raise
         return True
 
-    def _refuse_barred(self, item: Item, ticket: list[Any]) -> bool:
-        blank = [None, None]
-        try:
-            del ticket[0]; item.item_ticket = blank  # fmt: skip
-        except IndexError:
-            pass  # withdrawn already, by whoever bars it
-        self.group.undone(item)
-        return False
-
     def _put_watched(self, item: Item) -> bool:
         """`put` while somebody listens: a fork child finds the item in `in_hands` while the probe is fired."""
         hand: list[None] = []
         try:
             if not item.claim(hand):
                 return item.coalesce(self.group)
-            item.item_lane = self
-            if item.barred:  # as in `put`
-                self.group.free(item, hand)
-                return False
-            self.put_taken(item, hand)
+            return self.put_taken(item, hand)
         except BaseException:
             if hand:
                 self.group.free(item, hand)
             raise
-        return True
 
-    def put_taken(self, item: Item, hand: list[None]) -> None:
+    def put_taken(self, item: Item, hand: list[None]) -> bool:
         """Put an item here that is in `hand`; the hand is empty when this has happened. Any context.
 
-        Raises as `put`.
+        Returns and raises as `put`.
         """
         ticket = [item]
         if (lane := item.item_lane) is not self and lane is not None:
@@ -179,6 +165,8 @@ class Lane:
             # Out of `in_hands` first: once it is on the lane, others may soon have it in theirs.
             item.item_lane, items = self, self.items
             del in_hands[item], hand[0]; item.item_ticket = ticket; items.append(ticket)  # fmt: skip
+            if item.barred and self.group.withdraw(item, ticket):  # as in `put`
+                return False
             self.see_to_it()
         except BaseException as error:
             undone = bool(hand)  # not even begun
@@ -189,6 +177,7 @@ class Lane:
                 pass
             if undone or not isinstance(error, Error):
                 raise
+        return True
 
     def put_ticket(self, ticket: list[Any]) -> None:
         """Put a full ticket here. Any context. Raises what `Pool.post` and a closed queue raise; it is here even so."""

@@ -190,10 +190,11 @@ class LoopExecutor(Executor):
                     last = item.item_executor
                     if last is not None and last is not self and not self._may_take(item, ticket):
                         continue
-                    del ticket[0]; self.current = self.taken = item; item.item_executor = self  # fmt: skip
+                    # fmt: off
+                    del ticket[0]; self.current = self.taken = item; self.started += 1; item.item_executor = self
+                # fmt: on
                 else:
-                    del ticket[0]; self.current = self.taken = item  # fmt: skip
-                self.runs += 1
+                    del ticket[0]; self.current = self.taken = item; self.started += 1  # fmt: skip
             except IndexError:  # withdrawn
                 continue
             try:
@@ -250,8 +251,8 @@ class LoopExecutor(Executor):
         """A turn was broken off between two lines: put back what was not called."""
         ticket = self.ticket
         if self.taken is not None:
-            self.runs += 1; self.moves += 1  # fmt: skip  # put down
-            ticket += (self.taken,); self.taken = None  # fmt: skip
+            self.moves += 2  # taken, and put down
+            self.started -= 1; ticket += (self.taken,); self.taken = None  # fmt: skip
         if ticket and ticket not in self.lane.items:
             self.lane.items.appendleft(ticket)
         self._rest()

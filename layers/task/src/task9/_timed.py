@@ -55,11 +55,14 @@ class TimedItem(Item):
         timing = self.item_timing
         return timing is not None and bool(timing.ticket)
 
-    def arm(self, lane: Lane, seconds: float, jitter: float, hand: list[None]) -> None:
-        """Have it put on `lane` in `seconds`. It is in `hand`, and still is if this raises. Any context."""
-        self.arm_at(lane, coalesce(monotonic() + seconds, jitter), hand)
+    def arm(self, lane: Lane, seconds: float, jitter: float, hand: list[None]) -> bool:
+        """Have it put on `lane` in `seconds`; False if it is barred. Any context.
 
-    def arm_at(self, lane: Lane, due: float, hand: list[None]) -> None:
+        It is in `hand`, and still is if this raises.
+        """
+        return self.arm_at(lane, coalesce(monotonic() + seconds, jitter), hand)
+
+    def arm_at(self, lane: Lane, due: float, hand: list[None]) -> bool:
         """As `arm`, at `due` (monotonic seconds)."""
         if self.item_lane is not lane and self.item_lane is not None:
             self.check_move(lane)
@@ -75,6 +78,8 @@ class TimedItem(Item):
             timer.arm(due, ticket)
             if lane.group.halts:
                 lane.group.look_closed()
+            if self.barred and lane.group.withdraw(self, ticket):  # as in `Lane.put`
+                return False
         except BaseException as error:
             undone = bool(hand)
             try:
@@ -87,6 +92,7 @@ class TimedItem(Item):
                 armed.pop(timing, None)
             if undone or not isinstance(error, Error):
                 raise
+        return True
 
     def expire(self, ticket: list[Item]) -> None:
         """The timer's job: the time has come. Raises what `Lane.put_ticket` raises; then it is idle."""

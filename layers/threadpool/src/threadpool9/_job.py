@@ -42,8 +42,9 @@ class Meetings:
     """Where threads that use one job concurrently meet: one table for all jobs, as it hardly ever happens. A."""
 
     def __init__(self) -> None:
-        #: A post to a running job leaves a note, the pool it was made on; whoever takes the note out performs the post.
-        self.posts: dict[Job, Pool] = {}
+        #: A post to a running job leaves a note, the pool it was made on in a list; whoever takes the note out performs
+        #: the post. Several posts on one pool have one note.
+        self.posts: dict[Job, list[Pool]] = {}
         #: A post whose note was taken out, and that has no ticket yet.
         self.performing: dict[object, Job] = {}
         #: What cancellers have just withdrawn and not given back yet, by the identity of the list.
@@ -209,16 +210,16 @@ class Job:
         if meetings.sleepers.locks:
             meetings.sleepers.wake(self)
 
-    def _perform_post(self) -> None:
-        """We are idle again: make the post whose note somebody has left meanwhile, if any. Any context."""
+    def _perform_post(self) -> bool:
+        """We are idle again: make the post of which there is a note; True if that has scheduled us. Any context."""
         mark = object()
         meetings.performing[mark] = self  # before: a drain that finds no note finds this, or the ticket
         try:
-            pool = meetings.posts.pop(self, None)
-            if pool is not None:
-                pool.post(self)
+            note = meetings.posts.pop(self, None)
+            return note is not None and note[0].post(self)
         except Error as refused:  # not the fault of who calls done()
             _hooks.report_error(refused, origin=self)
+            return False
         finally:
             del meetings.performing[mark]
 

@@ -119,15 +119,10 @@ class Pool(PoolStats):
         # Running, so far as we can see. 1. leave a note; 2. look whether the job is idle. `Job._finish` does
         # 1. make it idle; 2. look for a note. Whoever takes the note out again performs the post.
         posts = meetings.posts
-        posts[job] = self
-        while len(job._ticket) == 2:
-            if posts.pop(job, None) is None:
-                return False
-            if self._enqueue(job):
-                return True
-            if len(job._ticket) == 1:
-                return False
-            posts[job] = self
+        if posts.setdefault(job, [self])[0] is not self:
+            posts[job] = [self]  # its next run is here
+        if len(job._ticket) == 2:
+            return job._perform_post()
         try:
             job._refuse_dead()
         except UsageError:  # destroyed since then: nobody performs the post
@@ -308,21 +303,17 @@ class Pool(PoolStats):
         me = _seam.get_ident()
         if any(worker.ident == me and worker.job is not None for worker in list(self._workers)):
             raise UsageError(f"a job of {self!r} can't wait for its own pool to drain")
-        noted = [job for job, pool in list(meetings.posts.items()) if pool is self]
-        if any(job._runner == me for job in noted):
+        noted = [(job, note) for job, note in list(meetings.posts.items()) if note[0] is self]
+        if any(job._runner == me for job, _ in noted):
             raise UsageError(f"a job that was posted to {self!r} while it runs can't wait for that run")
         for job, ticket in self._under_way():
             yield from job._wait_for(ticket, wait)
-        for job in noted:  # posted while they ran: one run more
-            yield from meetings.sleepers.wait_until_not(
-                job, functools.partial(self._is_noted, job), wait, f"{safe_repr(job)} has not begun its next run"
-            )
+        for job, note in noted:  # posted while they ran: one run more
+            must_wait = functools.partial(_is_noted, job, note)
+            what = f"{safe_repr(job)} has not begun its next run"
+            yield from meetings.sleepers.wait_until_not(job, must_wait, wait, what)
             if job._pool is self and len(ticket := job._ticket) < 2:
                 yield from job._wait_for(ticket, wait)
-
-    def _is_noted(self, job: Job) -> bool:
-        """True if `job` runs, was posted here meanwhile, and has no ticket for that yet. Any context."""
-        return meetings.posts.get(job) is self or any(job is other for other in list(meetings.performing.values()))
 
     def _under_way(self) -> list[tuple[Job, list[Any]]]:
         """Every job that is queued or running now, with its ticket. Thread context."""
@@ -334,8 +325,9 @@ class Pool(PoolStats):
                 if worker.started != begun or worker in self._idle:
                     break
                 _seam.doze(_TRANSIENT)
-            for job in (*tuple(worker.ticket), worker.job):
-                if job is not None and len(ticket := job._ticket) < 2:
+            ticket = worker.ticket
+            for job in (*tuple(ticket), worker.job):
+                if job is not None and job._ticket is ticket:  # else that run is over, and there may be another one
                     found.append((job, ticket))
         return found
 
@@ -385,6 +377,11 @@ class Pool(PoolStats):
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
         return any(_atomic.contents(self._jobs)) or bool(self._workers)
+
+
+def _is_noted(job: Job, note: list[Pool]) -> bool:
+    """True if the post of `note` has not given `job` its ticket yet. Any context."""
+    return meetings.posts.get(job) is note or any(job is other for other in list(meetings.performing.values()))
 
 
 def _check_job(job: object) -> None:

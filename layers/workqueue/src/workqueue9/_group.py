@@ -248,15 +248,21 @@ class WorkGroup(Group):
         First until what is pending now has been called or withdrawn, then until the runs that are under way are over.
         Whoever enqueues it again meanwhile is not waited for, but for a run that has begun by then.
         """
-        ticket = work.item_ticket
-        idle = len(ticket) == 2  # what is enqueued from here on, with that very ticket, is not waited for
+        ticket: Any = None
 
         def pending() -> bool:
-            return not idle and work.item_ticket is ticket and self.pending_here(work)
+            # Looked at for the first time when we are in the table: a modify gives it another ticket and wakes nobody.
+            nonlocal ticket
+            now = work.item_ticket
+            if ticket is None:
+                ticket = now if len(now) < 2 else ()
+            return now is ticket and self.pending_here(work)
 
         in_time = True
-        while in_time and pending():
+        if self.pending_here(work):
             in_time = yield from self.called.wait(work, pending, wait)
+            while in_time and pending():
+                in_time = yield from self.called.wait(work, pending, wait)
         # An executor shows the work before it makes it idle, so none escapes this look.
         for executor in self.in_function(work):
             in_time = in_time and (yield from executor.wait_end(work, wait))

@@ -272,7 +272,7 @@ class RemoteExecutor(Executor):
                         group.parcels[work] = call.parcel
                         ticket.append(work)
                         self._put_back(ticket)
-                        self.moves += 1  # the taking was none either
+                        self.moves += 1; self.started -= 1  # fmt: skip  # the taking was no start
                         self.current = TAKING
                         self._halt(error)
                         return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from task9.lanes import Item
-from threadpool9.lowlevel import Flock
+from threadpool9.lowlevel import Flock, contents
 
 from ._group import BUCKETS
 from ._remote import RemoteGroup
@@ -52,8 +52,11 @@ def take(queue: WorkQueue[Any, Any]) -> QueueStats:
     started = sum(executor.started for executor in executors)
     running = group.running()  # after: what has begun in between runs, and is not taken for completed
     cancelled = group.cancelled.value()
-    waiting = sum(isinstance(item, Item) for lane in list(group.lanes) for item in lane.pending())
-    armed = len(group.armed)
+    on_lanes = [ticket for lane in list(group.lanes) for ticket in contents(lane.items)]
+    waiting = sum(isinstance(item, Item) and not item.marker for ticket in on_lanes for item in tuple(ticket))
+    # One whose time has come is on its lane before it leaves the table.
+    seen = set(map(id, on_lanes))
+    armed = sum(1 for timing in list(group.armed) if timing.ticket and id(timing.ticket) not in seen)
     # What an executor has just taken is in none of them for a moment: a counter must not go back.
     queue.reported = max(queue.reported, started + cancelled + waiting + armed)
     queue.reported_completed = max(queue.reported_completed, started - running)

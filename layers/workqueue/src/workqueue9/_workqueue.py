@@ -232,15 +232,9 @@ class WorkQueue(Waits[W], Generic[W, A]):
                 group.give_slot(slot)
                 return work.coalesce(group)
             group.keep(work, parcel)
-            # Say where, then look; disable and cancel bar the work, then look where it is.
-            work.item_lane = lane
-            if work.barred > 0:
-                group.free(work, hand)
-                group.give_slot(slot)
-                return False
             work.since = monotonic_ns()
             work.slot = bool(slot); del slot[:]  # fmt: skip  # see threadpool9's _atomic
-            lane.put_taken(work, hand)
+            return lane.put_taken(work, hand)
         except BaseException:
             try:
                 if hand:  # it is not there
@@ -248,7 +242,6 @@ class WorkQueue(Waits[W], Generic[W, A]):
             finally:
                 group.give_slot(slot)
             raise
-        return True
 
     def _full(self, work: W, wait: Wait | None) -> Full:
         bound = self.group.slots.bound if self.group.slots is not None else 0
@@ -269,21 +262,18 @@ class WorkQueue(Waits[W], Generic[W, A]):
             return self.enqueue(work, cpu, block=False)
         lane = self._choose(cpu)
         self._check_open()
+        if work.barred:
+            return False
         hand: list[None] = []
         try:
             if not work.claim(hand):
                 return work.coalesce(self.group)
             self.group.keep(work, self.group.pack(work))
-            work.item_lane = lane  # then look, as above
-            if work.barred:
-                self.group.free(work, hand)
-                return False
-            work.arm(lane, seconds, jitter, hand)
+            return work.arm(lane, seconds, jitter, hand)
         except BaseException:
             if hand:
                 self.group.free(work, hand)
             raise
-        return True
 
     def modify(self, work: W, seconds: float, jitter: float = 0.0) -> bool:
         """Move a pending work to `seconds` from now, or enqueue it so: True if it was pending here (WQ-7).
