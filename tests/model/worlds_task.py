@@ -914,8 +914,8 @@ def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     ),
     promise_is_never_looked_at_again=(
         "task9._lane",
-        "        self.pool.post(job)\n        self.promise = job.promise\n",
-        "        self.promise = [job]\n        self.pool.post(job)\n",
+        "        self.pool.post(executor)\n        self.promise = executor.promise\n",
+        "        self.promise = [executor]\n        self.pool.post(executor)\n",
     ),
 )
 def second_executor_on_demand(w: World) -> Callable[[], None]:
@@ -944,8 +944,8 @@ def second_executor_on_demand(w: World) -> Callable[[], None]:
     sweep_is_taken_for_a_close=("task9._group", "is CLOSED or isinstance(why, Closing):", "is not FREEZE:"),
     sweep_loses_the_kick=(
         "task9._lane",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n        self.group.let_go(self)\n",
-        "            self.swept += 1; self.sweeper.append(None)  # fmt: skip\n        self.group.halts.pop(self)\n",
+        "            self.swept += 1; sweeper.append(None)  # fmt: skip\n        self.group.let_go(self)\n",
+        "            self.swept += 1; sweeper.append(None)  # fmt: skip\n        self.group.halts.pop(self)\n",
     ),
 )
 def sweep_against_put(w: World) -> Callable[[], None]:

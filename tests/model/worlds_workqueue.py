@@ -21,7 +21,7 @@ PUT_TAKEN_DOES_NOT_LOOK = (
     "WQ-3, WQ-4",
     call_does_not_tell_the_waiters=(
         "workqueue9._group",
-        "            if waiting:\n                self.called.wake(work)\n",
+        "            if waiting:\n                self.sleepers.wake(work)\n",
         "",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
@@ -48,7 +48,7 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
 
     def check() -> None:
         assert finished.get() == 2
-        assert not wq.group.called.locks
+        assert not wq.group.sleepers.locks
         close_at_the_end(wq)
 
     return check

@@ -180,7 +180,7 @@ def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
         assert queue.enqueue(work)
         waiter = threading.Thread(target=queue.wait, args=(work, LIMIT))
         waiter.start()
-        assert wait_until(lambda: bool(queue.group.called.locks))
+        assert wait_until(lambda: bool(queue.group.sleepers.locks))
         with struck("wake", interrupt, line="lock.release()"):
             try:
                 queue.cancel_async(work)
@@ -236,7 +236,7 @@ def test_memory_refused_before_a_work_is_called(monkeypatch: pytest.MonkeyPatch,
         assert queue.enqueue(work)
         waiter = threading.Thread(target=queue.wait, args=(work, LIMIT))
         waiter.start()
-        assert wait_until(lambda: bool(queue.group.called.locks))
+        assert wait_until(lambda: bool(queue.group.sleepers.locks))
         left = refusing(monkeypatch, type(queue.group), "release")
         queue.thaw()
         waiter.join(LIMIT)

@@ -171,11 +171,11 @@ fault(
 )  # fmt: skip
 fault(
     "a sweep loses a task", "TK-6", "When withdrawn tasks are cleared away, the first that was not goes with them.",
-    "_lane", "extendleft(reversed(live)); del live[:]", "extendleft(reversed(live[1:])); del live[:]",
+    "_lane", "extendleft(reversed(sweeping)); del sweeping[:]", "extendleft(reversed(sweeping[1:])); del sweeping[:]",
 )  # fmt: skip
 fault(
     "a sweep reverses", "TK-5 TK-6", "When withdrawn tasks are cleared away, the others come last in, first out.",
-    "_lane", "extendleft(reversed(live)); del live[:]", "extendleft(live); del live[:]",
+    "_lane", "extendleft(reversed(sweeping)); del sweeping[:]", "extendleft(sweeping); del sweeping[:]",
 )  # fmt: skip
 fault(
     "a sweep wakes nobody", "TK-6", "An executor that found nothing while withdrawn tasks were cleared away is not started again.",
@@ -455,7 +455,7 @@ fault(
 fault(
     "fork child runs the parent's tasks", "TK-14", "What waits in a lane stays there.",
     "_lifecycle", "            lane.items.clear()\n", "",
-    "_lifecycle", "tickets = [*lane.items, *lane.sweeping]", "tickets = [*lane.sweeping]",
+    "_lifecycle", "            tickets += lane.items\n", "",
 )  # fmt: skip
 fault(
     "fork child fires the parent's timers", "TK-14", "What is armed stays armed.",

@@ -127,7 +127,7 @@ fault(
     "_group", "            return now is ticket and self.pending_here(work)\n",
     "            return now is ticket and self.pending_here(work) and not (armed and work.timed_out)\n",
     "_group", "        ticket: Any = None\n", "        ticket, armed = None, work.armed\n",
-    "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.called.locks:\n            self.item_lane.group.called.wake(self)\n",
+    "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.sleepers.locks:\n            self.item_lane.group.sleepers.wake(self)\n",
 )  # fmt: skip
 
 # --- cancelling
@@ -169,7 +169,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",
-    "_group", "        if self.called.locks:\n            self.called.wake(item)\n", "        pass\n",
+    "_group", "        if self.sleepers.locks:\n            self.sleepers.wake(item)\n", "        pass\n",
 )  # fmt: skip
 
 # --- flush, drain, destroy

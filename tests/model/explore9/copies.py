@@ -407,6 +407,8 @@ class Copies(importlib.abc.MetaPathFinder):
         self.module("task9._shared").registry.__init__()
         self.module("task9._timer").timer.__init__()
         self.module("task9._group").groups.clear()
+        lane = self.module("task9._lane")
+        lane.sweeper[:], lane.sweeping[:] = [None], []
         self.module("workqueue9._group").giant.__init__()
         self.module("workqueue9._waits").disable_lock = primitives.RLock()
         self.module("workqueue9._stats").queues.clear()

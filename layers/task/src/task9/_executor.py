@@ -1,4 +1,4 @@
-"""The executor: one pool job of one lane, which runs items until there are none.
+"""The executor: a job of one lane, which runs items until there are none.
 
 From TAKING to the end of the call an executor shows that it has something in hand, and it counts in `runs` whenever it
 takes something or puts it down elsewhere: who looks at several lanes and sees the same counts before and after has
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from threadpool9 import Job, Stalled
+from threadpool9 import Stalled
 from threadpool9.lowlevel import (
     Plumbing,
     Steps,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Executor", "run_watched"]
 
 
-class Executor:
-    """One job of one lane; runs items until there are none.
+class Executor(Plumbing):
+    """The job of a lane: runs items until there are none.
 
     Attributes:
         lane: the lane it serves.
@@ -56,29 +56,25 @@ class Executor:
         errors: how many runs have raised.
     """
 
-    __slots__ = ("__weakref__", "current", "deferred", "errors", "ident", "job", "lane", "moves", "started", "ticket")
+    __slots__ = ("current", "deferred", "errors", "ident", "lane", "moves", "started", "ticket")
 
     def __init__(self, lane: Lane) -> None:
+        super().__init__(type(self)._run, lane.group.name)
         self.lane = lane  # S
-        self.job = self.make_job()  # S
         self.current: Any = None  # E: the item in hand, TAKING, or None
         self.ident = 0  # E: thread that runs us, 0 if none
-        self.ticket: list[Any] = []  # E: the ticket taken last; full while its item is not yet in `current`
+        self.ticket: Any = ()  # E: the ticket taken last; full while its item is not yet in `current`
         self.started = 0  # E: how many runs have begun
         self.moves = 0  # E: how often something was put down elsewhere, or taken for no run
         self.errors = 0  # E
         self.deferred: list[list[Any]] = []  # A: tickets of items that we run, handed to us by other executors
-
-    def make_job(self) -> Job:
-        """What the lane posts to its pool to have us run."""
-        return Plumbing(self._run, self.lane.group.name)
 
     @property
     def runs(self) -> int:
         """Goes up whenever something is taken or put down elsewhere. Any context."""
         return self.started + self.moves
 
-    def _run(self, job: Job) -> None:
+    def _run(self) -> None:
         lane = self.lane
         group, guard, items = lane.group, lane.guard, lane.items
         tickets, taking, call_class = iter(items.popleft, None), TAKING, tuple
@@ -153,7 +149,7 @@ class Executor:
                 if deferred:
                     self._take_deferred()
             item = ticket = None  # an idle executor keeps nobody alive
-            self.ticket = []
+            self.ticket = ()
             self.current = None
             if waiting:
                 group.sleepers.wake(self)
@@ -168,7 +164,7 @@ class Executor:
                 break
             self.ident = get_ident()
             self._begin()  # another one may have relied on our being idle
-        job.done()
+        self.done()
 
     def _begin(self) -> None:
         """Off the idle stack; and see to it that another one is there, if there may be one more."""
@@ -215,7 +211,7 @@ class Executor:
         self.current = TAKING
         if ticket and ticket not in self.lane.items:
             self.lane.items.appendleft(ticket)
-        self.ticket = []
+        self.ticket = ()
 
     def _put_back(self, ticket: list[Any]) -> None:
         """To where it was: before what nobody has taken. Under the guard, so that two keep their order."""

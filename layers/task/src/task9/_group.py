@@ -45,7 +45,7 @@ class Group:
         name: for people.
         lanes: the lanes; appended to when a CPU comes.
         halts: not empty while executors must not take anything, or a put has to ask `look_closed`.
-        sleepers: who waits for the end of a run, by executor.
+        sleepers: who waits for the end of a run, by executor; a layer above may use it for other objects.
     """
 
     __slots__ = ("__weakref__", "armed", "halts", "lanes", "name", "set_aside", "shared", "sleepers")
@@ -56,7 +56,7 @@ class Group:
         self.halts: dict[object, None] = {EXIT: None} if exiting.begun else {}  # A: see above
         self.set_aside = False  # A: an executor has ever handed a ticket to another one
         self.lanes: list[Lane] = []  # S, but for CPUs that come later: appended
-        self.sleepers = Sleepers()  # A: who waits for the end of an executor's run
+        self.sleepers = Sleepers()  # A: who waits for the end of an executor's run, or for what a layer above wakes
         self.armed: dict[Timing, Any] = {}  # A: items that wait in the timer for this queue, by their timing
         groups.add(self)
 

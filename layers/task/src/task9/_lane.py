@@ -3,12 +3,12 @@
     Group     what the lanes of one queue share: name, reasons to halt, who waits
     Lane      items        [t] [t] [ ] [t]   tickets, oldest left; an empty one was withdrawn
               idle         executors that may be started, the last one in is the first one out
-    Executor  one pool job, run by one worker at a time; `current` is what it is doing
+    Executor  a job of the pool, run by one worker at a time; `current` is what it is doing
 
 A private queue is one lane with up to `limit` executors on an unbound pool; a shared queue is one lane with one
 executor for each CPU, on that CPU's pool. A task walks like this:
 
-    put        claim the item; append its ticket to items; if an executor is idle, post its job, and leave a promise:
+    put        claim the item; append its ticket to items; if an executor is idle, post it, and leave a promise:
                a burst posts once.
     execute    current = TAKING; take a ticket; current = item; make it idle; call; current = TAKING ...; None
     idle       publish itself in idle; *look again* at items; done()
@@ -21,7 +21,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-from threadpool9 import Error, Job, Pool
+from threadpool9 import Error, Pool
 from threadpool9.lowlevel import FREE, Lock, Wait, contents, deque, discard, need_frames, token
 
 from ._executor import Executor
@@ -30,6 +30,11 @@ from ._item import TAKING, Call, Item, in_hands
 from ._watch import scheduling
 
 __all__ = ["Lane"]
+
+#: A: a token. One sweep at a time for all lanes: each is short, and another time will do.
+sweeper = token()
+#: What the owner of `sweeper` has in hand.
+sweeping: list[Any] = []
 
 _SHORT = 64  # a withdrawn ticket is taken out of a lane that is not longer
 _FRAMES = 12  # more than a sweep, and the post at its end, go down
@@ -45,8 +50,7 @@ class Lane:
     """
 
     __slots__ = (
-        "executors", "group", "guard", "idle", "items", "limit", "pool", "promise", "sweeper", "sweeping", "swept",
-        "unused",
+        "executors", "group", "guard", "idle", "items", "limit", "pool", "promise", "swept", "unused",
     )  # fmt: skip
 
     #: True if its items run in the thread of an event loop, which nobody but its owner can make run.
@@ -61,11 +65,9 @@ class Lane:
         self.guard = Lock() if limit > 1 else None  # S
         self.executors: tuple[Executor, ...] = (self.make_executor(),)  # G: replaced by a longer one
         self.idle: list[Executor] = list(self.executors)  # A
-        self.promise: list[Job] | None = None  # A: full while an executor's job waits for a worker
+        self.promise: list[Any] | None = None  # A: full while an executor waits for a worker
         self.unused = 0  # roughly how many empty tickets there are
-        self.sweeper = token()  # A
-        self.sweeping: list[Any] = []  # what the owner of the sweeper's token has in hand
-        self.swept = 0  # written by the owner of the sweeper's token: odd during a sweep
+        self.swept = 0  # written by the owner of `sweeper`: odd during a sweep
         group.lanes.append(self)
 
     def make_executor(self) -> Executor:
@@ -216,11 +218,11 @@ class Lane:
         if self.group.halts and self.group.halted():
             return
         try:
-            job: Any = self.idle[-1].job
+            executor = self.idle[-1]
         except IndexError:
             return
-        self.pool.post(job)
-        self.promise = job.promise
+        self.pool.post(executor)
+        self.promise = executor.promise
 
     def kick_another(self) -> None:
         """`kick`, by an executor, which goes on by itself where no further thread can be had."""
@@ -256,21 +258,21 @@ class Lane:
         return count
 
     def _sweep(self) -> None:
-        """Throw the empty tickets away. Any context: if somebody is at work here, another time will do."""
+        """Throw the empty tickets away, unless somebody else does it, or takes something here. Any context."""
         items = self.items
         try:
             need_frames(_FRAMES)
         except RecursionError:
             return
         try:
-            del self.sweeper[0]; self.swept += 1; self.group.halts[self] = None  # fmt: skip
+            del sweeper[0]; self.swept += 1; self.group.halts[self] = None  # fmt: skip
         except IndexError:
             return
         mine = self.swept
         try:
             if not any(executor.current is TAKING for executor in self.executors):
                 try:
-                    self.sweeping.extend(filter(None, islice(iter(items.popleft, None), len(items))))
+                    sweeping.extend(filter(None, islice(iter(items.popleft, None), len(items))))
                 except IndexError:
                     pass  # somebody else has thrown one away beside us
                 self.unused = 0
@@ -281,10 +283,9 @@ class Lane:
 
     def _end_sweep(self, mine: int) -> None:
         """Put back what sweep number `mine` has in hand, and let the lane go on. May be repeated."""
-        live = self.sweeping
         if self.swept == mine:  # else it has, and another one may be under way
-            self.items.extendleft(reversed(live)); del live[:]  # fmt: skip  # twice would do no harm
-            self.swept += 1; self.sweeper.append(None)  # fmt: skip
+            self.items.extendleft(reversed(sweeping)); del sweeping[:]  # fmt: skip  # twice would do no harm
+            self.swept += 1; sweeper.append(None)  # fmt: skip
         self.group.let_go(self)
 
     # --- looking

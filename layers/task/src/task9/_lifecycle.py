@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from threadpool9 import tunables as pool_tunables
-from threadpool9.lowlevel import Lock, RLock, Sight, contents, get_ident, safe_repr, token
+from threadpool9.lowlevel import FREE, Lock, RLock, Sight, contents, get_ident, safe_repr
 
 from ._executor import Executor
 from ._group import EXIT, FREEZE, groups
 from ._item import TAKING, Call, Item, in_hands
+from ._lane import sweeper, sweeping
 from ._shared import registry
 from ._timer import timer
 from ._watch import layer, tunables
@@ -26,17 +27,18 @@ def _in_child() -> None:
     me = get_ident()
     stranded: list[Any] = [*timer.forget_all(), *in_hands]
     in_hands.clear()
+    tickets = list(sweeping)
+    sweeping.clear()
+    sweeper[:] = FREE
     for group in groups.all():
         stranded += group.armed.values()
         group.armed.clear()
         group.sleepers.locks.clear()
         group.halts.pop(EXIT, None)
         for lane in group.lanes:
-            tickets = [*lane.items, *lane.sweeping]
+            tickets += lane.items
             lane.items.clear()
-            lane.sweeping.clear()
             lane.swept += lane.swept % 2
-            lane.sweeper = token()
             group.halts.pop(lane, None)
             lane.promise = None
             if lane.guard is not None:
@@ -44,12 +46,12 @@ def _in_child() -> None:
             for executor in lane.executors:
                 tickets += [executor.ticket, *executor.deferred]
                 executor.deferred.clear()
-                executor.ticket = []
+                executor.ticket = ()
                 if executor.ident != me:  # what this very thread runs goes on
                     stranded.append(executor.current)
                     executor.current, executor.ident = None, 0
             lane.idle[:] = [executor for executor in lane.executors if not executor.ident]
-            stranded += [item for ticket in tickets for item in ticket]
+    stranded += [item for ticket in tickets for item in ticket]
     for item in stranded:
         if isinstance(item, Item) and not item.marker:
             item.forget_threads()

@@ -130,7 +130,7 @@ class LoopReference:
 
 
 class LoopExecutor(Executor):
-    """The executor of a lane in a loop, and the job that is posted there, in one."""
+    """The executor of a lane in a loop: what is posted there is a turn of it."""
 
     __slots__ = ("promise", "taken")
 
@@ -138,10 +138,6 @@ class LoopExecutor(Executor):
         super().__init__(lane)
         self.taken: Any = None  # L: what was taken and is not called yet
         self.promise: list[Any] = []  # A: full from a post until its turn begins
-
-    def make_job(self) -> Any:
-        """Itself: a turn needs no more."""
-        return self
 
     def turn(self, promise: list[Any]) -> Iterator[None]:
         """Run what waits now. The loop's thread; advanced to its ``yield`` by who posts it.
@@ -240,7 +236,7 @@ class LoopExecutor(Executor):
 
     def _rest(self) -> None:
         """Idle again. May be repeated."""
-        self.ticket = []
+        self.ticket = ()
         self.current = None
         self.lane.group.sleepers.wake(self)
         self.ident = 0

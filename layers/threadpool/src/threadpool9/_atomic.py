@@ -122,11 +122,12 @@ class Flock(Generic[T]):
 
     def __init__(self) -> None:
         self._refs: dict[weakref.ref[T], None] = {}
+        # A function of C: where it is called, an asynchronous exception would be swallowed.
+        self._forget = self._refs.pop
 
     def add(self, thing: T) -> None:
         """Know `thing`, until it is gone."""
-        # The callback is a function of C: where it is called, an asynchronous exception would be swallowed.
-        self._refs[weakref.ref(thing, self._refs.pop)] = None
+        self._refs[weakref.ref(thing, self._forget)] = None
 
     def clear(self) -> None:
         """Know none any more."""

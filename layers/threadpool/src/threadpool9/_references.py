@@ -204,6 +204,8 @@ class Reference:
     was taken.
     """
 
+    __slots__ = ("_hand", "pool")
+
     def __init__(self, pri: int, percpu: bool) -> None:
         self._hand: list[Any] = []  # A: whoever takes the pools out of it gives them back
         if percpu:

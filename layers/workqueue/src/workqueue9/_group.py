@@ -14,7 +14,6 @@ from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import (
     FREE,
     RLock,
-    Sleepers,
     Steps,
     Tally,
     Wait,
@@ -62,7 +61,7 @@ class Stats:
 class WorkGroup(Group):
     """The group of one work queue."""
 
-    __slots__ = ("arg", "called", "called_func", "cancelled", "func", "on_error", "plain", "slots", "stats", "wq")
+    __slots__ = ("arg", "called_func", "cancelled", "func", "on_error", "plain", "slots", "stats", "wq")
 
     def __init__(
         self,
@@ -83,7 +82,6 @@ class WorkGroup(Group):
         self.cancelled = Tally()  # A
         self.slots = None if max_pending is None else Slots(max_pending)  # S
         self.plain = self.slots is None  # S: an enqueue is no more than a put on a lane
-        self.called = Sleepers()  # A: who waits for a work to be called or withdrawn
 
     # --- running
 
@@ -100,7 +98,7 @@ class WorkGroup(Group):
             work: Any,
             func: Callable[[Any, Any], object] = self.called_func,
             arg: Any = self.arg,
-            waiting: Any = self.called.locks,
+            waiting: Any = self.sleepers.locks,
             waits: list[int] = stats.waits,
             bounded: bool = self.slots is not None,
             now: Callable[[], int] = monotonic_ns,
@@ -121,7 +119,7 @@ class WorkGroup(Group):
             stats.wait_ns += waited
             waits[waited.bit_length()] += 1
             if waiting:
-                self.called.wake(work)
+                self.sleepers.wake(work)
             try:
                 if context is None:
                     func(work, arg)
@@ -197,8 +195,8 @@ class WorkGroup(Group):
 
     def undone(self, item: Any) -> None:
         """As in the layer below: whoever waits for it need not wait any longer."""
-        if self.called.locks:
-            self.called.wake(item)
+        if self.sleepers.locks:
+            self.sleepers.wake(item)
 
     def count_withdrawn(self, item: Item) -> None:
         """As in the layer below, and this layer's counter."""
@@ -260,9 +258,9 @@ class WorkGroup(Group):
 
         in_time = True
         if self.pending_here(work):
-            in_time = yield from self.called.wait(work, pending, wait)
+            in_time = yield from self.sleepers.wait(work, pending, wait)
             while in_time and pending():
-                in_time = yield from self.called.wait(work, pending, wait)
+                in_time = yield from self.sleepers.wait(work, pending, wait)
         # An executor shows the work before it makes it idle, so none escapes this look.
         for executor in self.in_function(work):
             in_time = in_time and (yield from executor.wait_end(work, wait))

@@ -27,7 +27,6 @@ def _in_child() -> None:
         group = queue.group
         if group.slots is not None:
             group.slots.forget_threads()
-        group.called.locks.clear()
         queue.forget_drains()
         if isinstance(group, RemoteGroup):
             group.forget()

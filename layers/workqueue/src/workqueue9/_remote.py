@@ -19,7 +19,7 @@ import contextlib
 from typing import Any, Protocol, TypeVar
 
 from task9.lanes import TAKING, Executor, Lane, running
-from threadpool9 import Error, Job
+from threadpool9 import Error
 from threadpool9.hooks import ask
 from threadpool9.lowlevel import Tally, get_ident, load_plugins, monotonic_ns, report_error
 
@@ -147,7 +147,7 @@ class RemoteCall:
                 return  # else what has reported it before may have been broken off here
         executor = self._executor
         try:
-            executor.lane.pool.post(executor.job)
+            executor.lane.pool.post(executor)
         except Error as refused:  # no thread, or the exit refuses this one: then here
             report_error(refused, origin=self)
             if executor.settle_here(self):
@@ -228,7 +228,7 @@ class RemoteExecutor(Executor):
         self.future: Any = None  # E: of a submitted work
         self.settling = [None]  # A: a token; whoever settles has it
 
-    def _run(self, job: Job) -> None:
+    def _run(self) -> None:
         lane: Any = self.lane
         self.ident = get_ident()
         self._begin()
@@ -246,7 +246,7 @@ class RemoteExecutor(Executor):
             self.ident = get_ident()
         else:
             self.ident = 0
-        job.done()
+        self.done()
 
     def _send(self) -> bool:
         """Take a work and send it; False if there is none."""
@@ -305,8 +305,8 @@ class RemoteExecutor(Executor):
             self.future = work.give_up_future(group.func, group.arg)
         self.call = call
         group.release(work)
-        if group.called.locks:
-            group.called.wake(work)
+        if group.sleepers.locks:
+            group.sleepers.wake(work)
 
     def settle_here(self, call: RemoteCall) -> bool:
         """If `call` has ended, settle its work: True. Any thread; one does it."""
