@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType
 from typing import Any
 
+import pytest
 from pace import patience
 from struck import struck
 
@@ -18,6 +20,11 @@ from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(30.0)
 PRI = 55  # nobody else's
+
+
+def interrupt() -> None:
+    """Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def test_a_deque_is_read_beside_hundreds_of_threads_that_use_it() -> None:
@@ -208,3 +215,35 @@ def test_a_drain_does_not_wait_for_a_run_that_was_posted_after_it_began() -> Non
             pool.drain(LIMIT / 4)
         assert ended == [True]
         go[1].set()
+
+
+LINES = [
+    "if holder.references == 0:",
+    "if table.get(holder.pri) is holder:",
+    "holder._closing = True",
+    "for pool in pools:",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("percpu", [False, True])
+def test_ctrl_c_in_the_last_put_of_a_pool(line: str, percpu: bool) -> None:
+    """TP-1, TP-9: it was closing before the put had counted, and a further reference made a second one."""
+
+    def pools() -> list[Any]:
+        return [pool for pool in threadpool9.snapshot().pools if pool.pri == PRI]
+
+    holder = threadpool9.percpu_get(PRI) if percpu else threadpool9.get(PRI)
+    known = len(pools())
+    place = "_dismiss" if line == LINES[-1] else "_give_back"
+    with struck(place, interrupt, line=line) as struck_there, pytest.raises(KeyboardInterrupt):
+        holder.put(LIMIT)
+    assert struck_there == [None]
+    if any(pool.references for pool in pools()):
+        holder.put(LIMIT)
+    with threadpool9.percpu_get(PRI) if percpu else threadpool9.get(PRI) as again:
+        assert len(pools()) == known
+        pool = again.ref() if isinstance(again, threadpool9.PerCPU) else again
+        pool.post(Job(Job.done, interlock=nullcontext()))
+        pool.drain(LIMIT)
+    assert not pools()

@@ -40,7 +40,7 @@ fault(
 )  # fmt: skip
 fault(
     "put leaks a thread", "TP-9", "The last put waits for busy workers only, and lets idle ones be.",
-    "_registry", "                probe(pool)\n            pool._dismiss_idle()\n", "                probe(pool)\n",
+    "_registry", "        self._dismiss(pools)\n        for pool in pools:\n            if pool.busy()", "        for pool in pools:\n            pool._closing = True\n        for pool in pools:\n            if pool.busy()",
     "_pool", "return any(_atomic.contents(self._jobs)) or bool(self._workers)",
     "return any(_atomic.contents(self._jobs)) or any(worker.job is not None for worker in list(self._workers))",
 )  # fmt: skip
@@ -59,8 +59,7 @@ fault(
 )  # fmt: skip
 fault(
     "one put too many accepted", "TP-9", "A put without a reference does nothing.",
-    "_registry", "                if holder.references == 0:\n                    raise UsageError(f\"one put() too many: nobody holds a reference to {holder!r}\")\n",
-    "                if holder.references == 0:\n                    return\n",
+    "_registry", "            raise UsageError(f\"one put() too many: nobody holds a reference to {holder!r}\")\n", "            return\n",
 )  # fmt: skip
 fault(
     "put has no time limit", "TP-9", "The limit of the last put is forgotten.",

@@ -71,7 +71,7 @@ class Pool(PoolStats):
         self._idle: _seam.deque[Worker] = _seam.deque()  # A: parked workers, last in at the right
         self._workers: dict[Worker, None] = {}  # A: every worker until it is joined (idents are reused before)
         self._request: list[Pool] = []  # A: a promise, see `_atomic`: full from a request to the starter until it looks
-        self._closing = False  # R: the last reference is being put; idle workers leave
+        self._closing = False  # A: set when the last reference is put, or soon after; idle workers leave
         #: A: None while everybody may schedule; else called after a schedule, returns why not, or None.
         self._gate: Callable[[Pool, Job], Error | None] | None = registry.gate
         self._workers_gone = Waiters()  # A

@@ -88,7 +88,7 @@ class PerCPU:
         self.pri = pri  # S
         self.references = 0  # L
         self._wanted = wanted  # S
-        self._closing = False  # L
+        self._closing = False  # L, as of a pool
         # L to write, read by anyone: an entry is never replaced
         self._pools = {cpu: registry.make(pri, cpu, wanted) for cpu in _topology.allowed_cpus()}
 

@@ -103,42 +103,43 @@ class Registry:
         pools = members(holder)
         try:
             with self.lock:
-                if holder.references == 0:
-                    raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
                 if holder.references == 1:
                     _refuse_own_worker(pools)
-                    # Each step may be repeated after an exception; the last one is what counts.
-                    if table.get(holder.pri) is holder:
-                        del table[holder.pri]
-                    for pool in pools:
-                        pool._closing = True
-                    holder._closing = True
-                holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
+                self._give_back(holder, table, given)
             if holder._closing:
                 if destroy_probe is not None:
                     destroy_probe(holder, holder.pri)
                 yield from self.close(pools, wait)
         except BaseException:
             if holder._closing:
-                for pool in pools:  # nobody waits any more, but idle workers need not idle out
-                    pool._dismiss_idle()
+                self._dismiss(pools)  # nobody waits any more
             raise
 
     def release(self, holder: Pool | PerCPU, given: list[None]) -> None:
         """Give a reference back without waiting; pools without one finish their jobs and go. Any context."""
-        pools, table = members(holder), self._table_of(holder)
-        with self.lock:
-            if holder.references == 0:
-                raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
-            holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
-            if holder.references == 0:
-                if table.get(holder.pri) is holder:
-                    del table[holder.pri]
-                for pool in pools:
-                    pool._closing = True
+        table = self._table_of(holder)
+        try:
+            with self.lock:
+                self._give_back(holder, table, given)
+        finally:
+            if holder._closing:
+                self._dismiss(members(holder))
+
+    def _give_back(self, holder: Pool | PerCPU, table: dict[int, Any], given: list[None]) -> None:
+        """Under the lock. It counts first: a pool that nobody holds and that is still in the table is got as before."""
+        if holder.references == 0:
+            raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
+        holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
+        if holder.references == 0:
+            if table.get(holder.pri) is holder:
+                del table[holder.pri]; holder._closing = True  # fmt: skip  # or there would soon be two that are open
+            holder._closing = True
+
+    def _dismiss(self, pools: tuple[Pool, ...]) -> None:
+        """Nobody gets `pools` any more: workers leave when they find no job. Any context; may be repeated."""
         for pool in pools:
-            if pool._closing:
-                pool._dismiss_idle()
+            pool._closing = True
+            pool._dismiss_idle()
 
     def _table_of(self, holder: Pool | PerCPU) -> dict[int, Any]:
         """Where `holder` is found by `get`; UsageError for a member of a per-CPU set, which has no references."""
@@ -160,11 +161,11 @@ class Registry:
                 self.forget(pool)
 
     def close(self, pools: tuple[Pool, ...], wait: Wait) -> Steps[None]:
-        """Wait until every job of `pools` has run and every worker has left. `_closing` is set."""
+        """Wait until every job of `pools` has run and every worker has left."""
         for pool in pools:
             if (probe := probes.destroy) is not None:
                 probe(pool)
-            pool._dismiss_idle()
+        self._dismiss(pools)
         for pool in pools:
             if pool.busy() and (probe := probes.destroy__wait) is not None:
                 probe(pool, len(pool._workers))
