@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import struck
+from struck import refusing, struck
 
 import task9
 import threadpool9
@@ -212,21 +212,6 @@ def test_a_fork_beside_a_cancel_leaves_the_work_usable_in_the_child() -> None:
         with struck("_cancel", beside):
             queue.cancel(work, LIMIT)
     assert codes == [0]
-
-
-def refusing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
-    """Have `owner.name` raise MemoryError once, as if its frame could not be had; the list is empty then."""
-    left = [None]
-    original = getattr(owner, name)
-
-    def refused(*args: Any, **kwargs: Any) -> Any:
-        if left:
-            left.pop()
-            raise MemoryError
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, refused)
-    return left
 
 
 def test_memory_refused_before_a_work_is_called(monkeypatch: pytest.MonkeyPatch, reports: list[Any]) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import struck
+from struck import refusing, struck
 
 import threadpool9
-from task9 import TaskQueue
+from conformance9.suite.tools import wait_until
+from task9 import Task, TaskQueue
 from threadpool9 import Job
-from threadpool9.lowlevel import FREE_THREADED, Blocking, Steps, contents, deque, run
+from threadpool9.lowlevel import FREE_THREADED, Blocking, Sleepers, Steps, contents, deque, run
 from workqueue9 import Work, WorkQueue
+from workqueue9._slots import Slots
 
 LIMIT = patience(30.0)
 PRI = 55  # nobody else's
@@ -247,3 +249,53 @@ def test_ctrl_c_in_the_last_put_of_a_pool(line: str, percpu: bool) -> None:
         pool.post(Job(Job.done, interlock=nullcontext()))
         pool.drain(LIMIT)
     assert not pools()
+
+
+def test_memory_refused_while_those_that_wait_for_a_run_are_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They slept on, and the executor was gone for good."""
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(task: Task) -> None:
+        entered.set()
+        assert go.wait(LIMIT)
+
+    with TaskQueue("q") as queue:
+        task = Task(hold)
+        queue.schedule(task)
+        assert entered.wait(LIMIT)
+        waiter = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
+        waiter.start()
+        assert wait_until(lambda: bool(queue.group.sleepers.locks))
+        left = refusing(monkeypatch, Sleepers, "wake")
+        go.set()
+        waiter.join(LIMIT / 2)
+        assert not waiter.is_alive()
+        assert not left
+        calls: list[int] = []
+        queue.call(calls.append, 1)
+        queue.drain(LIMIT)
+    assert calls == [1]
+
+
+def test_memory_refused_while_slots_are_made() -> None:
+    """The portion was gone: the queue was full for good."""
+
+    class Full(list[None]):
+        def extend(self, portion: Any) -> None:
+            nonlocal left
+            super().append(next(portion))
+            if left:
+                left = False
+                raise MemoryError
+            super().extend(portion)
+
+    left = True
+    slots = Slots(10)
+    slots.free = Full()
+    hands: list[list[None]] = [[] for _ in range(11)]
+    with pytest.raises(MemoryError):
+        run(slots.take(hands[0], None, KeyError))
+    for hand in hands[:10]:
+        run(slots.take(hand, None, KeyError))
+    with pytest.raises(KeyError):
+        run(slots.take(hands[10], None, KeyError))

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import pytest
+
 
 @contextmanager
 def struck(function: str, action: Callable[[], object], line: str = "") -> Iterator[list[object]]:
@@ -34,3 +36,18 @@ def struck(function: str, action: Callable[[], object], line: str = "") -> Itera
         yield done
     finally:
         sys.settrace(before)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:
+    """Have `owner.name` raise MemoryError once, as if its frame could not be had; the list is empty then."""
+    left = [None]
+    original = getattr(owner, name)
+
+    def refused(*args: Any, **kwargs: Any) -> Any:
+        if left:
+            left.pop()
+            raise MemoryError
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, refused)
+    return left

@@ -326,7 +326,7 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
-    "_job", "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(self)\n", "",
+    "_job", "        if meetings.sleepers.locks:\n            _atomic.insist(meetings.sleepers.wake, self)\n", "",
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",

@@ -145,14 +145,14 @@ class Executor(Plumbing):
                         pass
                 self.current = taking
                 if waiting:
-                    group.sleepers.wake(self)
+                    insist(group.sleepers.wake, self)
                 if deferred:
                     self._take_deferred()
             item = ticket = None  # an idle executor keeps nobody alive
             self.ticket = ()
             self.current = None
             if waiting:
-                group.sleepers.wake(self)
+                insist(group.sleepers.wake, self)
             self.ident = 0
             lane.idle.append(self)
             # Look again: whoever appended before the line above saw no idle executor.
@@ -269,7 +269,7 @@ class Executor(Plumbing):
         """The run counts as over although the function has not returned. The run's own thread."""
         self.current = TAKING
         if self.lane.group.sleepers.locks:
-            self.lane.group.sleepers.wake(self)
+            insist(self.lane.group.sleepers.wake, self)
         if self.deferred:
             self._take_deferred()
 

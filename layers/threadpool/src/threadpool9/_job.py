@@ -208,7 +208,7 @@ class Job:
         if meetings.posts:
             self._perform_post()
         if meetings.sleepers.locks:
-            meetings.sleepers.wake(self)
+            _atomic.insist(meetings.sleepers.wake, self)
 
     def _perform_post(self) -> bool:
         """We are idle again: make the post of which there is a note; True if that has scheduled us. Any context."""

@@ -119,7 +119,7 @@ class WorkGroup(Group):
             stats.wait_ns += waited
             waits[waited.bit_length()] += 1
             if waiting:
-                self.sleepers.wake(work)
+                insist(self.sleepers.wake, work)
             try:
                 if context is None:
                     func(work, arg)

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error
 from threadpool9.hooks import ask
-from threadpool9.lowlevel import Tally, get_ident, load_plugins, monotonic_ns, report_error
+from threadpool9.lowlevel import Tally, get_ident, insist, load_plugins, monotonic_ns, report_error
 
 from ._errors import BackendDown
 from ._group import WorkGroup
@@ -306,7 +306,7 @@ class RemoteExecutor(Executor):
         self.call = call
         group.release(work)
         if group.sleepers.locks:
-            group.sleepers.wake(work)
+            insist(group.sleepers.wake, work)
 
     def settle_here(self, call: RemoteCall) -> bool:
         """If `call` has ended, settle its work: True. Any thread; one does it."""
@@ -331,7 +331,7 @@ class RemoteExecutor(Executor):
                 group.returned(self.lane, work)
             self.call = None
             self.current = TAKING
-            group.sleepers.wake(self)
+            insist(group.sleepers.wake, self)
         finally:
             self.settling.append(None)
         return True
@@ -339,7 +339,7 @@ class RemoteExecutor(Executor):
     def rest(self) -> None:
         """Idle again."""
         self.current = None
-        self.lane.group.sleepers.wake(self)
+        insist(self.lane.group.sleepers.wake, self)
         self.ident = 0
         self.lane.idle.append(self)
 

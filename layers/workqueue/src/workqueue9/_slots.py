@@ -9,7 +9,7 @@ Rules. A: atomic, any context. S: set at init.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain, repeat
+from itertools import repeat
 
 from threadpool9.lowlevel import Steps, Wait, Waiters, collect
 
@@ -42,11 +42,15 @@ class Slots:
             except IndexError:
                 if not self._portions:
                     return False
+            portion = None
             try:
-                # One call into C: a portion is on one side or the other.
-                self.free.extend(chain.from_iterable(map(self._portions.pop, _LAST)))
+                for portion in map(self._portions.pop, _LAST): self.free.extend(portion); break  # fmt: skip
             except IndexError:
                 pass  # somebody else was faster
+            except BaseException:
+                if portion is not None:
+                    self._portions.append(portion)  # what is left of it
+                raise
 
     def take(self, hand: list[None], wait: Wait | None, full: Callable[[], Exception]) -> Steps[None]:
         """Take a slot into `hand`; wait for one, or if that is None or not in time, raise ``full()``."""
