@@ -22,6 +22,7 @@ from records import BlockFile, NewBlock
 from stopping import Stop
 
 import task9
+import threadpool9
 import workqueue9
 
 _SLICE = 0.1  # seconds until somebody who waits looks whether to stop
@@ -44,6 +45,7 @@ class FarPipeline(Pipeline):
             "compress", compress, kind, max_active=places, max_pending=crew.LOADED_PER_CPU * places, backend=cluster
         )
         self.stages = (self.squeezers, self.far)
+        threadpool9.register(self)
 
     def pass_on(self, parcel: Parcel) -> None:
         """What was read goes to the cluster, and from there to the writer."""
@@ -56,11 +58,18 @@ class FarPipeline(Pipeline):
         if not new:
             super().pass_on(parcel)
 
+    @threadpool9.hookimpl
+    def threadpool9_error(self, error: Any) -> None:
+        """A scheduler that is lost is not waited for: nobody here would reconnect."""
+        if isinstance(error.exc_value, workqueue9.BackendDown) and not self.far.group.backend.ready():
+            self.stop.fail(error.exc_value)
+
     def close(self) -> None:
         """As for any pipeline; after a request to stop what was not sent is not sent any more."""
         if self.stop():
             self.far.cancel_pending()
         super().close()
+        threadpool9.unregister(self)
 
     def _arrived(self, parcel: Parcel, future: task9.Future[list[tuple[int, bytes]]]) -> None:
         """On a thread of the queue's."""

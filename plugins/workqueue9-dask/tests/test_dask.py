@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import sys
 import threading
+import types
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +22,7 @@ from grid import LIMIT, PRI, queue_on, until
 import task9.futures
 import threadpool9
 from threadpool9 import hookimpl
-from workqueue9 import KeyedWork, Work
+from workqueue9 import BackendDown, KeyedWork, Work, WorkQueue
 from workqueue9_dask import Cluster, _cluster, _scheduler
 
 pytestmark = pytest.mark.once
@@ -497,3 +499,76 @@ def test_bad_arguments(local: Any) -> None:
         assert "2 workers, 0 works under way" in repr(cluster)
     assert cluster.client.status == "closed"
     assert isinstance(cluster._enter, _cluster._Loaded)
+
+
+def leave(work: Any, arg: Any) -> Any:
+    """End the program, if the payload says so."""
+    if work.payload is not None:
+        raise work.payload
+    return "here"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_function_that_ends_its_program_ends_no_worker(cluster: Cluster, error: BaseException) -> None:
+    """It took the worker along, and its neighbours; in this process the loop of all of them."""
+    with queue_on(cluster, leave) as queue:
+        future = queue.submit(error)
+        with pytest.raises(RuntimeError, match="raised " + type(error).__name__):
+            future.result(LIMIT)
+        assert queue.submit(None).result(LIMIT) == "here"
+
+
+def echo(work: Any, arg: Any) -> Any:
+    """What came."""
+    return work.payload
+
+
+def test_names_and_keys_may_have_lone_surrogates(cluster: Cluster) -> None:
+    """As `os.fsdecode` makes them of file names. Dask can't encode them: the connection was given up."""
+    name = "caf\udce9.jpg"
+    errors: list[BaseException] = []
+    with WorkQueue[Any, Any](name, echo, backend=cluster, on_error=lambda error, work: errors.append(error)) as queue:
+        queue.enqueue(KeyedWork(1, name))
+        queue.flush(LIMIT)
+        assert queue.submit(2).result(LIMIT) == 2
+    assert not errors
+
+
+@pytest.mark.parametrize("remember", ["64 MiB", -1, 1.5, True])
+def test_remember_is_a_number_of_bytes(local: Any, remember: Any) -> None:
+    """Anything else was accepted, and broke keyed works of other clients."""
+    with pytest.raises(TypeError, match="remember is a number of bytes"):
+        Cluster(local, remember=remember)
+
+
+def test_a_function_may_be_registered_to_go_by_value(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers need not have its module."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    module = types.ModuleType("nowhere_else")
+    exec("def twice(work, arg): return 2 * work.payload", module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    cloudpickle.register_pickle_by_value(module)
+    with queue_on(cluster, module.twice) as queue:
+        monkeypatch.delitem(sys.modules, module.__name__)
+        assert queue.submit(4).result(LIMIT) == 8
+
+
+def test_what_a_scheduler_has_lost_for_good_can_be_given_up(reports: list[Any]) -> None:
+    """The queue could not be ended otherwise."""
+    with distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=":0") as small:
+        client = distributed.Client(small, set_as_default=False)
+        cluster = Cluster(client)
+        gate = threading.Event()
+        gates["given up"] = gate
+        with opened(gate):
+            queue = WorkQueue[Any, Any]("lost", pass_gate, "given up", backend=cluster, max_active=2)
+            futures = [queue.submit(number) for number in range(4)]
+            until(lambda: len(queue.group.in_flight) == 2)
+            client.close()
+            until(lambda: not cluster.ready())
+            until(lambda: cluster.give_up() == 2)
+            for future in futures[:2]:
+                with pytest.raises(BackendDown, match="is lost"):
+                    future.result(LIMIT)
+            assert queue.cancel_pending() == 2
+            queue.close(LIMIT)

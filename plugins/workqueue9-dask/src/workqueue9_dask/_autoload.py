@@ -21,4 +21,6 @@ def workqueue9_backend(name: str) -> Cluster | None:
     cluster = _clusters.get(address)
     if cluster is None or cluster.foreign:
         cluster = _clusters[address] = Cluster(address)
+    elif not cluster.ready():
+        cluster.reconnect()  # its scheduler was lost, and there may be another one by now
     return cluster

@@ -85,6 +85,8 @@ class Cluster:
     """
 
     def __init__(self, client_or_address: Any, *, remember: int = 64 * 2**20, executor: str | None = None) -> None:
+        if type(remember) is not int or remember < 0:
+            raise TypeError(f"remember is a number of bytes, an int >= 0, not {remember!r}")
         self._dask: Any = importlib.import_module("distributed")  # S
         self._annotate: Any = importlib.import_module("dask").annotate  # S
         self._annotations = {} if executor is None else {"executor": executor}  # S
@@ -93,7 +95,7 @@ class Cluster:
         self._topic = f"workqueue9-dask/{uuid.uuid4().hex}"  # S
         self._remember = remember  # S
         self._numbers = count()  # A
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler may ask whether it is ready
         self._flights: dict[int, _Flight] = {}  # B: by number, in the order of sending
         self._lost: list[RemoteCall] = []  # B: what was under way when the scheduler was lost
         #: A: and the function of each, packed. Weak: a queue may be dropped without a close.
@@ -147,6 +149,8 @@ class Cluster:
         cloudpickle = importlib.import_module("cloudpickle")
         for module in (_scheduler, _worker):
             cloudpickle.register_pickle_by_value(module)
+        #: S: Dask's own would pack by value only what is registered so itself, not what is in a tuple.
+        self._dump_function = cloudpickle.dumps
         self._enter = _Loaded(cloudpickle.dumps(_worker.enter))  # S
         self._dumps = importlib.import_module("distributed.protocol.pickle").dumps  # S
         self._loads = importlib.import_module("distributed.protocol.pickle").loads  # S
@@ -174,7 +178,7 @@ class Cluster:
         Raises BackendDown, and changes nothing, if nobody answers there. Does nothing if nothing was lost.
         """
         self._check_process()
-        if client_or_address is None and not self._look():
+        if client_or_address in (None, self._client) and not self._look() and not self._lost:
             return 0
         before, own = self._client, self._own
         client: Any = None
@@ -192,20 +196,36 @@ class Cluster:
         if client is not before:
             self._leave(before)
         self._own = own
+        lost: list[RemoteCall] = []
+        try:
+            with self._lock:
+                lost, self._lost = self._lost, []
+            for call in lost:
+                try:
+                    self._submit(call)
+                except BackendDown:
+                    raise
+                except Exception as error:
+                    self._failed(call, error)
+            for queue in list(self._halted):
+                queue.resume()
+                self._halted.pop(queue, None)
+        except BaseException:  # Ctrl-C too: another reconnect sends them all
+            self._lose()
+            with self._lock:
+                self._lost += [call for call in lost if not call.outcome and call not in self._lost]
+            raise
+        return len(lost)
+
+    def give_up(self) -> int:
+        """After the scheduler was lost for good: what was under way fails with `BackendDown`; how many works.
+
+        What waits in the queues stays there, and can be cancelled. Thread context.
+        """
         with self._lock:
             lost, self._lost = self._lost, []
-        for number, call in enumerate(lost):
-            try:
-                self._submit(call)
-            except BackendDown:
-                with self._lock:
-                    self._lost += lost[number:]
-                raise
-            except BaseException as error:
-                self._failed(call, error)
-        for queue in list(self._halted):
-            self._halted.pop(queue, None)
-            queue.resume()
+        for call in lost:
+            call.failed(BackendDown(f"the Dask scheduler at {self.address} is lost, and {call.name} with it"))
         return len(lost)
 
     def close_client(self) -> None:
@@ -235,7 +255,7 @@ class Cluster:
         """As `workqueue9.Backend.open`: the function and its argument are packed, once."""
         self._check_process()
         try:
-            self._queues[queue] = self._dumps((queue.func, queue.arg))
+            self._queues[queue] = self._dump_function((queue.func, queue.arg))
         except Exception as error:
             raise TypeError(
                 f"the function of queue {queue.name!r}, or its argument, can't be pickled: {error}"
@@ -323,7 +343,7 @@ class Cluster:
                 future = client.submit(
                     pickle.loads,
                     pickle.dumps(task, pickle.HIGHEST_PROTOCOL),
-                    key=(f"{queue.name}-{self._topic[-32:]}", number),
+                    key=(f"{ascii(queue.name)[1:-1]}-{self._topic[-32:]}", number),  # Dask takes no surrogates
                     pure=False,
                     priority=queue.pri,
                     fifo_timeout=0,  # or what is sent within 100 ms has one rank

@@ -35,6 +35,7 @@ class Memory(SchedulerPlugin):
 
     async def start(self, scheduler: Any) -> None:
         """As in Dask: it begins."""
+        self.truncate = getattr(getattr(scheduler, "_broker", None), "truncate", None)  # Dask has no public name for it
         scheduler.handlers["workqueue9_recall"] = self.recall
         scheduler.handlers["workqueue9_remember"] = self.remember
 
@@ -54,6 +55,11 @@ class Memory(SchedulerPlugin):
             (queue, key), oldest = self.results.popitem(last=False)
             self.size -= _cost(queue, key, oldest)
         return result
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        """As in Dask: it was sent to who has subscribed, and is not to be kept."""
+        if topic.startswith("workqueue9-dask/") and self.truncate is not None:
+            self.truncate(topic)
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """As in Dask."""

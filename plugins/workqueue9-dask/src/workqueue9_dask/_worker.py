@@ -49,16 +49,21 @@ def enter(number: int, topic: str, queue: str, key: str | None, function: bytes,
     result: bytes | None = None
     if key is not None:
         # From before a worker died, or from an equal work: the scheduler remembers it.
-        result = sync(worker.loop, worker.scheduler.workqueue9_recall, queue=queue, key=key)
+        result = sync(worker.loop, worker.scheduler.workqueue9_recall, queue=ascii(queue), key=ascii(key))
     if result is None:
         func, arg = pickle.loads(function)
-        value = func(make_work(pickle.loads(payload), key), arg)
+        try:
+            value = func(make_work(pickle.loads(payload), key), arg)
+        except (SystemExit, KeyboardInterrupt) as error:  # by which Dask would end the worker
+            raise RuntimeError(f"the function of queue {queue!r} raised {error!r}") from error
         try:
             result = pickle.dumps(value)
         except Exception as error:
             raise TypeError(f"what the function of queue {queue!r} returned can't be pickled: {error}") from error
         if key is not None:
-            result = sync(worker.loop, worker.scheduler.workqueue9_remember, queue=queue, key=key, result=result)
+            result = sync(
+                worker.loop, worker.scheduler.workqueue9_remember, queue=ascii(queue), key=ascii(key), result=result
+            )
     assert result is not None
     if len(result) > INLINE:
         return result
