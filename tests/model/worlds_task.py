@@ -556,7 +556,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
         "task9._executor",
         "        self.current = TAKING\n"
         "        if self.lane.group.sleepers.locks:\n"
-        "            self.lane.group.sleepers.wake(self)\n",
+        "            insist(self.lane.group.sleepers.wake, self)\n",
         "        self.current = TAKING\n",
     ),
 )

@@ -16,8 +16,9 @@ LOST_WAKE_UP = (
 )
 WAITER_LOOKS_FIRST = (
     "threadpool9._waiting",
-    "            self.locks[mine] = thing\n            in_time = not must_wait() or",
-    "            must = must_wait()\n            self.locks[mine] = thing\n            in_time = not must or",
+    "            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must_wait(), wait)\n",
+    "            must = must_wait()\n"
+    "            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must, wait)\n",
 )
 CANCELLER_DOES_NOT_CLAIM = (
     "threadpool9._pool",
@@ -34,6 +35,43 @@ class Unlocked:
 
     def __exit__(self, *exc: object) -> None:
         pass
+
+
+@exhibit(
+    "TP-26, AW-4",
+    who_leaves_wakes_nobody=(
+        "threadpool9._waiting",
+        "            waiters.wake_all()  # who came meanwhile",
+        "            # who came",
+    ),
+    who_comes_does_not_look_at_the_table=(
+        "threadpool9._waiting",
+        "lambda: self.locks.get(thing) is waiters and must_wait()",
+        "must_wait",
+    ),
+)
+def who_waits_against_who_leaves(w: World) -> Callable[[], None]:
+    """One has nothing to wait for and leaves, another one comes to wait for the same job, a third one wakes it."""
+    module = w.copies.module("threadpool9._waiting")
+    sleepers, thing = module.Sleepers(), object()
+    over = w.cell(False, "over")
+
+    def wake() -> None:
+        over.set(True)
+        sleepers.wake(thing)
+
+    def wait(must_wait: Callable[[], bool]) -> None:
+        module.run(sleepers.wait_until_not(thing, must_wait, module.Blocking(None), "it"))
+
+    looks = [True]
+    w.thread("A", lambda: wait(lambda: bool(looks) and looks.pop()))
+    w.thread("B", lambda: wait(lambda: not over.get()))
+    w.thread("C", wake)
+
+    def check() -> None:
+        assert not sleepers.locks, "somebody is entered who does not wait"
+
+    return check
 
 
 @exhibit(
@@ -262,7 +300,7 @@ def cancel_cancel(w: World) -> Callable[[], None]:
     ),
     done_wakes_nobody=(
         "threadpool9._job",
-        "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(self)\n",
+        "        if meetings.sleepers.locks:\n            _atomic.insist(meetings.sleepers.wake, self)\n",
         "",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,

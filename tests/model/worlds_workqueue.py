@@ -21,7 +21,7 @@ PUT_TAKEN_DOES_NOT_LOOK = (
     "WQ-3, WQ-4",
     call_does_not_tell_the_waiters=(
         "workqueue9._group",
-        "            if waiting:\n                self.sleepers.wake(work)\n",
+        "            if waiting:\n                insist(self.sleepers.wake, work)\n",
         "",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
@@ -567,7 +567,7 @@ def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
     "WQ-9",
     portion_is_taken_in_two_steps=(
         "workqueue9._slots",
-        "self.free.extend(chain.from_iterable(map(self._portions.pop, _LAST)))",
+        "for portion in map(self._portions.pop, _LAST): self.free.extend(portion); break",
         "self.free.extend(self._portions[-1]); self._portions.pop()",
     ),
 )

@@ -219,12 +219,7 @@ def test_a_drain_does_not_wait_for_a_run_that_was_posted_after_it_began() -> Non
         go[1].set()
 
 
-LINES = [
-    "if holder.references == 0:",
-    "if table.get(holder.pri) is holder:",
-    "holder._closing = True",
-    "for pool in pools:",
-]
+LINES = ["if holder.references > 1:", "elif holder.references == 1:", "if holder._closing:", "for pool in pools:"]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -237,7 +232,7 @@ def test_ctrl_c_in_the_last_put_of_a_pool(line: str, percpu: bool) -> None:
 
     holder = threadpool9.percpu_get(PRI) if percpu else threadpool9.get(PRI)
     known = len(pools())
-    place = "_dismiss" if line == LINES[-1] else "_give_back"
+    place = {LINES[2]: "put", LINES[3]: "_dismiss"}.get(line, "_give_back")
     with struck(place, interrupt, line=line) as struck_there, pytest.raises(KeyboardInterrupt):
         holder.put(LIMIT)
     assert struck_there == [None]

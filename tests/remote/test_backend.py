@@ -249,7 +249,7 @@ def test_wq15_a_back_end_that_is_down_halts_the_queue(backend: ByHand, monkeypat
     works = [Work(number) for number in range(3)]
     for work in works:
         queue.enqueue(work)
-    assert wait_until(lambda: backend in queue.group.halts)
+    assert wait_until(lambda: "down" in queue.group.halts)
     assert works[0].pending
     assert queue.cancel(works[1])
     with pytest.raises(WaitTimeout):

@@ -122,7 +122,7 @@ tasks(
 )  # fmt: skip
 pools(
     "a job wakes one who waits", "AW-4", "The others who wait for its end sleep on.",
-    WAITING, "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
+    WAITING, "        if waiters is not None:\n            waiters.wake_all()\n", "        if waiters is not None:\n            waiters.wake_one()\n",
 )  # fmt: skip
 
 # --- queues in loops
@@ -137,7 +137,7 @@ tasks(
 )  # fmt: skip
 tasks(
     "every schedule is a hand-over", "TK-19", "A thousand schedules before a turn are a thousand posts.",
-    "_loop", "        job.promise = promise = [job]\n", "        job.promise = promise = []\n",
+    "_loop", "        promise = [job]\n", "        promise: list[Any] = []\n",
 )  # fmt: skip
 tasks(
     "what comes during a turn has no other one", "TK-19", "It waits until somebody schedules once more.",
@@ -173,7 +173,7 @@ tasks(
 )  # fmt: skip
 tasks(
     "cancel believes that it can stop a call", "TK-18", "It says True while the function runs.",
-    "_future", "        if self._settled is not NOTIFIED:\n            return False\n", "        if self._settled is FINISHED:\n            return False\n",
+    "_future", "        if self._settled is not NOTIFIED:\n            if (failure", "        if self._settled is FINISHED:\n            if (failure",
 )  # fmt: skip
 tasks(
     "a cancelled call is made", "TK-18", "The future is cancelled, the function runs all the same.",

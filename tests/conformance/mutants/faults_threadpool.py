@@ -55,11 +55,11 @@ fault(
 )  # fmt: skip
 fault(
     "last put from inside hangs", "TP-9", "The last put by one of the pool's own jobs waits for itself.",
-    "_registry", "                    _refuse_own_worker(pools)\n", "",
+    "_registry", "if own is not None and holder.references == 1:", "if False:",
 )  # fmt: skip
 fault(
     "one put too many accepted", "TP-9", "A put without a reference does nothing.",
-    "_registry", "            raise UsageError(f\"one put() too many: nobody holds a reference to {holder!r}\")\n", "            return\n",
+    "_registry", "        raise UsageError(f\"one put() too many: nobody holds a reference to {holder!r}\")\n", "        return\n",
 )  # fmt: skip
 fault(
     "put has no time limit", "TP-9", "The limit of the last put is forgotten.",
@@ -330,7 +330,7 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
-    "_waiting", "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
+    "_waiting", "        if waiters is not None:\n            waiters.wake_all()\n", "        if waiters is not None:\n            waiters.wake_one()\n",
 )  # fmt: skip
 fault(
     "cancel from another pool accepted", "TP-27", "A job can be cancelled on any pool.",
@@ -479,7 +479,7 @@ fault(
 )  # fmt: skip
 fault(
     "counters die with the pool", "TP-34", "What a pool had counted is gone with it.",
-    "_registry", "                self.totals = list(map(operator.add, self.totals, counts))\n", "",
+    "_registry", "self.totals = totals; ", "",
 )  # fmt: skip
 fault(
     "the watchdog barks all the time", "TP-35", "A long run is reported again and again.",

@@ -116,7 +116,7 @@ fault(
 )  # fmt: skip
 fault(
     "one of many waiters goes on", "WQ-4", "Only one of those who wait for a work is told.",
-    "threadpool9._waiting", "for _ in map(self.locks.pop, (lock,)): lock.release()", "for _ in map(self.locks.pop, (lock,)): lock.release(); return",
+    "threadpool9._waiting", "        if waiters is not None:\n            waiters.wake_all()\n", "        if waiters is not None:\n            waiters.wake_one()\n",
 )  # fmt: skip
 fault(
     "wait has no time limit", "WQ-4", "It waits as long as it takes.",

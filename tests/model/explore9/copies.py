@@ -292,6 +292,7 @@ class _Loader(importlib.abc.Loader):
             ):  # fmt: skip
                 setattr(module, primitive, getattr(primitives, primitive))
             module.Mailbox = primitives.SimpleQueue  # type: ignore[attr-defined]
+            module.Compared = primitives.Compared  # type: ignore[attr-defined]
             module.LockType = primitives.Lock  # type: ignore[attr-defined]
             # The same executions with a GIL and without: points are everywhere.
             module.SPINS = range(0)  # type: ignore[attr-defined]

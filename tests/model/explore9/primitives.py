@@ -317,6 +317,13 @@ Dict: Any = _controlled(
 )
 
 
+class Compared(collections.deque[Any]):
+    """As the layer's own, which real lists ask before they look for themselves; ours do not."""
+
+    __eq__ = collections.deque.append  # type: ignore[assignment]
+    __hash__ = None
+
+
 def _extend(self: Any, items: Any) -> None:
     """`extend` by what comes out of an iterator, whose steps may be points of others; what came before an error stays."""
     if not isinstance(items, (list, tuple)):

@@ -128,8 +128,16 @@ class StandardFuture(concurrent.futures.Future[T]):
         if "crowd" in audience:
             self._inform(audience.crowd)
         if "calls" in audience:
+            interrupts: list[BaseException] = []
             for call in contents(audience.calls):
-                self._call_back(call)
+                try:
+                    self._call_back(call)
+                except BaseException as error:  # for the thread; the others are called all the same
+                    interrupts.append(error)
+            for further in interrupts[1:]:
+                report_error(further, origin=self)
+            for first in interrupts:
+                raise first
             audience.calls.clear()  # who has entered a call since then makes it
 
     def _call_back(self, call: list[Any]) -> None:

@@ -209,7 +209,7 @@ class Executor(Plumbing):
         if item is not TAKING and not ticket:
             ticket += (item,)
         self.current = TAKING
-        if ticket and ticket not in self.lane.items:
+        if ticket:  # twice on the lane would do no harm
             self.lane.items.appendleft(ticket)
         self.ticket = ()
 

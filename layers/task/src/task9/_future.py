@@ -114,6 +114,8 @@ class Future(StandardFuture[T], Item):
             except IndexError:
                 if isinstance(error, Error):
                     return  # an executor has it: all is well
+            if isinstance(error, Error):
+                lane.withdrawn(ticket)
             raise
 
     def run(self) -> None:
@@ -265,6 +267,8 @@ class Future(StandardFuture[T], Item):
                     break
                 doze(_DOZE)
         if self._settled is not NOTIFIED:
+            if (failure := self._failure) is not None:
+                failure.asked = True  # who cancels it does not want it: `map`, say, for what comes after an exception
             return False
         self.was_withdrawn()  # once more: what has withdrawn it may have been interrupted
         return True

@@ -138,6 +138,8 @@ class Lane:
                 self.group.undone(item)
             elif isinstance(error, Error):
                 return True
+            if isinstance(error, Error):
+                self.withdrawn(ticket)
             raise
         return True
 
@@ -177,6 +179,8 @@ class Lane:
                     del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip
             except IndexError:
                 pass
+            if undone and isinstance(error, Error):
+                self.withdrawn(ticket)
             if undone or not isinstance(error, Error):
                 raise
         return True
@@ -211,6 +215,8 @@ class Lane:
             except IndexError:
                 if isinstance(error, Error):
                     return  # an executor has it: all is well
+            if isinstance(error, Error):
+                self.withdrawn(ticket)
             raise
 
     def kick(self) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from threadpool9 import PRI_NONE, UsageError
-from threadpool9.lowlevel import Blocking, Poster, Steps, Wait, get_ident, poster_here
+from threadpool9.lowlevel import Blocking, Poster, Steps, Wait, get_ident, monotonic, poster_here
 
 from ._errors import LoopClosed
 from ._executor import Executor, run_watched
@@ -38,6 +38,9 @@ from ._watch import running
 __all__ = ["LoopLane", "LoopReference"]
 
 
+_ASKED = 0.05  # seconds: so often at most a loop is asked whether it is still there, however many wait for it
+
+
 class LoopPool:
     """What a lane posts to."""
 
@@ -46,6 +49,7 @@ class LoopPool:
 
     def __init__(self, poster: Poster) -> None:
         self.poster = poster  # S
+        self.asked = 0.0  # A: when it was last asked whether it is still there
         self.thread = 0  # L: its ident, from the first turn on
 
     def __repr__(self) -> str:
@@ -53,7 +57,7 @@ class LoopPool:
 
     def post(self, job: Any) -> bool:
         """Have a turn in the loop. Any context. LoopClosed."""
-        job.promise = promise = [job]
+        promise = [job]
         try:
             turn = job.turn(promise)
             next(turn)
@@ -61,11 +65,14 @@ class LoopPool:
         except BaseException:
             promise.clear()
             raise
+        job.promise = promise  # now that the request was made; empty if the turn has begun
         return True
 
     def check(self) -> None:
         """LoopClosed if the loop is gone. Any context."""
-        self.hand_over(tuple)  # does nothing
+        if (now := monotonic()) >= self.asked + _ASKED:  # the loop may be busy for long, and those who wait, many
+            self.hand_over(tuple)  # does nothing
+            self.asked = now
 
     def hand_over(self, fn: Any) -> None:
         """Post `fn`. Any context. LoopClosed."""
@@ -78,12 +85,14 @@ class LoopPool:
 
     def is_here(self) -> bool:
         """True if the caller is in the loop's thread, which must not block for what the loop is to run. Any context."""
-        if self.thread:
-            return self.thread == get_ident()
         try:
-            return bool(poster_here() == self.poster)  # before the first turn
+            if poster_here() == self.poster:
+                return True
         except UsageError:
-            return False
+            pass
+        # An asyncio loop may run in another thread by now.
+        running: Any = getattr(getattr(self.poster, "loop", None), "is_running", bool)
+        return self.thread == get_ident() and not running()
 
 
 class LoopLane(Lane):
@@ -98,7 +107,7 @@ class LoopLane(Lane):
 
     def may_wait(self, wait: Wait) -> None:
         """As for any lane: not if the loop would be kept from running by the very wait."""
-        wait.check = functools.partial(self._check, wait)
+        wait.check = self._check
         if not self.quiet():
             self._check(wait)
 
@@ -249,6 +258,6 @@ class LoopExecutor(Executor):
         if self.taken is not None:
             self.moves += 2  # taken, and put down
             self.started -= 1; ticket += (self.taken,); self.taken = None  # fmt: skip
-        if ticket and ticket not in self.lane.items:
+        if ticket:  # twice on the lane would do no harm
             self.lane.items.appendleft(ticket)
         self._rest()

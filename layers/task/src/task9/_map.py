@@ -39,11 +39,11 @@ def map_lazily(
     futures: deque[Future[T]] = deque()
     try:
         futures.extend(islice(calls, buffersize))
+        results = _results(futures, calls, deadline)
+        next(results)  # into its ``try``: who leaves off before the first result is to have the calls cancelled, too
     except BaseException:
         _cancel(futures)
         raise
-    results = _results(futures, calls, deadline)
-    next(results)  # into its ``try``: who leaves off before the first result is to have the calls cancelled, too
     return results
 
 

@@ -296,7 +296,8 @@ class TaskQueue:
             yield from end(self.group, self._cancelled, wait)
         except LoopClosed as error:
             self.closed = True
-            count = self.cancel_pending()
+            disarm_all(self.group, self._cancelled)  # the next close returns them
+            count = len(self._cancelled) + self.cancel_pending()
             raise LoopClosed(f"closing queue {self.name!r}: {error}; {count} that waited were withdrawn") from None
         if leave_workers:
             self._reference.release()

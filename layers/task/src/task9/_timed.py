@@ -108,6 +108,7 @@ class TimedItem(Item):
                 del ticket[0]; hand += FREE; in_hands[self] = None  # fmt: skip
             except IndexError:
                 return  # an executor has it all the same, or it was withdrawn
+            lane.withdrawn(ticket)
             self.item_timing = None
             lane.group.free(self, hand)
             raise

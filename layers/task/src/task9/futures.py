@@ -237,7 +237,11 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         place: list[None] = []
         call = _Call(fn, args, kwargs, copy_context(), crew, place)
         try:
-            if crew.bound is None or crew.take_place(place, self._when_full == "block" and not crew.is_own_thread()):
+            if (
+                crew.bound is None
+                or crew.take_place(place, False)
+                or (self._when_full == "block" and not crew.is_own_thread() and crew.take_place(place, True))
+            ):
                 call.start(self.queue.lane_here())
             elif self._when_full == "run":
                 call.run()

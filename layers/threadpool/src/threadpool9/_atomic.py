@@ -145,7 +145,7 @@ class Tally:
     a try-lock, so that memory stays bounded and nobody waits.
     """
 
-    __slots__ = ("_base", "_events", "_folding")
+    __slots__ = ("_base", "_events", "_folding", "_seen")
 
     _FOLD = 1024
 
@@ -153,6 +153,7 @@ class Tally:
         self._events: list[None] = []
         self._base = 0  # written by the holder of _folding only
         self._folding = _seam.Lock()
+        self._seen = 0  # written by readers: none is to see less than before
 
     def bump(self) -> None:
         """Count one event."""
@@ -169,4 +170,5 @@ class Tally:
 
     def value(self) -> int:
         """The number of events so far; exact when nobody is counting."""
-        return self._base + len(self._events)
+        self._seen = seen = max(self._seen, self._base + len(self._events))
+        return seen

@@ -92,7 +92,9 @@ def _load(entry: Any) -> None:
         plugin = entry.load()
         if not _hooks.plugin_manager().is_registered(plugin):
             _hooks.register(plugin, entry.name)
-    except Exception as error:  # whatever a stranger's module raises when it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a stranger's module raises when it is imported; a SystemExit too
         text = f"plugin {entry.name!r} of {distribution} was not loaded: {type(error).__name__}: {error}"
         if tunables.strict_plugins:
             raise PluginError(text) from error

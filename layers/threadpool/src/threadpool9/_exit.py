@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from . import _atomic, _hooks, _osthread, _seam
 from ._errors import Error, FinalizingError
+from ._job import meetings
 from ._layer import after_exit, layers
 from ._registry import registry
 from ._texts import safe_repr
@@ -127,6 +128,8 @@ def _after_the_others() -> None:
         for thread in threads:
             thread.join()
     _drain()
+    if _seam.is_multiprocessing_child():
+        _end()
 
 
 def _at_exit() -> None:
@@ -135,8 +138,10 @@ def _at_exit() -> None:
         if tunables.exit_policy != "abandon":
             _drain()
     finally:  # Ctrl-C gets out of the wait, not around this
-        _wind_down()
-        _end()
+        try:
+            _wind_down()
+        finally:
+            _end()
 
 
 def _end() -> None:
@@ -277,6 +282,7 @@ def _run_inline(pool: Pool) -> None:
                 job = ticket.pop()
             except IndexError:
                 continue
+            worker.ticket, worker.job = ticket, job
             worker._run(job, ticket)
     finally:
         exiting.inline = None
@@ -284,6 +290,9 @@ def _run_inline(pool: Pool) -> None:
 
 
 def _cancel_queued() -> None:
+    for job in list(meetings.posts):  # posted while it runs: that waits too
+        if not job.plumbing:
+            meetings.posts.pop(job, None)
     for pool in registry.all_pools():
         for ticket in _atomic.contents(pool._jobs):
             for job in tuple(ticket):

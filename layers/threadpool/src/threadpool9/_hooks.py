@@ -74,7 +74,7 @@ def register(plugin: object, name: str | None = None) -> str | None:
     does not exist, an argument that the hook does not have, or a wrapper around a probe.
     """
     with _lock:
-        called = name or _manager.get_canonical_name(plugin)
+        called, known = name or _manager.get_canonical_name(plugin), _manager.is_registered(plugin)
         try:
             registered = _manager.register(plugin, name)
             if registered is not None:
@@ -85,7 +85,11 @@ def register(plugin: object, name: str | None = None) -> str | None:
                     raise
         except PluginError:
             raise
-        except (pluggy.PluginValidationError, ValueError) as error:
+        except BaseException as error:
+            if not known and _manager.is_registered(plugin):  # pluggy before 1.7 keeps what it has refused
+                _manager.unregister(plugin)
+            if not isinstance(error, (pluggy.PluginValidationError, ValueError)):
+                raise
             raise PluginError(f"plugin {called!r} was not registered: {_in_a_line(error)}") from error
         _recompile()
     return registered
@@ -274,18 +278,21 @@ def report_error(exc: BaseException, origin: object, thread: Any = None) -> None
             _seam.excepthook(exc, thread)
     except BaseException:
         # Last resort: a broken excepthook must not kill the worker.
-        if sys.stderr is not None:
-            import traceback
+        try:
+            if sys.stderr is not None:
+                import traceback
 
-            traceback.print_exc()
+                traceback.print_exc()
+        except Exception:
+            pass  # nobody reads it any more, or the disk is full
 
 
 def tell(text: str, category: type[Warning] = RuntimeWarning) -> None:
     """Warn from a thread of ours: a warning that is turned into an error is reported, never fatal."""
     try:
         warnings.warn(text, category, stacklevel=2)
-    except Warning as warning:
-        report_error(warning, origin="threadpool9")
+    except Exception as error:  # the warning, or what a showwarning raises
+        report_error(error, origin="threadpool9")
 
 
 def check_topology(answer: Sequence[CPU], source: str) -> tuple[CPU, ...]:

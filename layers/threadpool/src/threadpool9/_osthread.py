@@ -193,9 +193,10 @@ def fingerprint_call() -> Callable[[], object]:
 
 
 def is_blocked(tid: int) -> bool | None:
-    """Whether thread `tid` waits in the kernel for something; False if it could use a CPU, or is gone. Keeps the GIL.
+    """Whether thread `tid` waits in the kernel for something; False if it could use a CPU. Keeps the GIL.
 
-    None if it waits for something or for the GIL, which look the same: a futex, with a limit of time.
+    None if that can't be told: it waits for something or for the GIL, which look the same, a futex with a limit of
+    time; or the kernel says nothing.
     """
     read = _reader()
     # "running"; or number and arguments. Nothing where the process has given up privileges since it was started.
@@ -204,6 +205,8 @@ def is_blocked(tid: int) -> bool | None:
             return False
         return None if words[0] == _FUTEX_HERE and words[_TIMEOUT] != b"0x0" and not _seam.FREE_THREADED else True
     text = read(f"/proc/self/task/{tid}/stat")
+    if not text:
+        return None  # it has gone, or no file can be opened
     # The name, in brackets, may have brackets of its own; the state is the letter after it.
     blocked = text[text.rfind(b") ") + 2 :][:1] in (b"S", b"D")
     return None if blocked and not _seam.FREE_THREADED else blocked

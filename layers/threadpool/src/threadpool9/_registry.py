@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _hooks, _osthread, _seam
+from ._atomic import FREE
 from ._autoload import autoload
 from ._errors import Error, PriorityRefused, UsageError, WaitTimeout
 from ._pool import Pool
@@ -82,10 +83,9 @@ class Registry:
         # round leaves without ``__exit__``.
         with self.lock:
             if pool in self.pools:
-                del self.pools[pool]
                 counts[3] = 0
-                self.totals = list(map(operator.add, self.totals, counts))
-                self.retired.append(pool._cancelled)
+                totals = list(map(operator.add, self.totals, counts))
+                del self.pools[pool]; self.totals = totals; self.retired.append(pool._cancelled)  # fmt: skip
                 if len(self.retired) > _RETIRED:
                     self.totals[3] += self.retired.pop(0).value()
 
@@ -101,11 +101,14 @@ class Registry:
         if probe is not None:
             probe(holder, holder.pri)
         pools = members(holder)
+        own = own_pool(pools)
         try:
             with self.lock:
-                if holder.references == 1:
-                    _refuse_own_worker(pools)
-                self._give_back(holder, table, given)
+                if own is not None and holder.references == 1:
+                    raise UsageError(
+                        f"the last reference to {own!r} can't be put by one of its own jobs: it would wait for itself"
+                    )
+                _give_back(holder, table, given)
             if holder._closing:
                 if destroy_probe is not None:
                     destroy_probe(holder, holder.pri)
@@ -120,20 +123,10 @@ class Registry:
         table = self._table_of(holder)
         try:
             with self.lock:
-                self._give_back(holder, table, given)
+                _give_back(holder, table, given)
         finally:
             if holder._closing:
                 self._dismiss(members(holder))
-
-    def _give_back(self, holder: Pool | PerCPU, table: dict[int, Any], given: list[None]) -> None:
-        """Under the lock. It counts first: a pool that nobody holds and that is still in the table is got as before."""
-        if holder.references == 0:
-            raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
-        holder.references -= 1; given.append(None)  # fmt: skip  # see _atomic
-        if holder.references == 0:
-            if table.get(holder.pri) is holder:
-                del table[holder.pri]; holder._closing = True  # fmt: skip  # or there would soon be two that are open
-            holder._closing = True
 
     def _dismiss(self, pools: tuple[Pool, ...]) -> None:
         """Nobody gets `pools` any more: workers leave when they find no job. Any context; may be repeated."""
@@ -221,11 +214,15 @@ def own_pool(pools: tuple[Pool, ...]) -> Pool | None:
     return next((pool for pool in pools if any(worker.ident == me for worker in list(pool._workers))), None)
 
 
-def _refuse_own_worker(pools: tuple[Pool, ...]) -> None:
-    if (pool := own_pool(pools)) is not None:
-        raise UsageError(
-            f"the last reference to {pool!r} can't be put by one of its own jobs: it would wait for itself"
-        )
+def _give_back(holder: Pool | PerCPU, table: dict[int, Any], given: list[None]) -> None:
+    """Under the registry's lock. The last one: nobody finds `holder` any more."""
+    # Not a call: a handler on this thread might take a reference in between.
+    if holder.references > 1:
+        holder.references -= 1; given += FREE  # fmt: skip  # see _atomic
+    elif holder.references == 1:
+        holder._closing = True; holder.references = 0; given += FREE; del table[holder.pri]  # fmt: skip
+    else:
+        raise UsageError(f"one put() too many: nobody holds a reference to {holder!r}")
 
 
 def _try(wanted: Scheduling) -> str | None:

@@ -73,10 +73,14 @@ class Thread(threading.Thread):
             super().__init__(target=target, name=name, daemon=True)
 
 
-class Compared(deque[Any]):
-    """Is equal to nothing, and holds what it was compared with; in C, so that no thread takes turns meanwhile."""
+class Compared(list[Any]):
+    """Is equal to nothing, and holds what it was compared with; in C, so that no thread takes turns meanwhile.
 
-    __eq__ = deque.append  # type: ignore[assignment]
+    A list, so that it is asked before the lists that it is compared with: theirs would wait for the lock of that list,
+    and let go of the deque's meanwhile.
+    """
+
+    __eq__ = list.append  # type: ignore[assignment]
     __hash__ = None
 
 

@@ -65,6 +65,7 @@ class Settled:
             self.be_born()
         except Exception as error:
             _hooks.report_error(error, origin=self.pool)
+            return False
         return self.scheduling == born
 
     # --- binding

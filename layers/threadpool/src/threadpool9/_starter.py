@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NAME = "poolstarter"
 _BACK_OFF_FIRST = 0.01
 _BACK_OFF_LAST = 1.0
-_JOIN_LIMIT = 1.0
+_JOIN_LIMIT, _JOIN_FIRST, _JOIN_AGAIN = 1.0, 0.001, 0.01
 _LOOK_AT_CPUS = 1.0  # how often to look whether busy bound workers still have their CPU, or have it back
 
 
@@ -52,6 +52,7 @@ class Starter:
         self.booting: list[None] = []  # A: a promise: full from when a thread was started until it is there
         self.watchdog = Watchdog()  # T
         self._demands: dict[Pool, Demand] = {}  # T: the pools that may need a worker
+        self._leaving: dict[Worker, float] = {}  # T: whose threads have yet to end, and until when that is waited for
         self._next_watch = 0.0  # T: when the watchdog looks again
         self._next_cpus = 0.0  # T: when to look at the CPUs of bound workers again
 
@@ -108,7 +109,7 @@ class Starter:
             self._guarded(self._serve)
             # Nothing to do and no worker left: go, then look again.
             self.tid = allowed.witness = 0
-            _seam.forget_dummy()
+            self._guarded(_seam.forget_dummy)
             self.absent.append(None)
             if self.requests.empty():
                 return
@@ -148,11 +149,15 @@ class Starter:
             if (period := self.watchdog.period()) > 0:
                 if now >= self._next_watch:
                     self.watchdog.look()
-                    self._next_watch = now + period
-                whens.append(min(self._next_watch, now + period))
+                    # With many queues a look takes long: not more than a tenth of the time.
+                    self._next_watch = now + max(period, 10 * (_seam.monotonic() - now))
+                whens.append(min(self._next_watch, now + _LOOK_AT_CPUS))
             else:
                 self.watchdog.rest()
-            if any(worker.job is not None for worker in self.bound):
+            if self._leaving:
+                self._see_off_leaving()
+                whens.append(now + _JOIN_AGAIN)
+            if self.bound:  # one that is idle may get a job without us
                 if now >= self._next_cpus:
                     self._look_at_cpus()
                     self._next_cpus = now + _LOOK_AT_CPUS
@@ -192,7 +197,11 @@ class Starter:
             return
         if isinstance(item, Worker):
             pool = item.pool
-            self._see_off(item)
+            item.away = True
+            # What a job left in a threading.local may be slow to go, and others wait for us.
+            item.thread.join(_JOIN_FIRST)
+            self._leaving[item] = _seam.monotonic() + _JOIN_LIMIT
+            self._see_off_leaving()
             if not pool._jobs:  # else it has left though there are jobs, so somebody else is needed
                 return
         else:
@@ -202,10 +211,16 @@ class Starter:
             self._demands[pool] = Demand(pool)
             if (probe := probes.dispatcher__start) is not None:
                 probe(pool)
-        self._demands[pool].when = 0.0
+        if not self._demands[pool].back_off:
+            self._demands[pool].when = 0.0
+
+    def _see_off_leaving(self) -> None:
+        for worker, until in list(self._leaving.items()):
+            if not worker.thread.is_alive() or _seam.monotonic() >= until:
+                del self._leaving[worker]
+                self._see_off(worker)
 
     def _see_off(self, worker: Worker) -> None:
-        worker.thread.join(_JOIN_LIMIT)
         pool = worker.pool
         pool._see_off(worker)
         self.workers.pop(worker, None)  # of a fork's parent, if it is not there

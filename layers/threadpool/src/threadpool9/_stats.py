@@ -97,7 +97,8 @@ class PoolStats:
         self._unbound.append(object())
         if (probe := probes.bind__lost) is not None:
             probe(self, self.cpu)
-        _hooks.tell(f"{self!r}: the CPU can't be used any more ({error.strerror}); its jobs run on those that remain")
+        why = error.strerror or error
+        _hooks.tell(f"{self!r}: the CPU can't be used any more ({why}); its jobs run on those that remain")
 
     def _note_bound(self, seen: list[object]) -> None:
         """The CPU was there, some time after `_unbound` was `seen`."""

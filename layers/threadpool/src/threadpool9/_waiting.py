@@ -40,8 +40,8 @@ class Wait:
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout  # S: seconds, as asked for
         self.deadline = None if timeout is None else deadline_after(timeout)  # S: monotonic seconds
-        #: Called before this waits, and now and then meanwhile: raises if what is waited for can't come.
-        self.check: Callable[[], object] | None = None
+        #: Called with this before it waits, and now and then meanwhile: raises if what is waited for can't come.
+        self.check: Callable[[Wait], object] | None = None
 
     def left(self, limit: float | None = None) -> float:
         """Seconds until the deadline, or until `limit` (monotonic) if that is sooner."""
@@ -60,7 +60,7 @@ class Wait:
         """Until `bell` is released; False if the deadline, or `limit`, passed first."""
         while (left := self.left(limit)) > 0:
             if self.check is not None:
-                self.check()
+                self.check(self)
                 left = min(left, _CHECKED)
             if (yield from self.listen(bell, left)):
                 return True
@@ -79,7 +79,7 @@ class Wait:
         if self.over():
             raise WaitTimeout(f"{what}: the time limit ran out")
         if self.check is not None:
-            self.check()
+            self.check(self)
         yield from self.doze(_TRANSIENT)
 
 
@@ -191,34 +191,33 @@ class Sleepers:
     __slots__ = ("locks",)
 
     def __init__(self) -> None:
-        #: The bell of who waits, and the object it waits for. A hot path tests this before it calls `wake`.
-        self.locks: dict[Any, object] = {}
+        #: Who waits, by the object that they wait for. A hot path tests this before it calls `wake`.
+        self.locks: dict[object, Waiters] = {}
 
     def wake(self, thing: object) -> None:
         """Wake everybody who waits for `thing`. Any context."""
-        for lock in list(self.locks):
-            if self.locks.get(lock) is thing:
-                # Whoever takes it out of the table is the one who releases it, in one step.
-                try:
-                    for _ in map(self.locks.pop, (lock,)): lock.release()  # fmt: skip  # see _atomic
-                except KeyError:
-                    pass
-                except BaseException:
-                    if isinstance(lock, Bell):
-                        self.locks[lock] = thing
-                    raise
+        waiters = self.locks.get(thing)
+        if waiters is not None:
+            waiters.wake_all()
 
     def wait(self, thing: object, must_wait: Callable[[], object], wait: Wait) -> Steps[bool]:
         """As `Waiters.wait`, for what happens to `thing`."""
-        mine = wait.bell()
+        waiters = None
         try:
-            self.locks[mine] = thing
-            in_time = not must_wait() or (yield from wait.sleep(mine))
-            self.locks.pop(mine, None)
+            waiters = self.locks.setdefault(thing, Waiters())
+            # Once we are among them: if the last one who left has taken them out of the table, look again.
+            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must_wait(), wait)
+            self._leave(thing, waiters)
         except BaseException:
-            self.locks.pop(mine, None)
+            self._leave(thing, waiters or self.locks.get(thing))
             raise
         return in_time
+
+    def _leave(self, thing: object, waiters: Waiters | None) -> None:
+        if waiters is not None and not waiters.locks:
+            if self.locks.get(thing) is waiters:
+                self.locks.pop(thing, None)
+            waiters.wake_all()  # who came meanwhile, and looks again
 
     def wait_until_not(self, thing: object, must_wait: Callable[[], object], wait: Wait, what: str) -> Steps[None]:
         """As `Waiters.wait_until_not`, for what happens to `thing`."""

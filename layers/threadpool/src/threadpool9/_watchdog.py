@@ -88,8 +88,10 @@ class Watchdog:
 
     def rest(self) -> None:
         """Nobody has a limit: nothing is stalled, and nobody is kept alive here."""
-        if self._seen:
+        if self._seen or self._claimed:
             self._seen, self.stalled = {}, frozenset()
+            with self._lock:
+                self._claimed.clear()
 
     def claim(self, runner: object, run: int) -> bool:
         """Take the right to report that run: True for the first caller, so that it is reported once. Any thread."""

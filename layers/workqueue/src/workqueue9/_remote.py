@@ -33,6 +33,9 @@ __all__ = ["Backend", "KeyedWork", "RemoteCall", "RemoteGroup"]
 
 P = TypeVar("P")
 
+#: The entry in `halts` while the back end is down.
+DOWN = "down"
+
 
 class Backend(Protocol):
     """What runs the works of a queue elsewhere: the argument `backend` of `WorkQueue` (WQ-15, HK-6).
@@ -101,7 +104,7 @@ class RemoteCall:
     def __init__(self, executor: RemoteExecutor, queue: RemoteGroup, work: Work[Any], parcel: Any) -> None:
         self.queue = queue  # S
         self.parcel = parcel  # S
-        self.key: str | None = getattr(work, "key", None)  # S
+        self.key: str | None = work.key if isinstance(work, KeyedWork) else None  # S
         self.name = repr(work)  # S
         self.work = work  # S
         self.sent = monotonic_ns()  # S
@@ -190,12 +193,12 @@ class RemoteGroup(WorkGroup):
 
     def resume(self) -> None:
         """After `BackendDown`: there is somebody to send works to. Any context."""
-        self.let_go(self.backend)
+        self.let_go(DOWN)
 
     def forget(self) -> None:
         """In a fork child: what was packed or sent is the parent's."""
         self.parcels.clear()
-        self.halts.pop(self.backend, None)
+        self.halts.pop(DOWN, None)
         for executor in self.executors():
             if isinstance(executor, RemoteExecutor):
                 executor.forget()
@@ -287,10 +290,13 @@ class RemoteExecutor(Executor):
         """Nothing is sent until `RemoteGroup.resume`."""
         group: Any = self.lane.group
         report_error(error, origin=f"queue {group.name!r}")
-        group.halts[group.backend] = None
+        group.halts[DOWN] = None
         # Published, then looked: one that came meanwhile has found nothing to resume.
-        if group.backend.ready():
-            group.resume()
+        try:
+            if group.backend.ready():
+                group.resume()
+        except Exception as refused:  # it is somebody else's code
+            report_error(refused, origin=f"queue {group.name!r}")
 
     def was_sent(self, call: RemoteCall) -> None:
         """From here on it counts as called: see `WorkGroup.make_call`."""

@@ -34,7 +34,8 @@ class Slots:
         self._portions.reverse()
         self.space = Waiters()  # A: enqueuers that wait for a slot
 
-    def _try(self, hand: list[None]) -> bool:
+    def take_now(self, hand: list[None]) -> bool:
+        """Take a slot into `hand`; False if there is none. Any context."""
         while True:
             try:
                 collect(self.free.pop, hand)
@@ -54,7 +55,7 @@ class Slots:
 
     def take(self, hand: list[None], wait: Wait | None, full: Callable[[], Exception]) -> Steps[None]:
         """Take a slot into `hand`; wait for one, or if that is None or not in time, raise ``full()``."""
-        while not self._try(hand):
+        while not self.take_now(hand):
             if wait is None:
                 raise full()
             try:

@@ -222,7 +222,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
         hand: list[None] = []
         # First a slot, then the work, then the lane.
         try:
-            if slots is not None:
+            if slots is not None and not slots.take_now(slot):
                 # The queue's own function would wait for itself.
                 waits = None if group.is_own_thread() else wait
                 yield from slots.take(slot, waits, lambda: self._full(work, waits))
