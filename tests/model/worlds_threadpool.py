@@ -41,8 +41,8 @@ class Unlocked:
     "TP-26, AW-4",
     who_leaves_wakes_nobody=(
         "threadpool9._waiting",
-        "            waiters.wake_all()  # who came meanwhile",
-        "            # who came",
+        "            for gone in map(self.locks.pop, (thing,)): gone.wake_all()",
+        "            for gone in map(self.locks.pop, (thing,)): pass",
     ),
     who_comes_does_not_look_at_the_table=(
         "threadpool9._waiting",
@@ -67,6 +67,42 @@ def who_waits_against_who_leaves(w: World) -> Callable[[], None]:
     w.thread("A", lambda: wait(lambda: bool(looks) and looks.pop()))
     w.thread("B", lambda: wait(lambda: not over.get()))
     w.thread("C", wake)
+
+    def check() -> None:
+        assert not sleepers.locks, "somebody is entered who does not wait"
+
+    return check
+
+
+@exhibit(
+    "TP-26, AW-4",
+    who_leaves_wakes_those_whom_it_has_left=(
+        "threadpool9._waiting",
+        "            for gone in map(self.locks.pop, (thing,)): gone.wake_all()",
+        "            for gone in map(self.locks.pop, (thing,)): waiters.wake_all()",
+    ),
+)
+def who_waits_against_two_who_leave(w: World) -> Callable[[], None]:
+    """Two leave, and one of them wakes whoever waits by then: it may find the table of the other one's making."""
+    module = w.copies.module("threadpool9._waiting")
+    sleepers, thing = module.Sleepers(), object()
+    over = w.cell(False, "over")
+
+    def wait(must_wait: Callable[[], bool]) -> None:
+        module.run(sleepers.wait_until_not(thing, must_wait, module.Blocking(None), "it"))
+
+    def leave() -> None:
+        looks = [True]
+        wait(lambda: bool(looks) and looks.pop())
+
+    def leave_and_wake() -> None:
+        leave()
+        over.set(True)
+        sleepers.wake(thing)
+
+    w.thread("A", leave)
+    w.thread("B", leave_and_wake)
+    w.thread("C", lambda: wait(lambda: not over.get()))
 
     def check() -> None:
         assert not sleepers.locks, "somebody is entered who does not wait"

@@ -269,8 +269,10 @@ def test_counters_never_go_back_beside_a_fold() -> None:
 def test_ctrl_c_while_a_pool_is_forgotten() -> None:
     """TP-34: all that it had counted was lost."""
     pool = threadpool9.get(PRI)
-    pool.post(Job(finish, nullcontext()))
+    for _ in range(100):  # more than others may do meanwhile
+        pool.post(Job(finish, nullcontext()))
     pool.drain(LIMIT)
+    threadpool9.retire_idle(LIMIT)
     before = threadpool9.snapshot().counters.completed
 
     def interrupt() -> None:
@@ -278,9 +280,9 @@ def test_ctrl_c_while_a_pool_is_forgotten() -> None:
 
     with struck("forget", interrupt, line="counts[3] = 0"), pytest.raises(KeyboardInterrupt):
         pool.put(LIMIT)
-    assert threadpool9.snapshot().counters.completed == before
+    assert threadpool9.snapshot().counters.completed >= before
     registry.prune()
-    assert threadpool9.snapshot().counters.completed == before
+    assert threadpool9.snapshot().counters.completed >= before
 
 
 # --- who waits

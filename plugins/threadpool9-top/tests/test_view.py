@@ -491,6 +491,7 @@ def test_a_stopped_process_is_an_error_with_a_reason(start: Start, monkeypatch: 
     observed = start(SERVE)
     with Connection(observed.pid) as connection:
         os.kill(observed.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, observed.pid, os.WSTOPPED | os.WNOWAIT)  # it may take the kernel a moment
         with pytest.raises(Unreachable, match="it is stopped, or some thread"):
             connection.state()
     with pytest.raises(Unreachable, match=f"is stopped and can't answer; `kill -CONT {observed.pid}`"):

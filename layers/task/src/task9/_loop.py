@@ -195,11 +195,9 @@ class LoopExecutor(Executor):
                     last = item.item_executor
                     if last is not None and last is not self and not self._may_take(item, ticket):
                         continue
-                    # fmt: off
-                    del ticket[0]; self.current = self.taken = item; self.started += 1; item.item_executor = self
-                # fmt: on
-                else:
-                    del ticket[0]; self.current = self.taken = item; self.started += 1  # fmt: skip
+                del ticket[0]; self.current = self.taken = item; self.started += 1  # fmt: skip
+                if isinstance(item, Item):
+                    item.item_executor = self
             except IndexError:  # withdrawn
                 continue
             try:

@@ -204,7 +204,7 @@ class Sleepers:
         """As `Waiters.wait`, for what happens to `thing`."""
         waiters = None
         try:
-            waiters = self.locks.setdefault(thing, Waiters())
+            waiters = self.locks.get(thing) or self.locks.setdefault(thing, Waiters())
             # Once we are among them: if the last one who left has taken them out of the table, look again.
             in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must_wait(), wait)
             self._leave(thing, waiters)
@@ -214,10 +214,19 @@ class Sleepers:
         return in_time
 
     def _leave(self, thing: object, waiters: Waiters | None) -> None:
-        if waiters is not None and not waiters.locks:
-            if self.locks.get(thing) is waiters:
-                self.locks.pop(thing, None)
-            waiters.wake_all()  # who came meanwhile, and looks again
+        """Out of the table with those who wait for `thing`, if we were the last one."""
+        if waiters is None or waiters.locks:
+            return
+        gone = None
+        try:
+            # Who came meanwhile looks again; they need not be those whom we have left.
+            for gone in map(self.locks.pop, (thing,)): gone.wake_all()  # fmt: skip  # see _atomic
+        except KeyError:
+            pass  # another one was faster
+        except BaseException:
+            if gone is not None:
+                gone.wake_all()
+            raise
 
     def wait_until_not(self, thing: object, must_wait: Callable[[], object], wait: Wait, what: str) -> Steps[None]:
         """As `Waiters.wait_until_not`, for what happens to `thing`."""
