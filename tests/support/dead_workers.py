@@ -28,6 +28,13 @@ class Scheduler(LoadGroupScheduling):
             self._reschedule(other)
         return running
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a process a unit of work. If it has died a moment ago, `remove_node` will find the unit with it."""
+        try:
+            super()._assign_work_unit(node)
+        except OSError:
+            pass
+
     def _reschedule(self, node: WorkerController) -> None:
         """Give a process work until it has two tests, or knows that there is no more."""
         if node not in self.registered_collections:  # it is being started, and comes here by itself
