@@ -61,8 +61,10 @@ class FarPipeline(Pipeline):
     @threadpool9.hookimpl
     def threadpool9_error(self, error: Any) -> None:
         """A scheduler that is lost is not waited for: nobody here would reconnect."""
-        if isinstance(error.exc_value, workqueue9.BackendDown) and not self.far.group.backend.ready():
+        cluster: Any = self.far.group.backend
+        if isinstance(error.exc_value, workqueue9.BackendDown) and not cluster.ready():
             self.stop.fail(error.exc_value)
+            cluster.give_up()
 
     def close(self) -> None:
         """As for any pipeline; after a request to stop what was not sent is not sent any more."""
