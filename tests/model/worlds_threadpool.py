@@ -52,26 +52,7 @@ class Unlocked:
 )
 def who_waits_against_who_leaves(w: World) -> Callable[[], None]:
     """One has nothing to wait for and leaves, another one comes to wait for the same job, a third one wakes it."""
-    module = w.copies.module("threadpool9._waiting")
-    sleepers, thing = module.Sleepers(), object()
-    over = w.cell(False, "over")
-
-    def wake() -> None:
-        over.set(True)
-        sleepers.wake(thing)
-
-    def wait(must_wait: Callable[[], bool]) -> None:
-        module.run(sleepers.wait_until_not(thing, must_wait, module.Blocking(None), "it"))
-
-    looks = [True]
-    w.thread("A", lambda: wait(lambda: bool(looks) and looks.pop()))
-    w.thread("B", lambda: wait(lambda: not over.get()))
-    w.thread("C", wake)
-
-    def check() -> None:
-        assert not sleepers.locks, "somebody is entered who does not wait"
-
-    return check
+    return at_a_table_of_sleepers(w, whoever_wakes_leaves_first=False)
 
 
 @exhibit(
@@ -84,6 +65,11 @@ def who_waits_against_who_leaves(w: World) -> Callable[[], None]:
 )
 def who_waits_against_two_who_leave(w: World) -> Callable[[], None]:
     """Two leave, and one of them wakes whoever waits by then: it may find the table of the other one's making."""
+    return at_a_table_of_sleepers(w, whoever_wakes_leaves_first=True)
+
+
+def at_a_table_of_sleepers(w: World, whoever_wakes_leaves_first: bool) -> Callable[[], None]:
+    """Threads A, who leaves, B, who waits, and C, who wakes whoever waits, of the two worlds above."""
     module = w.copies.module("threadpool9._waiting")
     sleepers, thing = module.Sleepers(), object()
     over = w.cell(False, "over")
@@ -95,14 +81,15 @@ def who_waits_against_two_who_leave(w: World) -> Callable[[], None]:
         looks = [True]
         wait(lambda: bool(looks) and looks.pop())
 
-    def leave_and_wake() -> None:
-        leave()
+    def wake() -> None:
+        if whoever_wakes_leaves_first:
+            leave()
         over.set(True)
         sleepers.wake(thing)
 
     w.thread("A", leave)
-    w.thread("B", leave_and_wake)
-    w.thread("C", lambda: wait(lambda: not over.get()))
+    w.thread("B", lambda: wait(lambda: not over.get()))
+    w.thread("C", wake)
 
     def check() -> None:
         assert not sleepers.locks, "somebody is entered who does not wait"

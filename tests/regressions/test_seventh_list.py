@@ -564,8 +564,6 @@ def test_a_back_end_that_can_not_be_hashed_is_down(reports: list[Any]) -> None:
 
 def test_a_work_with_an_attribute_key_of_its_own_is_no_keyed_work() -> None:
     """WQ-15: the second one with that key was left out."""
-    backend = Down()
-    backend.down = False
     seen: list[Any] = []
 
     class Upload(Work[str]):
