@@ -290,7 +290,7 @@ def test_while_draining_and_waiting_for_works(bench: WorkBench) -> None:
         helper.join()
         bench.wq.wait(unit, LIMIT)
         assert bench.count(unit) == 1
-        assert not bench.wq.group.sleepers.locks, where
+        assert not bench.wq.group.sleepers, where
         bench.settle(unit, 1, str(where))
         return where
 

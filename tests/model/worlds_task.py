@@ -80,7 +80,7 @@ def close_at_the_end(queue: Any) -> None:
     assert all(len(lane.idle) == len(lane.executors) for lane in queue.group.lanes), "an executor is idle twice"
     assert not queue.group.halts or list(queue.group.halts) == ["closed"], "an entry was left in halts"
     assert not queue.group.armed
-    assert not queue.group.sleepers.locks
+    assert not queue.group.sleepers
 
 
 @exhibit("TK-1, TK-2", executor_does_not_look_again=EXECUTOR_DOES_NOT_LOOK_AGAIN)
@@ -555,7 +555,7 @@ def task_schedule_interrupted_by_schedule(w: World) -> Callable[[], None]:
     done_wakes_nobody=(
         "task9._executor",
         "        self.current = TAKING\n"
-        "        if self.lane.group.sleepers.locks:\n"
+        "        if self.lane.group.sleepers:\n"
         "            insist(self.lane.group.sleepers.wake, self)\n",
         "        self.current = TAKING\n",
     ),

@@ -16,9 +16,9 @@ LOST_WAKE_UP = (
 )
 WAITER_LOOKS_FIRST = (
     "threadpool9._waiting",
-    "            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must_wait(), wait)\n",
+    "            in_time = yield from waiters.wait(lambda: self.get(thing) is waiters and must_wait(), wait)\n",
     "            must = must_wait()\n"
-    "            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must, wait)\n",
+    "            in_time = yield from waiters.wait(lambda: self.get(thing) is waiters and must, wait)\n",
 )
 CANCELLER_DOES_NOT_CLAIM = (
     "threadpool9._pool",
@@ -41,12 +41,12 @@ class Unlocked:
     "TP-26, AW-4",
     who_leaves_wakes_nobody=(
         "threadpool9._waiting",
-        "            for gone in map(self.locks.pop, (thing,)): gone.wake_all()",
-        "            for gone in map(self.locks.pop, (thing,)): pass",
+        "            for gone in map(self.pop, (thing,)): gone.wake_all()",
+        "            for gone in map(self.pop, (thing,)): pass",
     ),
     who_comes_does_not_look_at_the_table=(
         "threadpool9._waiting",
-        "lambda: self.locks.get(thing) is waiters and must_wait()",
+        "lambda: self.get(thing) is waiters and must_wait()",
         "must_wait",
     ),
 )
@@ -59,8 +59,8 @@ def who_waits_against_who_leaves(w: World) -> Callable[[], None]:
     "TP-26, AW-4",
     who_leaves_wakes_those_whom_it_has_left=(
         "threadpool9._waiting",
-        "            for gone in map(self.locks.pop, (thing,)): gone.wake_all()",
-        "            for gone in map(self.locks.pop, (thing,)): waiters.wake_all()",
+        "            for gone in map(self.pop, (thing,)): gone.wake_all()",
+        "            for gone in map(self.pop, (thing,)): waiters.wake_all()",
     ),
 )
 def who_waits_against_two_who_leave(w: World) -> Callable[[], None]:
@@ -92,7 +92,7 @@ def at_a_table_of_sleepers(w: World, whoever_wakes_leaves_first: bool) -> Callab
     w.thread("C", wake)
 
     def check() -> None:
-        assert not sleepers.locks, "somebody is entered who does not wait"
+        assert not sleepers, "somebody is entered who does not wait"
 
     return check
 
@@ -323,7 +323,7 @@ def cancel_cancel(w: World) -> Callable[[], None]:
     ),
     done_wakes_nobody=(
         "threadpool9._job",
-        "        if meetings.sleepers.locks:\n            _atomic.insist(meetings.sleepers.wake, self)\n",
+        "        if meetings.sleepers:\n            _atomic.insist(meetings.sleepers.wake, self)\n",
         "",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,
@@ -798,7 +798,7 @@ def request_that_fails(w: World) -> Callable[[], None]:
     "TP-25, TP-29",
     canceller_wakes_nobody=(
         "threadpool9._pool",
-        "        if meetings.sleepers.locks:\n            meetings.sleepers.wake(job)\n",
+        "        if meetings.sleepers:\n            meetings.sleepers.wake(job)\n",
         "",
     ),
     waiter_looks_before_it_enters=WAITER_LOOKS_FIRST,

@@ -48,7 +48,7 @@ def enqueue_wait_free_inside_the_function(w: World) -> Callable[[], None]:
 
     def check() -> None:
         assert finished.get() == 2
-        assert not wq.group.sleepers.locks
+        assert not wq.group.sleepers
         close_at_the_end(wq)
 
     return check

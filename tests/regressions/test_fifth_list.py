@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from typing import Any
@@ -180,7 +181,7 @@ def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
         assert queue.enqueue(work)
         waiter = threading.Thread(target=queue.wait, args=(work, LIMIT))
         waiter.start()
-        assert wait_until(lambda: bool(queue.group.sleepers.locks))
+        assert wait_until(lambda: bool(queue.group.sleepers))
         with struck("wake", interrupt, line="lock.release()"):
             try:
                 queue.cancel_async(work)
@@ -221,7 +222,7 @@ def test_memory_refused_before_a_work_is_called(monkeypatch: pytest.MonkeyPatch,
         assert queue.enqueue(work)
         waiter = threading.Thread(target=queue.wait, args=(work, LIMIT))
         waiter.start()
-        assert wait_until(lambda: bool(queue.group.sleepers.locks))
+        assert wait_until(lambda: bool(queue.group.sleepers))
         left = refusing(monkeypatch, type(queue.group), "release")
         queue.thaw()
         waiter.join(LIMIT)
@@ -332,8 +333,7 @@ def test_a_pool_s_cancel_waits_for_the_run_that_it_has_met() -> None:
         job.done()
 
     with threadpool9.get(PRI) as pool:
-        job = Job(fn, interlock=threading.Lock())
-        job._owned = None  # a lock that can't be asked
+        job = Job(fn, interlock=contextlib.nullcontext())  # a lock that can't be asked
         pool.post(job)
         assert started[0].wait(LIMIT)
 

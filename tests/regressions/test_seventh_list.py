@@ -293,15 +293,14 @@ def test_ctrl_c_while_a_pool_is_forgotten() -> None:
 
 def test_who_waits_for_many_things_is_found_at_once() -> None:
     """Each end of a run looked at all who waited in the process."""
-    sleepers = Sleepers()
     looked: list[object] = []
 
-    class Locks(dict[Any, Any]):
+    class Watched(Sleepers):
         def get(self, *args: Any) -> Any:
             looked.append(None)
             return super().get(*args)
 
-    sleepers.locks = Locks()
+    sleepers = Watched()
     things = [object() for _ in range(100)]
     threads = [
         threading.Thread(target=lambda thing=thing: _sleep(sleepers, thing))  # type: ignore[misc]
@@ -309,7 +308,7 @@ def test_who_waits_for_many_things_is_found_at_once() -> None:
     ]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: len(sleepers.locks) == 100, LIMIT)
+    assert wait_until(lambda: len(sleepers) == 100, LIMIT)
     looked.clear()
     for thing in things:
         sleepers.wake(thing)
@@ -317,7 +316,7 @@ def test_who_waits_for_many_things_is_found_at_once() -> None:
     for thread in threads:
         thread.join(LIMIT)
         assert not thread.is_alive()
-    assert not sleepers.locks
+    assert not sleepers
 
 
 def _sleep(sleepers: Sleepers, thing: object) -> None:

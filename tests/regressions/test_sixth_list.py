@@ -260,7 +260,7 @@ def test_memory_refused_while_those_that_wait_for_a_run_are_woken(monkeypatch: p
         assert entered.wait(LIMIT)
         waiter = threading.Thread(target=task.cancel, kwargs={"timeout": LIMIT})
         waiter.start()
-        assert wait_until(lambda: bool(queue.group.sleepers.locks))
+        assert wait_until(lambda: bool(queue.group.sleepers))
         left = refusing(monkeypatch, Sleepers, "wake")
         go.set()
         waiter.join(LIMIT / 2)

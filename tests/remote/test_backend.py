@@ -211,7 +211,7 @@ def test_wq15_cancel_is_exact_and_waits(backend: ByHand) -> None:
         with pytest.raises(WaitTimeout):
             queue.cancel(sent, 0.01)
         sleepers = queue.group.sleepers
-        thread = threading.Thread(target=lambda: wait_until(lambda: sleepers.locks) and call.ended(None))
+        thread = threading.Thread(target=lambda: wait_until(lambda: sleepers) and call.ended(None))
         thread.start()
         assert queue.cancel(sent, LIMIT) is False
         thread.join()

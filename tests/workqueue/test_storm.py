@@ -47,7 +47,7 @@ def test_wq4_wait_returns_after_the_run_and_never_hangs(flags: int) -> None:
 
         in_threads(rounds, rounds)
         assert len(finished) == 3000
-        assert not wq.group.sleepers.locks
+        assert not wq.group.sleepers
 
 
 def test_wq7_delayed_works_fire_or_are_cancelled() -> None:

@@ -59,11 +59,11 @@ fault(
 )  # fmt: skip
 fault(
     "two at once on a shared queue", "TK-4", "Each lane of a per-CPU queue has two executors.",
-    "_queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu), 2)",
+    "_queue", "cpu: lane_class(self.group, pool.ref_remote(cpu))", "cpu: lane_class(self.group, pool.ref_remote(cpu), 2)",
 )  # fmt: skip
 fault(
     "shared queues are not bound", "TK-4", "They run on an unbound pool.",
-    "_queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
+    "_queue", "cpu: lane_class(self.group, pool.ref_remote(cpu))", 'cpu: Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "one shared queue for all priorities", "TK-4", "get of any priority gives the same queue.",

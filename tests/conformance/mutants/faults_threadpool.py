@@ -74,8 +74,8 @@ fault(
 )  # fmt: skip
 fault(
     "look before publish", "TP-3", "schedule looks for an idle worker before the job is in the queue.",
-    "_pool", "            self._jobs.append(ticket)\n            if not (self._idle and self._wake_one(job)):\n                self._ask(job)\n",
-    "            if not (self._idle and self._wake_one(job)):\n                self._ask(job)\n            self._jobs.append(ticket)\n",
+    "_pool", "            self._jobs.append(ticket)\n            if not (self._idle and self._wake_one(job)) and not self._request:\n                self._ask(job)\n",
+    "            if not (self._idle and self._wake_one(job)) and not self._request:\n                self._ask(job)\n            self._jobs.append(ticket)\n",
 )  # fmt: skip
 fault(
     "a fresh pool has a worker", "TP-3", "Making a pool starts a thread.",
@@ -85,7 +85,7 @@ fault(
 )  # fmt: skip
 fault(
     "idle workers are not reused", "TP-3", "A job gets a new thread though an idle one is there, or eight.",
-    "_pool", "if not (self._idle and self._wake_one(job)):", "if not (len(self._idle) > 8 and self._wake_one(job)):",
+    "_pool", "if not (self._idle and self._wake_one(job)) and", "if not (len(self._idle) > 8 and self._wake_one(job)) and",
     "_starter", "if wanted and pool._idle and pool._workers:", "if wanted and len(pool._idle) > 8:",
 )  # fmt: skip
 fault(
@@ -210,13 +210,13 @@ fault(
 
 fault(
     "schedule without the interlock", "TP-20", "Nobody checks that it is held.",
-    "_pool", '        if owned is not None and not owned():\n            job._refuse_unlocked("schedule()")\n        return self._enqueue(job)\n',
-    "        return self._enqueue(job)\n",
+    "_pool", '            job._check_held("schedule()")\n        return self._enqueue(job)\n',
+    "            pass\n        return self._enqueue(job)\n",
 )  # fmt: skip
 fault(
     "a schedule while running is another run", "TP-21", "schedule of a running job does what post does.",
-    "_pool", '            job._refuse_unlocked("schedule()")\n        return self._enqueue(job)\n',
-    '            job._refuse_unlocked("schedule()")\n        return self.post(job)\n',
+    "_pool", '            job._check_held("schedule()")\n        return self._enqueue(job)\n',
+    '            job._check_held("schedule()")\n        return self.post(job)\n',
 )  # fmt: skip
 fault(
     "a run beside the run", "TP-21", "schedule of a running job starts it on another worker at once.",
@@ -237,7 +237,7 @@ fault(
 )  # fmt: skip
 fault(
     "done does not look at the interlock", "TP-23", "done() without it is accepted.",
-    "_job", '            self._refuse_unlocked("done()")\n', "            pass\n",
+    "_job", '            self._check_held("done()")\n', "            pass\n",
 )  # fmt: skip
 fault(
     "anybody may call done", "TP-23", "done() by another thread than the job's is accepted.",
@@ -326,7 +326,7 @@ fault(
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
-    "_job", "        if meetings.sleepers.locks:\n            _atomic.insist(meetings.sleepers.wake, self)\n", "",
+    "_job", "        if meetings.sleepers:\n            _atomic.insist(meetings.sleepers.wake, self)\n", "",
 )  # fmt: skip
 fault(
     "done wakes one", "TP-26", "Of several who wait for a job one goes on.",
@@ -359,7 +359,7 @@ fault(
 fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",
     "_job", "            self._runner = 0; self._ticket = [None, None]", "            self._runner = 0",
-    "_job", "            self._perform_post()\n        if meetings.sleepers.locks:\n", "            self._perform_post()\n        self._ticket = [None, None]\n        if meetings.sleepers.locks:\n",
+    "_job", "            self._perform_post()\n        if meetings.sleepers:\n", "            self._perform_post()\n        self._ticket = [None, None]\n        if meetings.sleepers:\n",
 )  # fmt: skip
 fault(
     "cancel keeps a post", "TP-25 TP-28", "A post to a running job survives the cancel.",

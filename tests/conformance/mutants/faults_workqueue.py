@@ -51,7 +51,7 @@ fault(
 )  # fmt: skip
 fault(
     "works are not bound", "WQ-2", "The CPUs' queues run on an unbound pool.",
-    "task9._queue", "self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))", 'self._lanes[cpu] = Lane(self.group, __import__("threadpool9").get(pri))',
+    "task9._queue", "cpu: lane_class(self.group, pool.ref_remote(cpu))", 'cpu: Lane(self.group, __import__("threadpool9").get(pri))',
 )  # fmt: skip
 fault(
     "CPUs take turns", "WQ-2", "One queue serves all CPUs, so they do not run in parallel.",
@@ -127,7 +127,7 @@ fault(
     "_group", "            return now is ticket and self.pending_here(work)\n",
     "            return now is ticket and self.pending_here(work) and not (armed and work.timed_out)\n",
     "_group", "        ticket: Any = None\n", "        ticket, armed = None, work.armed\n",
-    "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.sleepers.locks:\n            self.item_lane.group.sleepers.wake(self)\n",
+    "_work", "        super().expire(ticket)\n", "        super().expire(ticket)\n        if self.item_lane.group.sleepers:\n            self.item_lane.group.sleepers.wake(self)\n",
 )  # fmt: skip
 
 # --- cancelling
@@ -169,7 +169,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel does not tell who waits", "WQ-4 WQ-5", "A wait for a work that is withdrawn hangs.",
-    "_group", "        if self.sleepers.locks:\n            self.sleepers.wake(item)\n", "        pass\n",
+    "_group", "        if self.sleepers:\n            self.sleepers.wake(item)\n", "        pass\n",
 )  # fmt: skip
 
 # --- flush, drain, destroy
@@ -358,11 +358,11 @@ fault(
 )  # fmt: skip
 fault(
     "disable not counted", "WQ-10", "One enable undoes two.",
-    "_waits", "            work.disabled += 1;", "            work.disabled = 1;",
+    "_waits", "            work.barred += 1\n", "            work.barred = 1\n",
 )  # fmt: skip
 fault(
     "one enable too many accepted", "WQ-10", "It does nothing.",
-    "_waits", "            if work.disabled == 0:\n                raise", "            if work.disabled == 0:\n                return True\n                raise",
+    "_waits", "            if disabled == 0:\n                raise", "            if disabled == 0:\n                return True\n                raise",
 )  # fmt: skip
 fault(
     "disable does not cancel", "WQ-10", "A pending work runs though it is disabled.",

@@ -67,7 +67,8 @@ class Executor(Plumbing):
         self.started = 0  # E: how many runs have begun
         self.moves = 0  # E: how often something was put down elsewhere, or taken for no run
         self.errors = 0  # E
-        self.deferred: list[list[Any]] = []  # A: tickets of items that we run, handed to us by other executors
+        #: A: tickets of items that we run, handed to us by other executors. A list from the first run on.
+        self.deferred: Any = ()
 
     @property
     def runs(self) -> int:
@@ -78,9 +79,8 @@ class Executor(Plumbing):
         lane = self.lane
         group, guard, items = lane.group, lane.guard, lane.items
         tickets, taking, call_class = iter(items.popleft, None), TAKING, tuple
-        halts, waiting, deferred = group.halts, group.sleepers.locks, self.deferred
-        self.ident = get_ident()
         self._begin()
+        halts, waiting, deferred = group.halts, group.sleepers, self.deferred
         while True:
             try:
                 call = group.make_call(self)
@@ -162,13 +162,15 @@ class Executor(Plumbing):
                 lane.idle.remove(self)
             except ValueError:
                 break
-            self.ident = get_ident()
             self._begin()  # another one may have relied on our being idle
         self.done()
 
     def _begin(self) -> None:
         """Off the idle stack; and see to it that another one is there, if there may be one more."""
         lane = self.lane
+        self.ident = get_ident()
+        if self.deferred == ():
+            self.deferred = []
         try:
             lane.idle.remove(self)
         except ValueError:
@@ -268,7 +270,7 @@ class Executor(Plumbing):
     def end_run(self) -> None:
         """The run counts as over although the function has not returned. The run's own thread."""
         self.current = TAKING
-        if self.lane.group.sleepers.locks:
+        if self.lane.group.sleepers:
             insist(self.lane.group.sleepers.wake, self)
         if self.deferred:
             self._take_deferred()

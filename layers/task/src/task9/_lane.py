@@ -63,8 +63,9 @@ class Lane:
         self.items: Any = deque()  # A
         #: With several executors, taking an item and saying so must be one step for a drain's marker (G).
         self.guard = Lock() if limit > 1 else None  # S
-        self.executors: tuple[Executor, ...] = (self.make_executor(),)  # G: replaced by a longer one
-        self.idle: list[Executor] = list(self.executors)  # A
+        first = self.make_executor()
+        self.executors: tuple[Executor, ...] = (first,)  # G: replaced by a longer one
+        self.idle: list[Executor] = [first]  # A
         self.promise: list[Any] | None = None  # A: full while an executor waits for a worker
         self.unused = 0  # roughly how many empty tickets there are
         self.swept = 0  # written by the owner of `sweeper`: odd during a sweep

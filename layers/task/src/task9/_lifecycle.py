@@ -33,7 +33,7 @@ def _in_child() -> None:
     for group in groups.all():
         stranded += group.armed.values()
         group.armed.clear()
-        group.sleepers.locks.clear()
+        group.sleepers.clear()
         group.halts.pop(EXIT, None)
         for lane in group.lanes:
             tickets += lane.items
@@ -45,7 +45,8 @@ def _in_child() -> None:
                 lane.guard = Lock()
             for executor in lane.executors:
                 tickets += [executor.ticket, *executor.deferred]
-                executor.deferred.clear()
+                if executor.deferred:
+                    executor.deferred.clear()
                 executor.ticket = ()
                 if executor.ident != me:  # what this very thread runs goes on
                     stranded.append(executor.current)

@@ -180,7 +180,7 @@ class LoopExecutor(Executor):
         lane, items = self.lane, self.lane.items
         group = lane.group
         pool: Any = lane.pool
-        self.ident = pool.thread = get_ident()
+        pool.thread = get_ident()
         self._begin()
         tickets = iter(items.popleft, None)
         call = group.make_call(self)

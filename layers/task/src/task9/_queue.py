@@ -82,22 +82,28 @@ class TaskQueue:
         poster = None if on is None else poster_of(on)
         if poster is not None and (percpu or concurrency != 1 or pri != PRI_NONE):
             raise ValueError("a queue in an event loop has one thread, the loop's: no pri, percpu or concurrency")
-        self.name = name  # S
-        self.pri = check_priority(pri)  # S
+        check_priority(pri)
         self.group = Group(name) if group is None else group  # S: for layers
-        self._cancelled: list[Item] = []  # A: what a close has cancelled, until one returns it
-        #: CPU to lane, for a per-CPU queue. An entry is never replaced.
-        self._lanes: dict[int, Lane] = {}
         self._lane: Lane | None = None  # S: the lane of a queue that is not per-CPU
         self._reference: Any = Reference(pri, percpu) if poster is None else LoopReference(poster)  # S
         pool = self._reference.pool
         lane_class = self.group.lane_class or (Lane if poster is None else LoopLane)
         if isinstance(pool, PerCPU):
-            for cpu in pool.cpus:
-                self._lanes[cpu] = lane_class(self.group, pool.ref_remote(cpu))
+            #: CPU to lane, of a per-CPU queue only. An entry is never replaced.
+            self._lanes: dict[int, Lane] = {cpu: lane_class(self.group, pool.ref_remote(cpu)) for cpu in pool.cpus}
         else:
             self._lane = lane_class(self.group, pool, concurrency)
         self.closed = False
+
+    @property
+    def name(self) -> str:
+        """For people. Any context."""
+        return self.group.name
+
+    @property
+    def pri(self) -> int:
+        """The priority of its threads. Any context."""
+        return self._reference.pool.pri  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<TaskQueue {self.name!r}{' closed' if self.closed else ''}>"
@@ -230,6 +236,12 @@ class TaskQueue:
             self.group.lanes.remove(fresh)
         return lane
 
+    @property
+    def _cancelled(self) -> list[Item]:
+        """A: what a close has cancelled, until one returns it. Made when it is first needed."""
+        cancelled: list[Item] = self.__dict__.setdefault("_cancelled", [])
+        return cancelled
+
     # --- waiting
 
     def _is_own_call(self) -> bool:
@@ -304,8 +316,9 @@ class TaskQueue:
         else:
             yield from self._reference.put_steps(wait)
         returned: list[Any] = []
-        # Each is returned by one of several closes at once. Two slices, no call: both happen, or neither.
-        returned += self._cancelled; del self._cancelled[: len(returned)]  # fmt: skip
+        cancelled = self._cancelled
+        # Each is returned by one of several closes at once.
+        returned += cancelled; del cancelled[: len(returned)]  # fmt: skip
         return tuple(returned)
 
     @property

@@ -36,7 +36,7 @@ class SharedQueue(TaskQueue):
 
     def put_steps(self, wait: Wait) -> Steps[None]:
         """`put`, for layers: by a thread or by a task of an event loop."""
-        last, own = False, self.group.is_own_thread()
+        last, own, pri = False, self.group.is_own_thread(), self.pri
         try:
             with registry.lock:
                 # No call unless it is refused: a handler on this thread might take a reference, or need a system queue.
@@ -49,7 +49,7 @@ class SharedQueue(TaskQueue):
                 elif own:
                     raise UsageError(f"a task of queue {self.name!r} can't put the last reference to its own queue")
                 else:
-                    last = True; self.references = 0; registry.queues.pop(self.pri, None)  # fmt: skip
+                    last = True; self.references = 0; registry.queues.pop(pri, None)  # fmt: skip
             if last:
                 yield from super().close_steps(wait)
         except BaseException:

@@ -116,7 +116,7 @@ class Job:
     plumbing = False
 
     __slots__ = (
-        "__dict__", "__weakref__", "_era", "_fn", "_interlock", "_name", "_owned", "_pool", "_runner", "_ticket",
+        "__dict__", "__weakref__", "_era", "_fn", "_interlock", "_name", "_pool", "_runner", "_ticket",
     )  # fmt: skip
 
     __reduce_ex__ = refuse_copy
@@ -132,9 +132,8 @@ class Job:
             check_function("fn", fn, " with the job")
         if interlock is None:
             interlock = _seam.RLock()
-            self._owned = interlock._is_owned  # S
         else:
-            self._owned = owner_check(interlock)
+            owner_check(interlock)
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a job is a str, not {name!r}")
         self._interlock = interlock  # S
@@ -193,9 +192,9 @@ class Job:
         if self._runner != get_ident():
             state = "runs on another thread" if self._runner else "is not running (done() was called already?)"
             raise UsageError(f"done() is for the job's own function, once per run, but {self!r} {state}")
-        owned = self._owned
-        if owned is not None and not owned():
-            self._refuse_unlocked("done()")
+        lock = self._interlock
+        if lock.__class__ is not RLOCK or not lock._is_owned():
+            self._check_held("done()")
         self._finish()
 
     def _finish(self) -> None:
@@ -207,7 +206,7 @@ class Job:
         # Publish, then look: a post that found us running is either seen here, or sees that we are idle.
         if meetings.posts:
             self._perform_post()
-        if meetings.sleepers.locks:
+        if meetings.sleepers:
             _atomic.insist(meetings.sleepers.wake, self)
 
     def _perform_post(self) -> bool:
@@ -284,7 +283,7 @@ class Job:
         except IndexError:
             raise UsageError(f"{self!r} is {self._state()}; cancel() it before destroy()") from None
         meetings.posts.pop(self, None)  # of a post that took it for running
-        if meetings.sleepers.locks:
+        if meetings.sleepers:
             meetings.sleepers.wake(self)  # whoever has seen it claimed, and takes that for a schedule
 
     def _state(self) -> str:
@@ -292,8 +291,11 @@ class Job:
             return "destroyed"
         return ("running", "scheduled", "idle")[len(self._ticket)]
 
-    def _refuse_unlocked(self, what: str) -> None:
-        raise UsageError(f"{what} needs the interlock of {self!r}: call it inside 'with job.interlock:'")
+    def _check_held(self, what: str) -> None:
+        """UsageError unless the interlock is held, if it can be asked. Hot paths ask the usual kind themselves."""
+        owned = owner_check(self._interlock)
+        if owned is not None and not owned():
+            raise UsageError(f"{what} needs the interlock of {self!r}: call it inside 'with job.interlock:'")
 
     def _refuse_dead(self) -> None:
         if self._fn is _dead:
@@ -313,6 +315,9 @@ class Plumbing(Job):
     def __init__(self, fn: Callable[[Any], object], name: str | None = None) -> None:
         super().__init__(fn, _NO_LOCK, name)
 
+    def _check_held(self, what: str) -> None:
+        """There is none."""
+
     @property
     def promise(self) -> list[Any] | None:
         """After a post: full until a worker takes the job; see `_atomic`. Any context."""
@@ -322,6 +327,8 @@ class Plumbing(Job):
 
 _NO_LOCK = contextlib.nullcontext()  # the interlock of plumbing: the protocol of what runs inside needs none
 _FUNCTION = type(_dead)
+#: The class of the usual interlock.
+RLOCK: Any = type(_seam.RLock())
 
 
 class _Era:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from . import _atomic, _seam
 from ._aio import PoolAio
 from ._errors import Error, UsageError
-from ._job import Job, interlock_released, meetings, refuse_copy
+from ._job import RLOCK, Job, interlock_released, meetings, refuse_copy
 from ._priority import Scheduling
 from ._probes import probes
 from ._stats import PoolStats
@@ -93,12 +93,12 @@ class Pool(PoolStats):
             FinalizingError: the interpreter is exiting (TP-32).
         """
         try:
-            owned = job._owned
+            lock = job._interlock
         except AttributeError:
             _check_job(job)
             raise
-        if owned is not None and not owned():
-            job._refuse_unlocked("schedule()")
+        if lock.__class__ is not RLOCK or not lock._is_owned():
+            job._check_held("schedule()")
         return self._enqueue(job)
 
     def post(self, job: Job) -> bool:
@@ -140,7 +140,7 @@ class Pool(PoolStats):
             if probes.schedule__job is not None:
                 probes.schedule__job(self, job)
             self._jobs.append(ticket)
-            if not (self._idle and self._wake_one(job)):
+            if not (self._idle and self._wake_one(job)) and not self._request:
                 self._ask(job)
             if self._gate is not None or self._starter.absent:
                 self._let_in(job)
@@ -181,9 +181,7 @@ class Pool(PoolStats):
         return True
 
     def _ask(self, job: Job) -> None:
-        """Ask the starter for a worker, unless it has been asked already. Any context."""
-        if self._request:
-            return
+        """Ask the starter for a worker. Any context. Once too often does no harm."""
         request = [self]
         self._starter.requests.put(request)
         self._request = request
@@ -212,8 +210,7 @@ class Pool(PoolStats):
     def _still_running(self, job: Job) -> list[Any] | None:
         """`cancel_async`: None if it is not running; else the ticket of its run."""
         _check_job(job)
-        if job._owned is not None and not job._owned():
-            job._refuse_unlocked("cancel_async()")
+        job._check_held("cancel_async()")
         ticket = job._ticket
         if len(ticket) == 2:
             meetings.posts.pop(job, None)  # of a run that is over, but has not looked for one yet
@@ -258,7 +255,7 @@ class Pool(PoolStats):
             job._perform_post()
         if self._closing:
             self._workers_gone.wake_all()  # it may have been the job that the last put waits for
-        if meetings.sleepers.locks:
+        if meetings.sleepers:
             meetings.sleepers.wake(job)
 
     def cancel(self, job: Job, timeout: float | None = None) -> bool:

@@ -182,21 +182,18 @@ class Waiters:
                 raise WaitTimeout(f"{what}: the time limit ran out")
 
 
-class Sleepers:
-    """Those who each wait for something to happen to one of many objects: one table for all of them.
+class Sleepers(dict[object, Waiters]):
+    """Those who each wait for something to happen to one of many objects, by the object: one table for all of them.
 
-    Like `Waiters`, for objects of which there may be a million, hardly any ever waited for.
+    Like `Waiters`, for objects of which there may be a million, hardly any ever waited for. A hot path looks whether
+    the table is empty before it calls `wake`.
     """
 
-    __slots__ = ("locks",)
-
-    def __init__(self) -> None:
-        #: Who waits, by the object that they wait for. A hot path tests this before it calls `wake`.
-        self.locks: dict[object, Waiters] = {}
+    __slots__ = ()
 
     def wake(self, thing: object) -> None:
         """Wake everybody who waits for `thing`. Any context."""
-        waiters = self.locks.get(thing)
+        waiters = self.get(thing)
         if waiters is not None:
             waiters.wake_all()
 
@@ -204,12 +201,12 @@ class Sleepers:
         """As `Waiters.wait`, for what happens to `thing`."""
         waiters = None
         try:
-            waiters = self.locks.get(thing) or self.locks.setdefault(thing, Waiters())
+            waiters = self.get(thing) or self.setdefault(thing, Waiters())
             # Once we are among them: if the last one who left has taken them out of the table, look again.
-            in_time = yield from waiters.wait(lambda: self.locks.get(thing) is waiters and must_wait(), wait)
+            in_time = yield from waiters.wait(lambda: self.get(thing) is waiters and must_wait(), wait)
             self._leave(thing, waiters)
         except BaseException:
-            self._leave(thing, waiters or self.locks.get(thing))
+            self._leave(thing, waiters or self.get(thing))
             raise
         return in_time
 
@@ -220,7 +217,7 @@ class Sleepers:
         gone = None
         try:
             # Who came meanwhile looks again; they need not be those whom we have left.
-            for gone in map(self.locks.pop, (thing,)): gone.wake_all()  # fmt: skip  # see _atomic
+            for gone in map(self.pop, (thing,)): gone.wake_all()  # fmt: skip  # see _atomic
         except KeyError:
             pass  # another one was faster
         except BaseException:

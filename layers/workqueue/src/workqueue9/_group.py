@@ -98,7 +98,7 @@ class WorkGroup(Group):
             work: Any,
             func: Callable[[Any, Any], object] = self.called_func,
             arg: Any = self.arg,
-            waiting: Any = self.sleepers.locks,
+            waiting: Any = self.sleepers,
             waits: list[int] = stats.waits,
             bounded: bool = self.slots is not None,
             now: Callable[[], int] = monotonic_ns,
@@ -195,7 +195,7 @@ class WorkGroup(Group):
 
     def undone(self, item: Any) -> None:
         """As in the layer below: whoever waits for it need not wait any longer."""
-        if self.sleepers.locks:
+        if self.sleepers:
             self.sleepers.wake(item)
 
     def count_withdrawn(self, item: Item) -> None:

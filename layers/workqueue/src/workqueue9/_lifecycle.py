@@ -20,7 +20,7 @@ from ._stats import queues
 def _in_child() -> None:
     _waits.disable_lock = RLock()
     for work in _waits.cancelling.values():
-        work.barred = work.disabled
+        work.barred -= 1
     _waits.cancelling.clear()
     _group.giant = RLock()
     for queue in queues.all():

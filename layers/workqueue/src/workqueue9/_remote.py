@@ -233,7 +233,6 @@ class RemoteExecutor(Executor):
 
     def _run(self) -> None:
         lane: Any = self.lane
-        self.ident = get_ident()
         self._begin()
         while self.call is None or self.settle_here(self.call):
             if self._send():
@@ -311,7 +310,7 @@ class RemoteExecutor(Executor):
             self.future = work.give_up_future(group.func, group.arg)
         self.call = call
         group.release(work)
-        if group.sleepers.locks:
+        if group.sleepers:
             insist(group.sleepers.wake, work)
 
     def settle_here(self, call: RemoteCall) -> bool:

@@ -138,17 +138,18 @@ class Waits(Generic[W]):
         """`disable`, by a thread or by a task of an event loop."""
         self._check_work(work)
         with disable_lock:
-            work.disabled += 1; work.barred += 1  # fmt: skip
+            work.barred += 1
         return (yield from self.cancel_steps(work, wait))
 
     def enable(self, work: W) -> bool:
         """Undo one `disable`; True if the work may be enqueued again now. Refused enqueues are not made up for."""
         self._check_work(work)
         with disable_lock:
-            if work.disabled == 0:
+            disabled = work.barred - sum(other is work for other in cancelling.values())
+            if disabled == 0:
                 raise UsageError(f"{work!r} is not disabled: one enable() too many")
-            work.disabled -= 1; work.barred -= 1  # fmt: skip
-            return work.disabled == 0
+            work.barred -= 1
+            return disabled == 1
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until everything that was enqueued before has completed (WQ-6); timers are not awaited (WQ-7).

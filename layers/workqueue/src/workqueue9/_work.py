@@ -36,7 +36,7 @@ class Work(TimedItem, Generic[P]):
     ``__hash__``. Follows ``struct work``.
     """
 
-    __slots__ = ("_name", "barred", "context", "disabled", "item_timing", "payload", "since", "slot")
+    __slots__ = ("_name", "barred", "context", "item_timing", "payload", "since", "slot")
 
     exclusive = False
 
@@ -52,8 +52,7 @@ class Work(TimedItem, Generic[P]):
         self.payload = payload
         self.context = context  # type: ignore[misc]  # S, where an item has a property
         self._name = name  # S
-        self.disabled = 0  # under the disable lock, read by anyone: disable() calls not undone
-        self.barred = 0  # under the disable lock, read by anyone: the same, and cancel() calls under way
+        self.barred = 0  # under the disable lock, read by anyone: disable() calls not undone, cancel() calls under way
         self.since = 0  # when it came onto its lane, in nanoseconds
         self.slot = False  # B: takes one of max_pending
         self.item_timing: Timing | None = None
@@ -112,7 +111,6 @@ class Work(TimedItem, Generic[P]):
         lane.group.enqueued(self, lane)
 
     def forget_threads(self) -> None:
-        """In a fork child: as for any item; and nobody is cancelling it."""
-        self.barred = self.disabled
+        """In a fork child: as for any item."""
         self.slot = False
         super().forget_threads()
