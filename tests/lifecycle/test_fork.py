@@ -11,20 +11,12 @@ from pathlib import Path
 
 import pytest
 from pace import patience
+from programs import output
 
 PROGRAM = Path(__file__).with_name("fork_program.py")
 LIMIT = patience(600.0)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def run(program: str) -> str:
-    """Run `program`, see that it succeeds without a word on stderr, and return what it printed."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
 
 
 #: `make test-all` runs the long form once, and a shorter one on each further interpreter.
@@ -50,7 +42,7 @@ def test_tp31_fork_at_random_moments_under_load(where: str, count: int) -> None:
 
 def test_tp31_the_parent_s_blocked_work_is_not_the_child_s() -> None:
     """TP-31, TK-14: what runs in the parent is unscheduled in the child: usable there at once, and run once here."""
-    printed = run(
+    printed = output(
         """
         import os, sys, threading
         import task9, threadpool9, workqueue9

@@ -176,13 +176,13 @@ def schedule_done(w: World) -> Callable[[], None]:
     "TP-28",
     poster_does_not_take_its_note_out=(
         "threadpool9._pool",
-        "            return job._perform_post()\n",
-        "            return self._enqueue(job)\n",
+        "                return job._perform_post()\n",
+        "                return self._enqueue(job)\n",
     ),
     note_is_taken_out_twice=(
         "threadpool9._pool",
-        "            return job._perform_post()\n",
-        "            posts.pop(job, None)\n            return self._enqueue(job)\n",
+        "                return job._perform_post()\n",
+        "                posts.pop(job, None)\n                return self._enqueue(job)\n",
     ),
 )
 def post_to_a_running_job(w: World) -> Callable[[], None]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from programs import run
 
 import task9
 import threadpool9
@@ -22,17 +21,6 @@ from threadpool9 import Job
 from threadpool9.hooks import hookimpl, register, unregister
 
 LIMIT = patience(30.0)
-
-
-def run(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT * 3,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
 
 
 def finish(action: Callable[[], object]) -> Job:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import refusing, struck
+from struck import interrupt, refusing, struck
 
 import task9
 import threadpool9
@@ -21,11 +21,6 @@ from workqueue9 import Full, Work, WorkQueue
 
 LIMIT = patience(30.0)
 PRI = 54  # nobody else's
-
-
-def interrupt() -> None:
-    """Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def nothing(*args: object) -> None:
@@ -173,6 +168,9 @@ def test_a_put_of_a_shared_queue_beside_the_first_schedule_of_all() -> None:
     assert runs
 
 
+WAKING = "for lock in iter(locks.popleft, None): lock.release(); break  # fmt: skip  # see _atomic"
+
+
 def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
     """It was out of the table, and asleep."""
     with WorkQueue[Any, Any]("q", nothing) as queue:
@@ -182,11 +180,10 @@ def test_ctrl_c_between_finding_a_waiter_and_waking_it() -> None:
         waiter = threading.Thread(target=queue.wait, args=(work, LIMIT))
         waiter.start()
         assert wait_until(lambda: bool(queue.group.sleepers))
-        with struck("wake", interrupt, line="lock.release()"):
-            try:
-                queue.cancel_async(work)
-            except KeyboardInterrupt:
-                queue.cancel_async(work)
+        (waiters,) = queue.group.sleepers.values()
+        with struck("wake_all", interrupt, line=WAKING), pytest.raises(KeyboardInterrupt):
+            queue.cancel_async(work)
+        assert not waiters.locks
         waiter.join(LIMIT / 2)
         assert not waiter.is_alive()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import struck
+from struck import interrupt, struck
 
 import threadpool9
 from task9 import DelayedTask, Task, TaskQueue
@@ -56,8 +56,10 @@ def test_wait_does_not_wait_for_a_job_that_is_scheduled_after_it_began() -> None
 
     with threadpool9.get(PRI) as pool:
         job = Job(fn)
-        with struck("_wait_for", lambda: pool.post(job)):
+        # An idle one is not looked at a second time: that is where a later schedule would be met.
+        with pytest.raises(AssertionError, match="_wait_for was not reached"), struck("_wait_for", go.wait):
             job.wait(LIMIT)
+        pool.post(job)
         go.set()
         job.wait(LIMIT)
 
@@ -151,6 +153,37 @@ def test_a_post_beside_done_and_destroy_leaves_no_note() -> None:
         assert finished == [True]
         assert job not in meetings.posts
         pool.drain(LIMIT)
+
+
+def test_ctrl_c_in_a_post_to_a_job_that_has_just_ended_leaves_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its next run would have been followed by one more, and `Pool.drain` waited for that."""
+    entered, go, ended = threading.Event(), threading.Event(), threading.Event()
+    runs: list[None] = []
+
+    def fn(job: Job) -> None:
+        runs.append(None)
+        entered.set()
+        assert go.wait(LIMIT)
+        with job.interlock:
+            job.done()
+        ended.set()
+
+    class Late(dict[Any, Any]):
+        def setdefault(self, *args: Any) -> Any:
+            go.set()
+            assert ended.wait(LIMIT)
+            return super().setdefault(*args)
+
+    with threadpool9.get(PRI) as pool:
+        job = Job(fn)
+        pool.post(job)
+        assert entered.wait(LIMIT)
+        monkeypatch.setattr(meetings, "posts", Late())
+        with struck("post", interrupt, line="if len(job._ticket) == 2:"), pytest.raises(KeyboardInterrupt):
+            pool.post(job)
+        assert job not in meetings.posts
+        pool.drain(LIMIT)
+        assert len(runs) == 2, "the post has happened"
 
 
 FORK_BETWEEN_THE_HALVES = """

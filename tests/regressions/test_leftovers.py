@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
-import textwrap
 import threading
 import warnings
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from programs import run
 from stormkit.benches import interrupted_at
 
 import task9
@@ -149,14 +148,7 @@ def test_no_thread_that_is_gone_stays_in_threadings_list() -> None:
 # --- 4 and 5: exits
 
 
-def run(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of its own."""
-    prelude = "import sys, threading\nimport task9, threadpool9, workqueue9\n"
-    return subprocess.run(
-        [sys.executable, "-c", prelude + textwrap.dedent(program)], capture_output=True, text=True, timeout=LIMIT * 3
-    )
-
-
+IMPORTS = "import sys, threading\nimport task9, threadpool9, workqueue9\n"
 SELF = {
     "job": """
         pool = threadpool9.get()
@@ -187,7 +179,7 @@ SELF = {
 def test_the_same_unit_that_schedules_itself_for_ever_does_not_keep_the_exit(kind: str) -> None:
     """4: it is refused at last, and that is reported; a period just ends."""
     # A thousand take long where two workers are busy; the conformance suite waits for them.
-    done = run("threadpool9._exit.GENERATIONS = 50\n" + textwrap.dedent(SELF[kind]))
+    done = run(SELF[kind], f"{IMPORTS}threadpool9._exit.GENERATIONS = 50\n")
     assert done.returncode == 0, done.stderr
     assert ("FinalizingError" in done.stderr) == (kind != "periodic"), done.stderr
 
@@ -199,7 +191,8 @@ def test_what_a_frozen_queue_holds_at_exit_is_reported() -> None:
         wq = workqueue9.WorkQueue("ice", lambda work, arg: None)
         wq.freeze()
         for _ in range(3): wq.enqueue(workqueue9.Work())
-        """
+        """,
+        IMPORTS,
     )
     assert done.returncode == 0
     assert "'ice' is frozen: 3 were not run" in done.stderr

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -16,7 +13,8 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import struck
+from programs import run
+from struck import interrupt, struck
 
 import task9
 import task9.futures
@@ -32,13 +30,6 @@ from workqueue9 import BackendDown, Work, WorkQueue
 
 LIMIT = patience(30.0)
 PRI = 56  # nobody else's
-
-
-def run(program: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in an interpreter of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=patience(60.0)
-    )
 
 
 def finish(job: Job) -> None:
@@ -179,7 +170,6 @@ def test_the_last_put_beside_a_handler_that_takes_the_system_queue(operation: st
     place = {"put": "own_pool", "release": "_give_back"}[operation]
     done = run(
         f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
         import task9, threadpool9, threading
         from struck import struck
         percpu, ran = threadpool9.percpu_get(), []
@@ -278,9 +268,6 @@ def test_ctrl_c_while_a_pool_is_forgotten() -> None:
     threadpool9.retire_idle(LIMIT)
     before = threadpool9.snapshot().counters.completed
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     with struck("forget", interrupt, line="counts[3] = 0"), pytest.raises(KeyboardInterrupt):
         pool.put(LIMIT)
     assert threadpool9.snapshot().counters.completed >= before
@@ -359,9 +346,6 @@ def test_ctrl_c_in_a_loop_loses_no_call_that_is_equal_to_another(argument: objec
     """TK-17: it was looked for by ``==`` on the lane, which compares what the users have passed."""
     ran: list[object] = []
     loop = asyncio.new_event_loop()
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
 
     with TaskQueue("ui", on=loop) as queue:
         for _ in range(2):

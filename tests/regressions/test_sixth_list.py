@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pace import patience
-from struck import refusing, struck
+from struck import interrupt, refusing, struck
 
 import threadpool9
 from conformance9.suite.tools import wait_until
@@ -22,11 +22,6 @@ from workqueue9._slots import Slots
 
 LIMIT = patience(30.0)
 PRI = 55  # nobody else's
-
-
-def interrupt() -> None:
-    """Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def test_a_deque_is_read_beside_hundreds_of_threads_that_use_it() -> None:

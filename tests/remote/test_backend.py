@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -407,6 +409,105 @@ def test_wq15_a_work_that_leaves_is_not_pending(backend: ByHand) -> None:
     assert found == [(False, 1, True), (False, 1, False)]
     assert queue.stats().completed == 2
     queue.destroy()
+
+
+def test_wq15_a_back_end_that_goes_down_late_counts_a_work_once(
+    backend: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked while the work was put back had it as started and as pending, for ever."""
+    monkeypatch.setattr(threading, "excepthook", lambda report: None)
+    seen = []
+
+    def late(call: RemoteCall) -> None:
+        raise BackendDown("late")
+
+    class Items(deque[Any]):
+        def appendleft(self, ticket: Any) -> None:
+            super().appendleft(ticket)
+            seen.append(queue.stats())
+
+    backend.start = late  # type: ignore[method-assign]
+    queue = queue_on(backend)
+    queue.freeze()
+    work = Work(1)
+    queue.enqueue(work)
+    (lane,) = queue.group.lanes
+    lane.items = Items(lane.items)
+    backend.up = False
+    queue.thaw()
+    assert wait_until(lambda: seen and queue.group.halts)
+    assert queue.stats().enqueued == 1
+    assert [stats.enqueued for stats in seen] == [1]
+    assert queue.cancel(work)
+    queue.close(LIMIT)
+
+
+def test_wq15_a_back_end_is_closed_once(backend: ByHand, plugged: Callable[[object], None]) -> None:
+    """By two closes at once, too: each has found that the queue has not ended."""
+    queue = queue_on(backend)
+    both = threading.Barrier(2)
+
+    class Meeting:
+        @hookimpl
+        def workqueue9_exit__start(self) -> None:
+            both.wait(LIMIT)
+
+    plugged(Meeting())
+    threads = [threading.Thread(target=queue.close, args=(LIMIT,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT)
+    queue.close(LIMIT)
+    assert backend.closed == ["far"]
+
+
+def test_wq15_a_close_that_is_cut_short_is_made_up_for(backend: ByHand) -> None:
+    """The back end's own close may raise."""
+    queue, close = queue_on(backend), backend.close
+
+    def refuse(queue: RemoteGroup) -> None:
+        backend.close = close  # type: ignore[method-assign]
+        raise ZeroDivisionError
+
+    backend.close = refuse  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        queue.close(LIMIT)
+    queue.close(LIMIT)
+    assert backend.closed == ["far"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_wq15_a_back_end_hears_of_a_queue_that_is_dropped(backend: ByHand) -> None:
+    """When the last work has ended, or been withdrawn; at once if there is none."""
+    queue_on(backend)
+    gc.collect()
+    assert backend.closed == ["far"]
+
+    queue = queue_on(backend)
+    waiting = Work(2)
+    queue.enqueue(Work(1))
+    queue.enqueue(waiting)
+    (call,) = backend.wait(1)
+    del queue
+    gc.collect()
+    call.ended(None)
+    backend.wait(2)[1].ended(None)
+    assert wait_until(lambda: backend.closed == ["far"] * 2)
+
+
+def test_wq15_a_back_end_hears_of_a_queue_that_could_not_be_made(
+    backend: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads were refused after it was opened there."""
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise threadpool9.PriorityRefused("strict")
+
+    monkeypatch.setattr("workqueue9._workqueue.TaskQueue", refuse)
+    with pytest.raises(threadpool9.PriorityRefused):
+        queue_on(backend)
+    assert backend.closed == ["far"]
 
 
 def test_wq15_what_has_left_is_not_put_back(backend: ByHand) -> None:

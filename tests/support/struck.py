@@ -12,10 +12,15 @@ from typing import Any
 import pytest
 
 
+def interrupt() -> None:
+    """Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def struck(function: str, action: Callable[[], object], line: str = "") -> Iterator[list[object]]:
     """Have `action` called once in this thread, as by a signal handler, where `function` of a layer begins, or at
-    `line` of it; what it returned is in the list.
+    `line` of it; what it returned is in the list. AssertionError if that place was not reached.
     """
     done: list[object] = []
 
@@ -36,6 +41,7 @@ def struck(function: str, action: Callable[[], object], line: str = "") -> Itera
         yield done
     finally:
         sys.settrace(before)
+    assert done, f"{line or 'the beginning'} of {function} was not reached"
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[None]:

@@ -8,9 +8,6 @@ import contextvars
 import gc
 import logging
 import os
-import subprocess
-import sys
-import textwrap
 import threading
 import weakref
 from collections.abc import Iterator
@@ -20,6 +17,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from programs import output
 from submitted import Gate
 
 import task9
@@ -409,18 +407,10 @@ def test_tk20_idle_executors_own_no_thread() -> None:
         executor.shutdown()
 
 
-def run(program: str) -> str:
-    """Run `program` and return what it printed; see that it says nothing else."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT * 6, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_tk20_fork() -> None:
     """The child's executor is empty, has all its places, and works; the standard one would be dead."""
-    out = run(
+    out = output(
         """
         import os, threading
         from task9.futures import ThreadPoolExecutor
@@ -444,7 +434,7 @@ def test_tk20_fork() -> None:
 
 def test_tk20_exit() -> None:
     """Calls that were submitted run; those of exit functions too."""
-    out = run(
+    out = output(
         """
         import atexit, os, time
         from task9.futures import ThreadPoolExecutor
@@ -490,7 +480,7 @@ def test_tk20_dask_threaded_scheduler() -> None:
 def test_tk20_distributed_worker(tmp_path: Path) -> None:
     """A worker of a loopback cluster runs its tasks on ours, and shuts it down when it closes."""
     pytest.importorskip("distributed", reason="distributed is not installed")
-    out = run(
+    out = output(
         f"""
         import asyncio, dask, threading
         dask.config.set({{"logging.distributed": "critical"}})  # it is noisy about each start and end

@@ -11,9 +11,6 @@ import gc
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import traceback
 import weakref
@@ -22,6 +19,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from programs import output
 from stormkit.benches import interrupted_at
 from submitted import Gate
 
@@ -516,18 +514,10 @@ def test_tk18_probes_and_snapshot(queue: TaskQueue) -> None:
     assert [line.split()[0] for line in seen if "Gate" in line] == ["schedule", "entry", "return"]
 
 
-def run(program: str) -> str:
-    """Run `program` and return what it printed; see that it says nothing else."""
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(program)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT * 6, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_tk18_fork() -> None:
     """In the child a call that had not begun is cancelled, one that had raises ResultLost; the parent's go on."""
-    out = run(
+    out = output(
         """
         import concurrent.futures, os, threading, task9
         queue = task9.TaskQueue("q")
@@ -559,7 +549,7 @@ def test_tk18_fork() -> None:
 @pytest.mark.skipif(FREE_THREADED, reason="a free-threaded CPython 3.13 does not stop other threads before it forks")
 def test_tk18_fork_while_the_probe_of_a_submit_is_fired() -> None:
     """The child's copy is cancelled: nobody would ever put it on the queue."""
-    out = run(
+    out = output(
         """
         import os, threading, task9, threadpool9
         inside, go, futures = threading.Event(), threading.Event(), []
@@ -599,8 +589,8 @@ def test_tk18_exit() -> None:
         ENDING
         """
     release = "threading._register_atexit(go.set)"
-    assert run(program.replace("POLICY", "'drain'").replace("ENDING", release)) == "ran\nFalse\n"
-    assert run(program.replace("POLICY", "'cancel'").replace("ENDING", "")) == "True\n"
+    assert output(program.replace("POLICY", "'drain'").replace("ENDING", release)) == "ran\nFalse\n"
+    assert output(program.replace("POLICY", "'cancel'").replace("ENDING", "")) == "True\n"
 
 
 # --- odd ones

@@ -350,11 +350,11 @@ fault(
 )  # fmt: skip
 fault(
     "a post to a running job is lost", "TP-28", "It has no effect.",
-    "_pool", "        if posts.setdefault(job, [self])[0] is not self:\n            posts[job] = [self]  # its next run is here\n", "",
+    "_pool", "            if posts.setdefault(job, [self])[0] is not self:\n                posts[job] = [self]  # its next run is here\n", "",
 )  # fmt: skip
 fault(
     "a post that meets done is lost", "TP-28", "post does not look again whether the run is over.",
-    "_pool", "        if len(job._ticket) == 2:\n            return job._perform_post()\n", "",
+    "_pool", "            if len(job._ticket) == 2:\n                return job._perform_post()\n", "",
 )  # fmt: skip
 fault(
     "done looks at posts before it publishes", "TP-28", "A post that came during the run is tried while the job still counts as running.",

@@ -225,7 +225,7 @@ fault(
 )  # fmt: skip
 fault(
     "a second close is an error", "WQ-6", "As a second destroy is.",
-    "_waits", '        if self.state == "destroyed":\n            return ()  # by a close before this one, or meanwhile\n',
+    "_waits", '        if self.state == "destroyed":  # by a close before this one, or meanwhile\n',
     '        if self.state == "destroyed":\n            raise UsageError("it is destroyed already")\n',
 )  # fmt: skip
 fault(

@@ -117,6 +117,9 @@ class Group:
             item.item_ticket = blank; del hand[0]  # fmt: skip
         self.undone(item)
 
+    def abandoned(self) -> None:
+        """The queue was dropped without a close; what is scheduled still runs. Any context."""
+
     def entering(self, lane: Lane, item: Any) -> None:
         """`item` is about to be called; only while somebody listens."""
         if (probe := probes.entry) is not None:

@@ -336,6 +336,7 @@ class TaskQueue:
         except LoopClosed:
             outcome = f"its event loop is closed, and {self.cancel_pending()} that waited were withdrawn"
         self._reference.release()
+        self.group.abandoned()
         return outcome
 
     def __enter__(self) -> TaskQueue:

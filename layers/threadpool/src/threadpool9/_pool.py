@@ -119,14 +119,18 @@ class Pool(PoolStats):
         # Running, so far as we can see. 1. leave a note; 2. look whether the job is idle. `Job._finish` does
         # 1. make it idle; 2. look for a note. Whoever takes the note out again performs the post.
         posts = meetings.posts
-        if posts.setdefault(job, [self])[0] is not self:
-            posts[job] = [self]  # its next run is here
-        if len(job._ticket) == 2:
-            return job._perform_post()
         try:
+            if posts.setdefault(job, [self])[0] is not self:
+                posts[job] = [self]  # its next run is here
+            if len(job._ticket) == 2:
+                return job._perform_post()
             job._refuse_dead()
         except UsageError:  # destroyed since then: nobody performs the post
             posts.pop(job, None)
+            raise
+        except BaseException:
+            if job in posts and len(job._ticket) == 2:  # nobody else sees to the note
+                job._perform_post()
             raise
         return False
 

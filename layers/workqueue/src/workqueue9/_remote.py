@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error
 from threadpool9.hooks import ask
-from threadpool9.lowlevel import Tally, get_ident, insist, load_plugins, monotonic_ns, report_error
+from threadpool9.lowlevel import FREE, Tally, get_ident, insist, load_plugins, monotonic_ns, report_error
 
 from ._errors import BackendDown
 from ._group import WorkGroup
@@ -64,7 +64,7 @@ class Backend(Protocol):
         """True if there is somebody to send works to; False while `start` raises `BackendDown`. Any context."""
 
     def close(self, queue: RemoteGroup) -> None:
-        """A queue has ended; nothing of it is under way. Any context."""
+        """A queue has ended, was dropped, or could not be made; nothing of it is under way. Once. Any context."""
 
 
 class KeyedWork(Work[P]):
@@ -160,7 +160,7 @@ class RemoteCall:
 class RemoteGroup(WorkGroup):
     """The group of a queue whose works run elsewhere."""
 
-    __slots__ = ("backend", "parcels", "pri", "reruns")
+    __slots__ = ("backend", "dropped", "opened", "parcels", "pri", "reruns")
 
     def __init__(self, *args: Any, backend: Backend, pri: int) -> None:
         super().__init__(*args)
@@ -169,11 +169,37 @@ class RemoteGroup(WorkGroup):
         self.parcels: dict[Work[Any], Any] = {}  # A: of what is pending
         self.reruns = Tally()  # A
         self.plain = False  # S
+        self.dropped = False  # A: nobody will close the queue; whatever ends last of it does
+        self.opened: list[None] = []  # A: a token, taken by who closes what was opened at the back end
         backend.open(self)
+        self.opened += FREE
 
     def ended(self) -> None:
         """As for any group."""
-        self.backend.close(self)
+        try:
+            del self.opened[0]
+        except IndexError:
+            return
+        try:
+            self.backend.close(self)
+        except BaseException:
+            self.opened += FREE  # for the next close
+            raise
+
+    def abandoned(self) -> None:
+        """As for any group."""
+        self.dropped = True
+        self.look_ended()
+
+    def look_ended(self) -> None:
+        """After something has ended: if it was the last of a queue that was dropped, that is its end. Any context."""
+        if self.dropped and self.quiet():
+            self.ended()
+
+    def undone(self, item: Any) -> None:
+        """As for any group."""
+        super().undone(item)
+        self.look_ended()
 
     def pack(self, work: Work[Any]) -> Any:
         """What the back end makes of it."""
@@ -273,8 +299,9 @@ class RemoteExecutor(Executor):
                     if isinstance(error, BackendDown) and not call.left:
                         group.parcels[work] = call.parcel
                         ticket.append(work)
+                        # The taking was no start. Before it is back on the lane: the counters would have it twice.
+                        self.moves += 1; self.started -= 1  # fmt: skip
                         self._put_back(ticket)
-                        self.moves += 1; self.started -= 1  # fmt: skip  # the taking was no start
                         self.current = TAKING
                         self._halt(error)
                         return False
@@ -347,6 +374,8 @@ class RemoteExecutor(Executor):
         insist(self.lane.group.sleepers.wake, self)
         self.ident = 0
         self.lane.idle.append(self)
+        group: Any = self.lane.group
+        group.look_ended()
 
     def forget(self) -> None:
         """In a fork child: what is under way is the parent's."""

@@ -239,8 +239,9 @@ class Waits(Generic[W]):
         return (yield from self._end(wait))
 
     def _end(self, wait: Wait) -> Steps[tuple[W, ...]]:
-        if self.state == "destroyed":
-            return ()  # by a close before this one, or meanwhile
+        if self.state == "destroyed":  # by a close before this one, or meanwhile
+            self.group.ended()  # if that was cut short
+            return ()
         if (probe := probes.exit__start) is not None:
             probe(self)
         with disable_lock:

@@ -108,7 +108,11 @@ class WorkQueue(Waits[W], Generic[W, A]):
             WorkGroup(*about) if backend is None else RemoteGroup(*about, backend=as_backend(backend), pri=pri)
         )
         group.wq = weakref.ref(self)
-        self._queue = TaskQueue(name, pri, percpu, max_active, group=group)  # S
+        try:
+            self._queue = TaskQueue(name, pri, percpu, max_active, group=group)  # S
+        except BaseException:
+            group.ended()
+            raise
         self._lane = None if percpu else self._queue.lane_here()  # S
         self.reported = 0  # written by who asks for stats: high-water mark of `enqueued`, as no counter may go back
         self.reported_completed = 0  # likewise: what runs is read after what has started
