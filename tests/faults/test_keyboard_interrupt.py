@@ -336,7 +336,8 @@ def test_while_rescheduling(bench: DelayedBench) -> None:
                 where = interrupted_at(number, lambda: unit.reschedule(seconds, queue=bench.queue))
                 for gate in gates:
                     gate.open.set()
-                bench.settle(unit, 1, str(where))
+                # What was pending before is moved or is not, and runs.
+                bench.settle(unit, 1, str(where), least=int(state == "pending"))
                 return where
 
             at_every_line(attempt)
@@ -353,7 +354,8 @@ def test_while_modifying(bench: WorkBench) -> None:
                 where = interrupted_at(number, lambda: bench.wq.modify(unit, seconds))
                 for gate in gates:
                     gate.open.set()
-                bench.settle(unit, 1, str(where))
+                # What was pending before is moved or is not, and runs.
+                bench.settle(unit, 1, str(where), least=int(state == "pending"))
                 return where
 
             at_every_line(attempt)

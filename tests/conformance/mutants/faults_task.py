@@ -269,8 +269,8 @@ fault(
 )  # fmt: skip
 fault(
     "close refuses and keeps", "TK-16", "What it refuses in the middle of a schedule stays pending.",
-    "_lane", "            undone, blank = False, [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
-    "            if isinstance(error, QueueClosed):\n                return True\n            undone, blank = False, [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
+    "_lane", "            blank = [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
+    "            if isinstance(error, QueueClosed):\n                return True\n            blank = [None, None]\n            try:\n                del ticket[0]; undone = True; item.item_ticket = blank",
 )  # fmt: skip
 fault(
     "close from inside hangs", "TK-16", "A task that closes its own queue waits for itself.",
@@ -364,7 +364,7 @@ fault(
 )  # fmt: skip
 fault(
     "reschedule to now loses", "TK-11", "The task is taken out of the timer and put nowhere.",
-    "_delayed", "                lane.put_taken(self, hand)\n", "                pass\n",
+    "_delayed", "            lane.put_taken(self, hand)\n", "            self.give_back(hand)\n",
 )  # fmt: skip
 fault(
     "reschedule says False", "TK-11", "As if the task had not been pending.",

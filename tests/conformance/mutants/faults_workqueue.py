@@ -255,7 +255,7 @@ fault(
 )  # fmt: skip
 fault(
     "modify says False", "WQ-7", "As if the work had not been pending.",
-    "_workqueue", "        return True\n\n    def _choose(self", "        return False\n\n    def _choose(self",
+    "_workqueue", "        return True\n\n    def _move_to(self", "        return False\n\n    def _move_to(self",
 )  # fmt: skip
 fault(
     "modify does not move", "WQ-7", "The work keeps its time.",
@@ -263,7 +263,7 @@ fault(
 )  # fmt: skip
 fault(
     "modify loses", "WQ-7", "The work is taken out of the timer and put nowhere.",
-    "_workqueue", "            if seconds > 0:\n                self.group.free_slot(work)\n", "            return True\n            if seconds > 0:\n                self.group.free_slot(work)\n",
+    "_workqueue", "        if seconds > 0:\n            self.group.free_slot(work)\n", "        return\n        if seconds > 0:\n            self.group.free_slot(work)\n",
 )  # fmt: skip
 fault(
     "modify takes a work from another queue", "WQ-7", "A work that is pending elsewhere is moved.",
@@ -311,7 +311,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",
-    "_workqueue", "                self.group.free_slot(work)\n", "",
+    "_workqueue", "            self.group.free_slot(work)\n", "",
 )  # fmt: skip
 fault(
     "slots lost by a refused enqueue", "WQ-9 WQ-3", "An enqueue that is an error takes a place.",

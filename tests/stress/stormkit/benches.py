@@ -139,11 +139,11 @@ class Bench:
         assert gate.inside.wait(LIMIT)
         return blocker, gate
 
-    def settle(self, unit: Any, asked: int, what: str, lock_free: bool = True) -> None:
-        """After an interrupt: at most `asked` runs, by itself; then idle and usable again in every way."""
+    def settle(self, unit: Any, asked: int, what: str, least: int = 0) -> None:
+        """After an interrupt: from `least` to `asked` runs, by itself; then idle and usable again in every way."""
         poll(lambda: self.idle(unit), f"{what}: {unit!r} is neither idle nor does it run")
         runs = self.count(unit)
-        assert runs <= asked, f"{what}: {runs} runs"
+        assert least <= runs <= asked, f"{what}: {runs} runs"
         assert self.launch(unit) is True, f"{what}: idle, but a launch does not say True"
         poll(lambda: self.count(unit) > runs and self.idle(unit), f"{what}: launched again, but does not run")
         assert self.count(unit) == runs + 1, f"{what}: a launch was doubled"

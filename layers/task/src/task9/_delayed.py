@@ -8,6 +8,7 @@ from typing import Any
 
 from threadpool9.lowlevel import get_ident
 
+from ._item import in_hands
 from ._lane import Lane
 from ._queue import TaskQueue
 from ._shared import system_queue
@@ -96,14 +97,22 @@ class DelayedTask(TimedItem, Task):
                 lane = self.item_lane
             if lane is None:
                 lane = system_queue().lane_here()
-            if seconds > 0:
-                self.arm(lane, seconds, jitter, hand)
-            else:
-                lane.put_taken(self, hand)
+            self._move_to(lane, seconds, jitter, hand)
         except BaseException:
-            self.give_back(hand)
+            try:
+                if hand and pending:  # withdrawn, and somebody counts on the run: so it is moved all the same
+                    in_hands[self] = None  # there may have been no memory for it
+                    self._move_to(lane or self.item_lane, seconds, jitter, hand)
+            finally:
+                self.give_back(hand)
             raise
         return pending
+
+    def _move_to(self, lane: Any, seconds: float, jitter: float, hand: list[None]) -> None:
+        if seconds > 0:
+            self.arm(lane, seconds, jitter, hand)
+        else:
+            lane.put_taken(self, hand)
 
     def _runs_or_is_ours(self) -> bool:
         """True if it runs, or if this thread is an executor that may have it in hand."""

@@ -130,7 +130,14 @@ class Lane:
                 if isinstance(error, IndexError):  # somebody else did between our two looks
                     return item.coalesce(self.group)
                 raise
-            undone, blank = False, [None, None]
+            stays = undone = False
+            try:
+                stays = self._goes_on(item, ticket, error)
+            except BaseException:
+                pass
+            if stays:
+                raise
+            blank = [None, None]
             try:
                 del ticket[0]; undone = True; item.item_ticket = blank  # fmt: skip
             except IndexError:
@@ -175,6 +182,13 @@ class Lane:
             self.see_to_it()
         except BaseException as error:
             undone = bool(hand)  # not even begun
+            stays = False
+            try:
+                stays = not undone and self._goes_on(item, ticket, error)
+            except BaseException:
+                pass
+            if stays:
+                raise
             try:
                 if not hand:
                     del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip
@@ -184,6 +198,20 @@ class Lane:
                 self.withdrawn(ticket)
             if undone or not isinstance(error, Error):
                 raise
+        return True
+
+    def _goes_on(self, item: Item, ticket: list[Any], error: BaseException) -> bool:
+        """`error` was raised in a put after the ticket was filled in: True if the put was completed all the same.
+
+        Others may have coalesced with it since (TK-1). So what has nothing to do with the put (KeyboardInterrupt) does
+        not undo it.
+        """
+        if isinstance(error, (Error, MemoryError, RecursionError)):
+            return False
+        if not (item.barred and self.group.withdraw(item, ticket)):  # as in `put`
+            if ticket and not any(other is ticket for other in contents(self.items)):
+                self.items.append(ticket)  # twice would do no harm
+            self.see_to_it()
         return True
 
     def put_ticket(self, ticket: list[Any]) -> None:

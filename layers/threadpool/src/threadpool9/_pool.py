@@ -153,7 +153,14 @@ class Pool(PoolStats):
                 if isinstance(error, IndexError):  # somebody else did between our two looks
                     return self._not_idle(job)
                 raise
-            undone, blank = False, [None, None]
+            stays = undone = False
+            try:
+                stays = self._goes_on(job, ticket, error)
+            except BaseException:
+                pass
+            if stays:
+                raise
+            blank = [None, None]
             try:
                 del ticket[0]; undone = True; job._ticket = blank  # fmt: skip
             except IndexError:
@@ -165,6 +172,21 @@ class Pool(PoolStats):
             elif isinstance(error, Error):
                 return True  # a worker of somebody else's has it
             raise
+        return True
+
+    def _goes_on(self, job: Job, ticket: list[Any], error: BaseException) -> bool:
+        """`error` was raised in a schedule after the ticket was filled in: True if it was completed all the same.
+
+        Others may have coalesced with it since (TP-21). So what has nothing to do with the schedule (KeyboardInterrupt)
+        does not undo it.
+        """
+        if isinstance(error, (Error, MemoryError, RecursionError)):
+            return False
+        if ticket and not any(other is ticket for other in _atomic.contents(self._jobs)):
+            self._jobs.append(ticket)  # twice would do no harm
+        if not (self._idle and self._wake_one(job)):
+            self._ask(job)
+        self._let_in(job)
         return True
 
     def _not_idle(self, job: Job) -> bool:

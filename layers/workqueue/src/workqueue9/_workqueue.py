@@ -18,7 +18,7 @@ from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar
 
 from task9 import Future, TaskQueue
-from task9.lanes import Lane, check_seconds
+from task9.lanes import Lane, check_seconds, in_hands
 from threadpool9 import PRI_NONE, UsageError
 from threadpool9.lowlevel import (
     Blocking,
@@ -302,17 +302,25 @@ class WorkQueue(Waits[W], Generic[W, A]):
         try:
             if not work.take_back(hand, ticket):
                 return True  # its function is being called right now: too late to move, nothing to make up for
-            if seconds > 0:
-                self.group.free_slot(work)
-                work.arm(lane, seconds, jitter, hand)
-            else:
-                work.since = monotonic_ns()
-                lane.put_taken(work, hand)
+            self._move_to(lane, work, seconds, jitter, hand)
         except BaseException:
-            if hand:
-                self.group.free(work, hand)
+            try:
+                if hand:  # withdrawn, and somebody counts on the run: so it is moved all the same
+                    in_hands[work] = None  # there may have been no memory for it
+                    self._move_to(lane, work, seconds, jitter, hand)
+            finally:
+                if hand:
+                    self.group.free(work, hand)
             raise
         return True
+
+    def _move_to(self, lane: Lane, work: W, seconds: float, jitter: float, hand: list[None]) -> None:
+        if seconds > 0:
+            self.group.free_slot(work)
+            work.arm(lane, seconds, jitter, hand)
+        else:
+            work.since = monotonic_ns()
+            lane.put_taken(work, hand)
 
     def _choose(self, cpu: int | AnyCPU | None) -> Lane:
         if cpu is None:
