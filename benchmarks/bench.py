@@ -143,9 +143,8 @@ def report(rows: list[Row], figures: dict[str, Any], console: rich.console.Conso
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("", "ours", "beside", "", "ratio", "range", "goal", ""):
         table.add_column(heading, justify="right" if heading in ("ours", "ratio", "goal") else "left", no_wrap=True)
+    table.columns[0].no_wrap = False  # the only one that gives way
     table.columns[3].justify = "right"
-    for column in table.columns[1:]:
-        column.min_width = 6  # the first one gives way
     records = []
     for place, row in enumerate(rows):
         if place and row.group != rows[place - 1].group:
