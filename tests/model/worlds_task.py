@@ -824,7 +824,7 @@ def close_against_close(w: World) -> Callable[[], None]:
     quick=0,
 )
 def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
-    """Ctrl-C wherever the interpreter looks for signals in schedule: the task has a run to come, or is as it was."""
+    """Ctrl-C, twice, wherever the interpreter looks for signals in schedule: the task will run, or is as it was."""
     queue = w.task9.TaskQueue("q")
     w.staff(pool_of(queue))
     data = w.cell(0, "data")
@@ -848,10 +848,62 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
 
     w.thread("A", schedule)
     w.interrupt("A", strike, raising=True)
+    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen
         assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        close_at_the_end(queue)
+        task.destroy()
+
+    return check
+
+
+@exhibit(
+    "TK-1",
+    it_is_undone=(
+        "task9._lane",
+        "        if isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
+        "        return False\n",
+    ),
+    nobody_sees_to_it=(
+        "task9._lane",
+        "                self.items.append(ticket)  # twice would do no harm\n            self.see_to_it()\n",
+        "                self.items.append(ticket)\n",
+    ),
+    signals=True,
+    quick=0,
+)
+def keyboardinterrupt_beside_a_schedule_that_coalesces(w: World) -> Callable[[], None]:
+    """Ctrl-C in a schedule while another thread schedules the task: that one's run comes in any case."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(pool_of(queue))
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    task = w.task9.Task(lambda task: seen.append(data.get()))
+    inside = [True]
+
+    def strike() -> None:
+        if inside[0]:
+            raise KeyboardInterrupt
+
+    def schedule() -> None:
+        try:
+            queue.schedule(task)
+        except KeyboardInterrupt:
+            pass
+        inside[0] = False
+
+    def schedule_too() -> None:
+        data.set(1)
+        queue.schedule(task)
+
+    w.thread("A", schedule)
+    w.thread("B", schedule_too)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert 1 in seen, "the schedule that was not interrupted was lost"
         close_at_the_end(queue)
         task.destroy()
 

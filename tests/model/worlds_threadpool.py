@@ -669,7 +669,7 @@ def cancel_interrupted_by_cancel(w: World) -> Callable[[], None]:
     signals=True,
 )
 def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
-    """Ctrl-C wherever the interpreter looks for signals in post: the job has a run to come, or is as it was."""
+    """Ctrl-C, twice, wherever the interpreter looks for signals in post: the job will run, or is as it was."""
     pool = w.threadpool9.get()
     w.staff(pool)
     data = w.cell(0, "data")
@@ -693,10 +693,61 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
 
     w.thread("A", post)
     w.interrupt("A", strike, raising=True)
+    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen, "the job is lost"
         assert seen[-1] == 1, "the schedule after the Ctrl-C was lost"
+        job.destroy()
+
+    return check
+
+
+@exhibit(
+    "TP-21, TP-28",
+    it_is_undone=(
+        "threadpool9._pool",
+        "        if isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
+        "        return False\n",
+    ),
+    nobody_sees_to_it=(
+        "threadpool9._pool",
+        "        if not (self._idle and self._wake_one(job)):\n            self._ask(job)\n        self._let_in(job)\n",
+        "",
+    ),
+    signals=True,
+    quick=0,
+)
+def keyboardinterrupt_beside_a_post_that_coalesces(w: World) -> Callable[[], None]:
+    """Ctrl-C in a post while another thread posts the job: that one's run comes in any case."""
+    pool = w.threadpool9.get()
+    w.staff(pool)
+    data = w.cell(0, "data")
+    seen: list[int] = []
+    job = w.job(lambda job: seen.append(data.get()))
+    inside = [True]
+
+    def strike() -> None:
+        if inside[0]:
+            raise KeyboardInterrupt
+
+    def post() -> None:
+        try:
+            pool.post(job)
+        except KeyboardInterrupt:
+            pass
+        inside[0] = False
+
+    def post_too() -> None:
+        data.set(1)
+        pool.post(job)
+
+    w.thread("A", post)
+    w.thread("B", post_too)
+    w.interrupt("A", strike, raising=True)
+
+    def check() -> None:
+        assert 1 in seen, "the post that was not interrupted was lost"
         job.destroy()
 
     return check

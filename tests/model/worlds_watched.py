@@ -12,9 +12,9 @@ from worlds_workqueue import PUT_TAKEN_DOES_NOT_LOOK, disabled_beside
 
 PUT_TAKEN_DOES_NOT_LOOK_AGAIN = (
     "task9._lane",
-    "            self.see_to_it()\n        except BaseException as error:\n            undone",
+    "            self.see_to_it()\n        except BaseException as error:\n            begun",
     "            if self.idle and not self.promise:\n                self.kick()\n"
-    "        except BaseException as error:\n            undone",
+    "        except BaseException as error:\n            begun",
 )
 
 
@@ -202,12 +202,10 @@ def watched_put_interrupted_by_put(w: World) -> Callable[[], None]:
         "            if hand:\n                self.group.free(item, hand)\n            raise\n",
         "            raise\n",
     ),
-    what_was_put_is_forgotten=(
+    nobody_sees_to_it=(
         "task9._lane",
-        "                if not hand:\n"
-        "                    del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip\n"
-        "            except IndexError:\n                pass\n            if undone",
-        "                if not hand:\n                    del ticket[0]\n            except IndexError:\n                pass\n            if undone",
+        "                self.items.append(ticket)  # twice would do no harm\n            self.see_to_it()\n",
+        "                self.items.append(ticket)\n",
     ),
     signals=True,
     quick=0,

@@ -678,7 +678,7 @@ def counters_beside_the_executor(w: World) -> Callable[[], None]:
     quick=0,
     second_close_is_refused=(
         "workqueue9._waits",
-        "            return ()  # by a close before this one, or meanwhile\n",
+        "            self.group.ended()  # if that was cut short\n",
         '            raise UsageError(f"queue {self.name!r} is destroyed already")\n',
     ),
 )

@@ -116,7 +116,13 @@ class _Instrument(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         return self.generic_visit(node)
 
-    # --- functions and annotations
+    # --- classes, functions and annotations
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        for place, base in enumerate(node.bases):
+            if self.names and isinstance(base, ast.Subscript) and ast.unparse(base.value) == "dict":
+                node.bases[place] = ast.copy_location(ast.Name("_m9_dict", ast.Load()), base)
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.depth += 1

@@ -181,16 +181,17 @@ class Lane:
                 return False
             self.see_to_it()
         except BaseException as error:
-            undone = bool(hand)  # not even begun
+            begun = not hand
             stays = False
             try:
-                stays = not undone and self._goes_on(item, ticket, error)
+                stays = begun and self._goes_on(item, ticket, error)
             except BaseException:
                 pass
             if stays:
                 raise
+            undone = not begun
             try:
-                if not hand:
+                if begun:
                     del ticket[0]; undone = True; hand += FREE; in_hands[item] = None  # fmt: skip
             except IndexError:
                 pass
