@@ -294,7 +294,7 @@ def test_aw1_a_full_queue_times_out_and_says_how_long(run: Run) -> None:
             await until(gate.entered.is_set)
             queue.enqueue(Work())
             work: Work[Any] = Work()
-            with pytest.raises(Full, match=r"held 1 works for 0\.01 s"):
+            with pytest.raises(Full, match=r"was full for 0\.01 s"):
                 await queue.aio.enqueue(work, timeout=0.01)
             assert not work.pending
             gate.open.set()

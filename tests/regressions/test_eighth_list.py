@@ -1,17 +1,19 @@
-"""What stood under "known and open" in docs/regressions: each of these fails on the code before."""
+"""What stood under "known and open" in docs/regressions, and what a first user met: each fails on the code before."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from pace import patience
 from struck import interrupt, struck
 
 import threadpool9
-from task9 import Task, TaskQueue
-from threadpool9 import Job
+from task9 import QueueClosed, Task, TaskQueue
+from threadpool9 import Job, PluginError, Pool, TunableError, UsageError, WaitTimeout, hookimpl
+from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(30.0)
 PRI = 56  # nobody else's
@@ -82,3 +84,132 @@ def test_tp21_a_schedule_that_has_coalesced_with_one_that_is_interrupted_is_not_
         assert ran.wait(LIMIT)
         pool.drain(LIMIT)
     assert said == [False]
+
+
+# --- what somebody who used this for the first time did wrong: each message names the way out
+
+
+def generator(*args: object) -> Iterator[None]:
+    """What calling it makes runs only if it is iterated."""
+    yield
+
+
+class Reporter:
+    """A plugin."""
+
+    @hookimpl
+    def threadpool9_error(self, error: object) -> bool:
+        """Take them all."""
+        return True
+
+
+class Misspelt:
+    """Another one."""
+
+    @hookimpl
+    def threadpool9_eror(self, error: object) -> None:
+        """There is no such hook."""
+
+
+def enter(pool: Pool) -> None:
+    """It was refused at the end of the with statement only."""
+    with pool:
+        raise AssertionError
+
+
+def put() -> Pool:
+    """A pool that nobody holds."""
+    pool = threadpool9.get(57)
+    pool.put(LIMIT)
+    return pool
+
+
+#: What was written, and what comes of it.
+MISTAKES: dict[str, tuple[type[Exception], str]] = {
+    "queue.schedule(Task)": (TypeError, r"takes tasks, not <class .*: make one, Task\(fn\)"),
+    "queue.schedule(print)": (TypeError, r"schedule\(Task\(fn\)\), or call\(fn\)"),
+    "pool.post(Job)": (TypeError, r"takes jobs .* make one, Job\(fn\)"),
+    "pool.schedule(Job)": (TypeError, r"takes jobs .* make one, Job\(fn\)"),
+    "works.enqueue('a')": (TypeError, r"enqueue\(Work\(it\)\), or submit\(it\)"),
+    "works.enqueue(Work)": (TypeError, r"make one, Work\(payload\)"),
+    "Task(generator)": (TypeError, "fn is a generator function"),
+    "Job(generator)": (TypeError, "fn is a generator function"),
+    "queue.call(generator)": (TypeError, "fn is a generator function"),
+    "WorkQueue('q', generator)": (TypeError, "func is a generator function"),
+    "Task(print).cancel(5.0)": (TypeError, "a time limit is an argument by name, timeout="),
+    "PeriodicTask(print, '1')": (TypeError, "a period is a number of seconds from 1e-09 to"),
+    "pool.cancel(Job(print))": (UsageError, r"^cancel\(\) needs the interlock"),
+    "enter(put())": (UsageError, r"the last reference to .* was put; get\(\) it again"),
+    "threadpool9.register(Reporter)": (PluginError, "is a class; register an instance"),
+    "threadpool9.register(Misspelt())": (PluginError, "Misspelt.*mean 'threadpool9_error'"),
+    "setattr(threadpool9.tunables, 'idle_ms', '5')": (TunableError, "takes a number"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_answered_by_what_to_do(mistake: str) -> None:
+    """And nothing was changed."""
+    error, message = MISTAKES[mistake]
+    with (
+        threadpool9.get(PRI) as pool,
+        TaskQueue("q") as queue,
+        WorkQueue[Any, Any]("w", lambda work, arg: None) as works,
+        pytest.raises(error, match=message),
+    ):
+        eval(mistake, globals(), {"pool": pool, "queue": queue, "works": works})
+
+
+def test_what_submit_calls_may_be_a_generator_function() -> None:
+    """The generator is the result."""
+    with TaskQueue("q") as queue:
+        assert list(queue.submit(generator).result(LIMIT)) == [None]
+
+
+def test_a_time_limit_says_what_was_left() -> None:
+    """A queue that was frozen looked like one that was slow."""
+    with WorkQueue[Any, Any]("w", lambda work, arg: None) as works:
+        works.freeze()
+        works.enqueue(Work())
+        with pytest.raises(WaitTimeout, match="with 1 waiting and 0 running; the queue is frozen, thaw"):
+            works.flush(0.01)
+
+
+def test_the_function_of_a_full_queue_is_told_why_it_can_not_wait() -> None:
+    """It was refused at once, in spite of ``block=True``."""
+    errors: list[BaseException] = []
+
+    def function(work: Work[Any], arg: None) -> None:
+        if work.payload:
+            for _ in range(2):
+                works.enqueue(Work())
+
+    with WorkQueue("w", function, max_pending=1, on_error=lambda error, work: errors.append(error)) as works:
+        works.enqueue(Work("first"))
+        works.drain(LIMIT)
+    assert [str(error).partition(";")[0] for error in errors] == [
+        "queue 'w' is full (max_pending=1), and its own function can't wait for room"
+    ]
+
+
+def test_a_close_that_is_not_in_time_leaves_a_work_queue_closed() -> None:
+    """As it does a task queue; its own function may still enqueue."""
+    go, ran = threading.Event(), list[object]()
+
+    def function(work: Work[Any], arg: None) -> None:
+        assert go.wait(LIMIT)
+        ran.append(work.payload)
+        if work.payload == 1:
+            works.enqueue(Work(2))
+
+    works = WorkQueue("w", function)
+    works.enqueue(Work(1))
+    with pytest.raises(WaitTimeout):
+        works.close(0.01)
+    with pytest.raises(QueueClosed, match="queue 'w' is closed"):
+        works.enqueue(Work(3))
+    go.set()
+    works.close(LIMIT)
+    assert ran == [1, 2]
+    for _ in range(2):
+        with pytest.raises(QueueClosed, match="queue 'w' is closed"):
+            works.drain()

@@ -210,13 +210,11 @@ fault(
 
 fault(
     "schedule without the interlock", "TP-20", "Nobody checks that it is held.",
-    "_pool", '            job._check_held("schedule()")\n        return self._enqueue(job)\n',
-    "            pass\n        return self._enqueue(job)\n",
+    "_pool", '                job._check_held("schedule()")\n', "                pass\n",
 )  # fmt: skip
 fault(
     "a schedule while running is another run", "TP-21", "schedule of a running job does what post does.",
-    "_pool", '            job._check_held("schedule()")\n        return self._enqueue(job)\n',
-    '            job._check_held("schedule()")\n        return self.post(job)\n',
+    "_pool", "            raise\n        return self._enqueue(job)\n", "            raise\n        return self.post(job)\n",
 )  # fmt: skip
 fault(
     "a run beside the run", "TP-21", "schedule of a running job starts it on another worker at once.",
@@ -301,7 +299,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel_async says False for an idle job", "TP-25", "As if it were running.",
-    "_pool", "        return self._still_running(job) is None\n", "        return len(job._ticket) < 2 and self._still_running(job) is None\n",
+    "_pool", "        return self._still_running(job, \"cancel_async()\") is None\n", "        return len(job._ticket) < 2 and self._still_running(job, \"\") is None\n",
 )  # fmt: skip
 fault(
     "cancel returns before done", "TP-26", "cancel does not wait for a run under way.",

@@ -193,7 +193,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain keeps the function out", "WQ-6", "The queue's own function is refused, too.",
-    "_workqueue", '        if self.state == "draining" and self.group.is_own_thread():\n', "        if False:\n",
+    "_workqueue", '        if self.state in ("draining", "closing") and self.group.is_own_thread():\n', "        if False:\n",
 )  # fmt: skip
 fault(
     "drain is a flush", "WQ-6", "What the function enqueues during a drain is not waited for.",
@@ -213,11 +213,11 @@ fault(
 )  # fmt: skip
 fault(
     "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
-    "_waits", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "",
+    "_waits", '            yield from self._drain(wait)\n        return (yield from self._end', '            pass\n        return (yield from self._end',
 )  # fmt: skip
 fault(
     "close drops what is pending", "WQ-6", "It withdraws the works that wait.",
-    "_waits", '        if self.state not in ("ending", "destroyed"):\n            yield from self._drain(wait)\n', "        self.cancel_pending()\n",
+    "_waits", '            yield from self._drain(wait)\n        return (yield from self._end', '            self.cancel_pending()\n        return (yield from self._end',
 )  # fmt: skip
 fault(
     "close waits for a thaw", "WQ-6 WQ-10", "What is held by a freeze keeps it for ever.",

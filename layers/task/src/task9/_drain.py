@@ -14,7 +14,7 @@ from threadpool9.lowlevel import Steps, Wait, Waiters, discard
 
 from ._errors import QueueClosed
 from ._executor import Executor
-from ._group import CLOSED, Closing, Group
+from ._group import CLOSED, FREEZE, Closing, Group
 from ._item import TAKING, Item
 from ._lane import Lane
 
@@ -118,10 +118,20 @@ def _pass(group: Group, wait: Wait, what: str) -> Steps[None]:
                     yield from wait.pause(what)
         for _, marker in markers:
             yield from marker.wait(wait, what)
-    except BaseException:
+    except BaseException as error:
         for lane, marker in markers:
             discard(lane.items, marker.item_ticket)
+        if isinstance(error, WaitTimeout):
+            raise WaitTimeout(f"{error} with {_left(group)}") from None
         raise
+
+
+def _left(group: Group) -> str:
+    """What a drain would have to wait for, for people."""
+    waiting = sum(len(lane.pending()) for lane in list(group.lanes))
+    running = sum(executor.current not in (None, TAKING) for executor in group.executors())
+    frozen = "; the queue is frozen, thaw() it" if FREEZE in group.halts else ""
+    return f"{waiting} waiting and {running} running{frozen}"
 
 
 def drain_until_quiet(group: Group, wait: Wait, what: str) -> Steps[None]:

@@ -33,7 +33,7 @@ from ._group import FREEZE, Group
 from ._lane import Lane
 from ._loop import LoopLane, LoopReference
 from ._map import map_lazily
-from ._task import _COROUTINE, _FUNCTION, Task, check_task
+from ._task import _COROUTINE, _FUNCTION, _NOT_PLAIN, Task, check_task
 from ._watch import probes
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ class TaskQueue:
         except AttributeError:
             check_task(task, self)
             raise
-        return lane.put(task)
+        try:
+            return lane.put(task)
+        except TypeError:
+            check_task(task, self)
+            raise
 
     def schedule_on(self, cpu: int, task: Task) -> bool:
         """`schedule` on the lane of CPU `cpu` of a per-CPU queue. Any context. Raises CPUError for a bad CPU."""
@@ -159,7 +163,7 @@ class TaskQueue:
         a call as for a task. Any context; never blocks. On a per-CPU queue it is called on the caller's CPU. Raises
         TypeError, QueueClosed, and StartError as `Pool.schedule`.
         """
-        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _NOT_PLAIN:
             check_function("fn", fn, "")
         if self.closed:
             self.group.refuse_closed()
@@ -175,7 +179,7 @@ class TaskQueue:
         context too.
         """
         if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
-            check_function("fn", fn, "")
+            check_function("fn", fn, "", generators=True)
         if context is None:
             context = copy_context()
         elif not isinstance(context, Context):

@@ -64,7 +64,7 @@ class Task(Item):
         check_unit_class(cls)
 
     def __init__(self, fn: Callable[[Any], object], context: Context | None = None, name: str | None = None) -> None:
-        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _COROUTINE:
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _NOT_PLAIN:
             check_function("fn", fn, " with the task")
         if context is not None:
             if not isinstance(context, Context):
@@ -266,6 +266,7 @@ class Task(Item):
 
 _FUNCTION = type(_dead)
 _COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR
+_NOT_PLAIN = _COROUTINE | 0x20  # and CO_GENERATOR
 
 
 def unwrap(fn: Any) -> tuple[Any, Context | None]:
@@ -277,7 +278,12 @@ def unwrap(fn: Any) -> tuple[Any, Context | None]:
 def check_task(task: object, queue: TaskQueue) -> None:
     """TypeError unless `task` is one that was initialised."""
     if not isinstance(task, Task):
-        raise TypeError(f"{queue!r} takes tasks, not {task!r}")
+        hint = ""
+        if isinstance(task, type):
+            hint = ": make one, Task(fn)"
+        elif callable(task):
+            hint = ": schedule(Task(fn)), or call(fn)"
+        raise TypeError(f"{queue!r} takes tasks, not {task!r}{hint}")
     if not task.schedulable:
         raise TypeError(f"{task!r} has a period: start() it, cancel() it")
     if not hasattr(task, "item_ticket"):

@@ -23,12 +23,12 @@ _SHORTEST = 1e-9  # seconds: less than the clock tells
 
 def check_seconds(what: str, value: float, positive: bool = False) -> float:
     """`value` if it is a delay; TypeError or ValueError naming `what`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{what} is a number of seconds >= 0, not {value!r}")
-    if not 0 <= value < 1e12 or (positive and value < _SHORTEST):
-        least = f"{_SHORTEST:g}" if positive else "0"
-        raise ValueError(f"{what} is a number of seconds from {least} to 1e12, not {value!r}")
-    return value
+    least = _SHORTEST if positive else 0
+    number = type(value) is not bool and isinstance(value, (int, float))
+    if number and least <= value < 1e12:
+        return value
+    error = ValueError if number else TypeError
+    raise error(f"{what} is a number of seconds from {least:g} to 1e12, not {value!r}")
 
 
 class TimedItem(Item):

@@ -22,6 +22,7 @@ from . import _atomic, _seam
 from ._errors import PluginError
 from ._probes import Probes, probes
 from ._specs import CPU, ErrorReport, Questions, Tracing
+from ._texts import safe_repr
 
 _manager = pluggy.PluginManager("threadpool9")
 _lock = _seam.RLock()
@@ -74,12 +75,12 @@ def register(plugin: object, name: str | None = None) -> str | None:
     does not exist, an argument that the hook does not have, or a wrapper around a probe.
     """
     with _lock:
-        called, known = name or _manager.get_canonical_name(plugin), _manager.is_registered(plugin)
+        called, known = name or getattr(plugin, "__name__", None) or safe_repr(plugin), _manager.is_registered(plugin)
         try:
             registered = _manager.register(plugin, name)
             if registered is not None:
                 try:
-                    _check(plugin, registered)
+                    _check(plugin, called)
                 except BaseException:
                     _manager.unregister(plugin)
                     raise
@@ -112,24 +113,38 @@ def _in_a_line(error: BaseException) -> str:
 
 
 def _check(plugin: object, name: str) -> None:
-    """What pluggy leaves to the host: unknown hooks, and wrappers, since nothing is called through pluggy."""
+    """What pluggy leaves to the host: unknown hooks, and wrappers, since nothing is called through pluggy.
+
+    And a class in place of an instance, whose functions would get no ``self``.
+    """
     for caller in _manager.get_hookcallers(plugin) or ():
         mine = [impl for impl in caller.get_hookimpls() if impl.plugin is plugin]  # several with specname=
         layer, _, _ = caller.name.partition("_")
+        if isinstance(plugin, type) and any(_needs_self(plugin, impl.function) for impl in mine):
+            raise PluginError(f"plugin {name!r} was not registered: it is a class; register an instance of it")
         if not caller.has_spec():
             from importlib.util import find_spec
 
             # A layer that is there but not imported brings its specifications later, and looks then.
             later = layer not in _layers and find_spec(layer) is not None
             if not (later or all(impl.optionalhook for impl in mine)):
+                from difflib import get_close_matches
+
+                known = [name for name, hook in vars(_manager.hook).items() if hook.has_spec()]
+                near = get_close_matches(caller.name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise PluginError(
-                    f"plugin {name!r} was not registered: there is no hook {caller.name!r} "
+                    f"plugin {name!r} was not registered: there is no hook {caller.name!r}{hint} "
                     "(for a layer that may be absent say hookimpl(optionalhook=True))"
                 )
         elif any(impl.hookwrapper or impl.wrapper for impl in mine):
             raise PluginError(
                 f"plugin {name!r} was not registered: hooks of the layers take no wrapper ({caller.name})"
             )
+
+
+def _needs_self(plugin: type, function: Callable[..., object]) -> bool:
+    return isinstance(vars(plugin).get(function.__name__), type(_check))  # and no staticmethod
 
 
 # --- compiling

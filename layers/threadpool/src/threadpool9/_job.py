@@ -73,8 +73,8 @@ def refuse_copy(self: Any, protocol: Any) -> NoReturn:
     raise TypeError(f"{safe_repr(self)} can't be copied or pickled: make another one")
 
 
-def check_function(what: str, fn: object, called_with: str) -> None:
-    """TypeError unless `fn` can be called, and really runs when it is called."""
+def check_function(what: str, fn: object, called_with: str, generators: bool = False) -> None:
+    """TypeError unless `fn` can be called, and really runs when it is called; it may make a generator if you say so."""
     if not callable(fn):
         raise TypeError(f"{what} must be callable{called_with}, not {fn!r}")
     while isinstance(fn, functools.partial):
@@ -83,14 +83,21 @@ def check_function(what: str, fn: object, called_with: str) -> None:
     if not hasattr(plain, "__code__"):
         plain = type(fn).__call__
     code = getattr(plain, "__code__", None)
-    if code is not None and code.co_flags & _MAKES_A_COROUTINE:
+    flags = 0 if code is None else code.co_flags
+    if flags & COROUTINE:
         raise TypeError(
             f"{what} is an async function, {fn!r}: calling it would only make a coroutine that nobody awaits; "
             "give a plain function, which may call asyncio.run or loop.call_soon_threadsafe"
         )
+    if flags & GENERATOR and not generators:
+        raise TypeError(
+            f"{what} is a generator function, {fn!r}: calling it would only make a generator that nobody iterates; "
+            "give a plain function that does"
+        )
 
 
-_MAKES_A_COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR; the module takes long to import
+COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR; the module takes long to import
+GENERATOR = 0x20  # inspect.CO_GENERATOR
 
 
 def _dead(job: Job) -> None:
@@ -128,7 +135,7 @@ class Job:
     def __init__(self, fn: Callable[[Any], object], interlock: Any = None, name: str | None = None) -> None:
         if hasattr(self, "_fn") and self._fn is not _dead:
             raise UsageError(f"{self!r} is initialised already; destroy() it before giving it another function")
-        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _MAKES_A_COROUTINE:
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & (COROUTINE | GENERATOR):
             check_function("fn", fn, " with the job")
         if interlock is None:
             interlock = _seam.RLock()
@@ -350,7 +357,9 @@ def owner_check(interlock: Any) -> Callable[[], bool] | None:
     A plain Lock knows only that somebody holds it; that catches the common mistake. Raises TypeError if it is no lock.
     """
     if not (hasattr(interlock, "__enter__") and hasattr(interlock, "__exit__")):
-        raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}")
+        number = isinstance(interlock, (int, float))
+        hint = " (a time limit is an argument by name, timeout=)" if number else ""
+        raise TypeError(f"interlock must be a lock that works in a with statement, not {interlock!r}{hint}")
     owned = getattr(interlock, "_is_owned", None)  # RLock and Condition
     if owned is None and isinstance(interlock, _seam.LockType):
         owned = interlock.locked

@@ -94,11 +94,11 @@ class Pool(PoolStats):
         """
         try:
             lock = job._interlock
-        except AttributeError:
+            if lock.__class__ is not RLOCK or not lock._is_owned():
+                job._check_held("schedule()")
+        except (AttributeError, TypeError):
             _check_job(job)
             raise
-        if lock.__class__ is not RLOCK or not lock._is_owned():
-            job._check_held("schedule()")
         return self._enqueue(job)
 
     def post(self, job: Job) -> bool:
@@ -111,7 +111,7 @@ class Pool(PoolStats):
         try:
             if self._enqueue(job):
                 return True
-        except AttributeError:
+        except (AttributeError, TypeError):
             _check_job(job)
             raise
         if len(job._ticket) == 1:
@@ -231,12 +231,12 @@ class Pool(PoolStats):
         Any context; never waits. The interlock must be held. Also withdraws a `post` that waits for done().
         Raises UsageError if the job is scheduled on another pool (TP-27).
         """
-        return self._still_running(job) is None
+        return self._still_running(job, "cancel_async()") is None
 
-    def _still_running(self, job: Job) -> list[Any] | None:
-        """`cancel_async`: None if it is not running; else the ticket of its run."""
+    def _still_running(self, job: Job, what: str) -> list[Any] | None:
+        """`cancel_async`, called by `what`: None if it is not running; else the ticket of its run."""
         _check_job(job)
-        job._check_held("cancel_async()")
+        job._check_held(what)
         ticket = job._ticket
         if len(ticket) == 2:
             meetings.posts.pop(job, None)  # of a run that is over, but has not looked for one yet
@@ -305,7 +305,7 @@ class Pool(PoolStats):
         _check_job(job)
         if job._runner == _seam.get_ident():
             raise UsageError(f"{job!r} cannot wait for itself: call done() and return, or use cancel_async()")
-        ticket = self._still_running(job)
+        ticket = self._still_running(job, "cancel()")
         if ticket is None:
             return True
         yield from interlock_released(job._interlock, lambda: job._wait_for(ticket, wait))
@@ -382,6 +382,8 @@ class Pool(PoolStats):
         self._registry.release(self, [])
 
     def __enter__(self) -> Pool:
+        if self._closing and not self.references:
+            raise UsageError(f"the last reference to {self!r} was put; get() it again")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -410,6 +412,7 @@ def _is_noted(job: Job, note: list[Pool]) -> bool:
 def _check_job(job: object) -> None:
     """TypeError unless `job` is one."""
     if not isinstance(job, Job):
-        raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}")
+        hint = ": make one, Job(fn)" if isinstance(job, type) or callable(job) else ""
+        raise TypeError(f"a pool takes jobs (threadpool9.Job), not {job!r}{hint}")
     if not hasattr(job, "_ticket"):
         raise TypeError(f"{type(job).__name__}.__init__ did not call super().__init__(): it is no job yet")

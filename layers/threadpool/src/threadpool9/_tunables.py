@@ -81,6 +81,8 @@ class TunableSet:
         check = spec[name][1]
         try:
             checked = check(value)
+            if isinstance(value, str) and not isinstance(checked, str):
+                raise ValueError  # that is how the environment says it
         except ValueError:
             takes = (check.__doc__ or "").strip()
             raise TunableError(f"tunable {name} takes {takes}, not {value!r}") from None

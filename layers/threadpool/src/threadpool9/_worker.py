@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ._pool import Pool
 
 
-UNDONE = "{!r} returned without done(): call it, interlock held, when there is no more to do"
+UNDONE = "{!r} returned without calling done(); call it with the interlock held when there is nothing more to do"
 # How many seconds a worker is idle before it looks what jobs left behind on its thread (TP-13). One that went idle less
 # than the first ago takes the second: to set a timer that is due before the kernel's next tick, and to take it back,
 # can cost more than all else that a worker does between two jobs.

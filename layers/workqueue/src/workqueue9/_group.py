@@ -160,7 +160,7 @@ class WorkGroup(Group):
 
     def refuse_closed(self) -> NoReturn:
         """As in the layer below, in this layer's words."""
-        raise QueueClosed(f"queue {self.name!r} is destroyed")
+        raise QueueClosed(f"queue {self.name!r} is closed and takes no new works")
 
     def entering(self, lane: Lane, item: Any) -> None:
         """As in the layer below, and this layer's own probe."""

@@ -29,7 +29,8 @@ class Waits(Generic[W]):
 
     def _check_work(self, work: object) -> None:
         if not isinstance(work, Work):
-            raise TypeError(f"{self!r} takes works, not {work!r}")
+            hint = ": make one, Work(payload)" if isinstance(work, type) else ": enqueue(Work(it)), or submit(it)"
+            raise TypeError(f"{self!r} takes works, not {work!r}{hint}")
         if not hasattr(work, "item_ticket"):
             raise TypeError(f"{type(work).__name__}.__init__ did not call super().__init__(): it is no work yet")
 
@@ -177,7 +178,7 @@ class Waits(Generic[W]):
         if self.group.is_own_thread():
             raise UsageError(f"the function of queue {self.name!r} can't wait for its own queue to drain")
         if self.state == "destroyed":
-            raise UsageError(f"queue {self.name!r} is destroyed")
+            self.group.refuse_closed()
         yield from self._drain(wait)
 
     def _drain(self, wait: Wait) -> Steps[None]:
@@ -205,8 +206,9 @@ class Waits(Generic[W]):
     def close(self, timeout: float | None = None) -> tuple[W, ...]:
         """Complete what is pending, then end the queue, as `drain` and `destroy` do; cancels what is armed, returns it.
 
-        A frozen queue is thawed. A second close does nothing. Thread context; WaitTimeout after `timeout` seconds:
-        call it again to wait on. UsageError from its own function.
+        A frozen queue is thawed. Meanwhile, and after a close that was cut short, only the queue's own function may
+        enqueue. A second close does nothing. Thread context; WaitTimeout after `timeout` seconds: call it again to wait
+        on. UsageError from its own function.
         """
         return run(self.close_steps(Blocking(timeout)))
 
@@ -216,6 +218,9 @@ class Waits(Generic[W]):
             raise UsageError(f"the function of queue {self.name!r} can't close its own queue")
         self.thaw()  # what is held would keep us here for ever
         if self.state not in ("ending", "destroyed"):
+            with disable_lock:
+                if self.state in ("open", "draining"):
+                    self.state = "closing"  # and stays so if this is cut short
             yield from self._drain(wait)
         return (yield from self._end(wait))  # what was enqueued since then is completed too
 
@@ -270,7 +275,7 @@ class Waits(Generic[W]):
     def forget_drains(self) -> None:
         """In a fork child: whoever drains is not there."""
         self._drains = 0
-        if self.state == "draining":
+        if self.state in ("draining", "closing"):
             self.state = "open"
 
 

@@ -6,6 +6,7 @@ drain and destroy, back-pressure, freezing, counters. It owns no thread while it
 
     open       enqueue from anywhere
     draining   enqueue from the queue's own function only (WQ-6)
+    closing    likewise, and for good: a close is under way or was cut short
     ending     none; destroy is under way or was cut short
     destroyed  none
 """
@@ -250,7 +251,12 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def _full(self, work: W, wait: Wait | None) -> Full:
         bound = self.group.slots.bound if self.group.slots is not None else 0
         timeout = wait and wait.timeout
-        what = f"holds {bound} works" if timeout is None else f"held {bound} works for {timeout} s"
+        if self.group.is_own_thread():
+            what = f"is full (max_pending={bound}), and its own function can't wait for room"
+        elif timeout is None:
+            what = f"is full (max_pending={bound})"
+        else:
+            what = f"was full for {timeout} s (max_pending={bound})"
         return Full(f"queue {self.name!r} {what}; {work!r} was not enqueued")
 
     def enqueue_delayed(self, work: W, seconds: float, jitter: float = 0.0, cpu: int | AnyCPU | None = None) -> bool:
@@ -334,7 +340,7 @@ class WorkQueue(Waits[W], Generic[W, A]):
     def _check_open(self) -> None:
         if self.state == "open":
             return
-        if self.state == "draining" and self.group.is_own_thread():
+        if self.state in ("draining", "closing") and self.group.is_own_thread():
             return
         if self.state == "draining":
             raise UsageError(f"queue {self.name!r} is being drained: only its own function may enqueue now")
