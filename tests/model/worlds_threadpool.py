@@ -885,7 +885,7 @@ def wait_against_cancel(w: World) -> Callable[[], None]:
     "TP-9",
     drain_looks_at_the_queue_only=(
         "threadpool9._pool",
-        "            for job in (*tuple(worker.ticket), worker.job):\n",
+        "            for job in (*tuple(ticket), worker.job):\n",
         "            for job in ():\n",
     ),
     who_drains_does_not_wait_for_a_worker_that_takes=(

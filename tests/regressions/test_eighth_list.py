@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pace import patience
+from stormkit.benches import interrupted_at
 from struck import interrupt, struck
 
 import threadpool9
-from task9 import QueueClosed, Task, TaskQueue
+from conformance9.suite.tools import wait_until
+from task9 import PeriodicTask, QueueClosed, Task, TaskQueue
 from threadpool9 import Job, PluginError, Pool, TunableError, UsageError, WaitTimeout, hookimpl
+from threadpool9._demand import Demand
+from threadpool9._job import meetings
+from threadpool9._starter import Starter
 from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(30.0)
@@ -156,7 +162,7 @@ def test_a_mistake_is_answered_by_what_to_do(mistake: str) -> None:
         WorkQueue[Any, Any]("w", lambda work, arg: None) as works,
         pytest.raises(error, match=message),
     ):
-        eval(mistake, globals(), {"pool": pool, "queue": queue, "works": works})
+        eval(mistake, globals(), {"pool": pool, "queue": queue, "works": works, "PeriodicTask": PeriodicTask})
 
 
 def test_what_submit_calls_may_be_a_generator_function() -> None:
@@ -213,3 +219,31 @@ def test_a_close_that_is_not_in_time_leaves_a_work_queue_closed() -> None:
     for _ in range(2):
         with pytest.raises(QueueClosed, match="queue 'w' is closed"):
             works.drain()
+
+
+def test_ctrl_c_in_a_cancel_wakes_those_who_wait_for_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TP-36: at every line after the withdrawal; who waited for the job slept on."""
+
+    def nobody_comes(self: Starter, pool: Pool, demand: Demand, head: list[Any]) -> bool:
+        demand.when = time.monotonic() + 0.05
+        return False
+
+    monkeypatch.setattr(Starter, "_start", nobody_comes)
+    woken, number, where = 0, 0, ""
+    with threadpool9.get(PRI) as pool:
+        while where is not None:
+            number += 1
+            job = Job(print)
+            pool.post(job)
+            waiter = threading.Thread(target=job.wait, args=(LIMIT,))
+            waiter.start()
+            assert wait_until(lambda job=job: job in meetings.sleepers)  # type: ignore[misc]  # bound now
+            with job.interlock:
+                where = interrupted_at(number, lambda job=job: pool.cancel_async(job))  # type: ignore[misc]  # bound now
+                if len(job._ticket) == 2:
+                    woken += 1
+                else:
+                    assert pool.cancel_async(job)
+            waiter.join(LIMIT / 2)
+            assert not waiter.is_alive(), where
+    assert woken > 10

@@ -75,8 +75,6 @@ def test_who_is_blocked(told_by: str) -> None:
 class Worker:
     """One that has begun a job."""
 
-    rested = False
-
     def __init__(self, tid: int) -> None:
         self.tid, self.started = tid, 1
         self.job: object = self  # whatever it runs

@@ -281,12 +281,12 @@ fault(
 fault(
     "cancel_async forgets the queue", "TP-25", "What was withdrawn stays in the queue and runs.",
     "_pool", "            _atomic.collect(ticket.pop, hand)\n", "            hand.append(ticket[0])\n",
-    "_pool", "            _atomic.discard(self._jobs, ticket)\n        self._withdrawn(job)", "            pass\n        self._withdrawn(job)",
+    "_pool", "                _atomic.discard(self._jobs, ticket)\n            self._withdrawn(job)", "                pass\n            self._withdrawn(job)",
 )  # fmt: skip
 fault(
     "a ticket left in a long queue runs", "TP-25", "What was withdrawn is taken out of a short queue; from a long one it runs.",
-    "_pool", "            _atomic.discard(self._jobs, ticket)\n        self._withdrawn(job)",
-    "            _atomic.discard(self._jobs, ticket)\n        else:\n            ticket.append(job)\n        self._withdrawn(job)",
+    "_pool", "                _atomic.discard(self._jobs, ticket)\n            self._withdrawn(job)",
+    "                _atomic.discard(self._jobs, ticket)\n            else:\n                ticket.append(job)\n            self._withdrawn(job)",
 )  # fmt: skip
 fault(
     "a withdrawn job is not free", "TP-25", "cancel_async says True, but the job stays claimed: it can't be scheduled again.",
@@ -295,7 +295,7 @@ fault(
 )  # fmt: skip
 fault(
     "cancel_async says False for a withdrawn job", "TP-25", "The job never runs, but who asks is told otherwise.",
-    "_pool", "        self._withdrawn(job)\n        return True\n", "        self._withdrawn(job)\n        return False\n",
+    "_pool", "job._ticket is not ticket\n        return True\n", "job._ticket is not ticket\n        return False\n",
 )  # fmt: skip
 fault(
     "cancel_async says False for an idle job", "TP-25", "As if it were running.",
@@ -421,7 +421,7 @@ fault(
 )  # fmt: skip
 fault(
     "exit drops queued", "TP-32", "What is scheduled at exit does not run.",
-    "_exit", "        _run_generations(tunables.exit_policy)\n", "        pass\n",
+    "_exit", "    _run_generations(tunables.exit_policy)\n", "",
 )  # fmt: skip
 fault(
     "exit waits for idle workers", "TP-32", "The process ends when the last of them idles out.",

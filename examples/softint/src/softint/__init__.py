@@ -44,7 +44,6 @@ from threadpool9.lowlevel import (
     Tally,
     TunableSet,
     blank_ticket,
-    changed,
     check_function,
     get_ident,
     number,
@@ -109,11 +108,6 @@ class Tunables(TunableSet):
 
     def __init__(self) -> None:
         super().__init__("softint", {"limit_ms": (0.0, number(0))})
-
-    def on_change(self) -> None:
-        """As in the base class."""
-        for notify in changed:  # the watchdog may have something to watch now
-            notify()
 
 
 def _in_child() -> None:

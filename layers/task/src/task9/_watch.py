@@ -7,7 +7,7 @@ Whoever puts something on a lane asks `scheduling.plain` likewise.
 
 from __future__ import annotations
 
-from threadpool9.lowlevel import Layer, TunableSet, boolean, changed, number
+from threadpool9.lowlevel import Layer, TunableSet, boolean, number
 
 from ._native import limiter
 from ._specs import Tracing
@@ -50,8 +50,7 @@ class Tunables(TunableSet):
         """As in the base class."""
         running.update()
         limiter.follow(self.native_threads)
-        for notify in changed:  # the watchdog may have something to watch now
-            notify()
+        super().on_change()
 
 
 tunables = Tunables()

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ._pool import Pool
     from ._references import PerCPU
 
-__all__ = ["JobAio", "PerCPUAio", "PoolAio"]
-
 
 class JobAio:
     """A job, for event loops; from `Job.aio`."""

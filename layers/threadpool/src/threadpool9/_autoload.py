@@ -15,8 +15,6 @@ from . import _hooks, _seam
 from ._errors import PluginError, UsageError
 from ._tunables import tunables
 
-__all__ = ["autoload_plugins"]
-
 GROUP = "threadpool9"
 _PATIENCE = 10.0  # seconds
 
@@ -44,8 +42,6 @@ def autoload_plugins(enabled: bool) -> None:
 def chosen(name: str, choice: str) -> bool:
     """True if the plugin `name` is wanted, by the text of ``THREADPOOL9_PLUGINS``."""
     words = [word.strip() for word in choice.split(",") if word.strip()]
-    if words == ["none"]:
-        return False
     only = {word for word in words if not word.startswith("-")}
     return f"-{name}" not in words and (not only or name in only)
 

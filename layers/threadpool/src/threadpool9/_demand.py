@@ -128,7 +128,7 @@ class Demand:
             if is_blocked is None:
                 is_blocked = begun == seen or (begun == 1 and seen < 1)  # it may be blocked in its first job already
             if is_blocked:
-                if begun or worker.rested:
+                if begun:
                     unsure.pop(worker, None)
                     blocked.pop(worker, None)
                     blocked[worker] = begun  # the last one now

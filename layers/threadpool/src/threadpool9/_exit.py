@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ._job import Job
     from ._pool import Pool
 
-__all__ = ["Exiting", "exiting"]
 
 GENERATIONS = 1000
 #: These start no thread once the main thread has come to its end, long before our exit function.
@@ -53,10 +52,9 @@ class Exiting:
     def __init__(self) -> None:
         self.begun = False  # M
         self.refusing = False  # M: the generations are used up, or the drain is over
-        self.given_up = False  # M: Ctrl-C, or the time limit: nothing is waited for any more
         self.deadline: float | None = None  # M
         self.report_at = math.inf  # M
-        self.draining = False  # M
+        self.draining = False  # M: stays True if Ctrl-C breaks the drain off: nothing is waited for any more
         self.inline: int | None = None  # M: its ident while it runs jobs itself
         self.looks: Iterator[float] | None = None  # M: see `_looks`
         self.next_look = 0.0  # M: while inline
@@ -165,15 +163,11 @@ def call_guarded(function: Callable[[], object], occasion: str) -> None:
 
 
 def _drain() -> None:
-    if exiting.given_up or exiting.draining:
+    if exiting.draining:
         return  # Ctrl-C in step 1: the main thread has gone on
     exiting.draining = True
-    try:
-        _begin()
-        _run_generations(tunables.exit_policy)
-    except BaseException:
-        exiting.given_up = True
-        raise
+    _begin()
+    _run_generations(tunables.exit_policy)
     exiting.draining = False
 
 
@@ -220,8 +214,7 @@ def _looks(policy: str | float) -> Iterator[float]:
                 for layer in layers:
                     layer.cancel_queued()
             if exiting.deadline is not None and _seam.monotonic() >= exiting.deadline:
-                exiting.given_up = True
-                return
+                return  # also from a second drain: what is left then is not waited for
             if _seam.monotonic() >= exiting.report_at:
                 exiting.report_at = math.inf
                 _hooks.tell(f"at exit, after {_REPORT_AFTER:g} s, waiting for {_names()}")
@@ -319,14 +312,13 @@ def _wind_down() -> None:
     farewell = _seam.monotonic() + _FAREWELL
     helper = starter.tid
     gone: list[int] = []
-    pause = _FIRST_SLICE
     while True:
         gone += [worker.tid for pool in registry.all_pools() for worker in pool._dismiss_idle()]
         # One without a job is leaving, or on its way to being idle; then the starter goes.
         jobs = [worker.job for pool in registry.all_pools() for worker in list(pool._workers)]
         if _seam.monotonic() > farewell or not (None in jobs or (not jobs and starter.busy())):
             break
-        _seam.doze(pause)
+        _seam.doze(_FIRST_SLICE)
     # A subinterpreter can't be ended while the OS still has a thread of it.
     _osthread.wait_gone(gone + [helper] * bool(helper and not starter.busy()), farewell)
 

@@ -1,7 +1,7 @@
 """Fork: the child has none of our threads; pools are emptied, jobs become unscheduled, references stay valid (TP-31).
 
 What was under way is found in the pools themselves: tickets in the queues, and what each worker shows (see `_worker`).
-Nothing is in no table at a moment at which another thread can fork: with a GIL threads take turns only where `_atomic`
+Whenever another thread can fork, everything is in some table: with a GIL threads take turns only where `_atomic`
 says, and without one CPython stops the others before it forks (from 3.14 on). So the time that the child takes depends
 on what was under way, and on nothing else; foreign objects are not looked at.
 """
@@ -38,8 +38,7 @@ def _in_child() -> None:
         pool._starter = starter
         pool._jobs.clear()
         pool._idle.clear()
-        pool._workers.clear()
-        pool._workers.update(mine)
+        pool._workers = mine
         pool._request = []
         pool._workers_gone = Waiters()
         for worker in mine:

@@ -1,6 +1,6 @@
 """Hooks: the one pluggy manager of the process, and how the layers ask and tell (HK-1 to HK-7).
 
-What it is: where plugins register, where the layers ask their questions, and where probes are compiled. The upper
+Where plugins register, where the layers ask their questions, and where probes are compiled. The upper
 layers add their own specifications to the same manager with `add_layer`. Defaults are not plugins: where no
 plugin answers, the layer's own default applies, so a plugin may come and go at any time and there is always an
 answer. A hook that raises never takes the work down: it is reported and counted.
@@ -72,24 +72,18 @@ def register(plugin: object, name: str | None = None) -> str | None:
 
     Takes effect for the next event. Returns the plugin's name (None if that name is blocked in the plugin
     manager). Raises PluginError, and registers nothing, for a plugin or name that is registered already, a hook that
-    does not exist, an argument that the hook does not have, or a wrapper around a probe.
+    does not exist, an argument that the hook does not have, a wrapper, or a class.
     """
     with _lock:
         called, known = name or getattr(plugin, "__name__", None) or safe_repr(plugin), _manager.is_registered(plugin)
         try:
             registered = _manager.register(plugin, name)
             if registered is not None:
-                try:
-                    _check(plugin, called)
-                except BaseException:
-                    _manager.unregister(plugin)
-                    raise
-        except PluginError:
-            raise
+                _check(plugin, called)
         except BaseException as error:
-            if not known and _manager.is_registered(plugin):  # pluggy before 1.7 keeps what it has refused
+            if not known and _manager.is_registered(plugin):  # pluggy before 1.7 keeps what it has refused, too
                 _manager.unregister(plugin)
-            if not isinstance(error, (pluggy.PluginValidationError, ValueError)):
+            if isinstance(error, PluginError) or not isinstance(error, (pluggy.PluginValidationError, ValueError)):
                 raise
             raise PluginError(f"plugin {called!r} was not registered: {_in_a_line(error)}") from error
         _recompile()
@@ -176,27 +170,15 @@ def _with_some(function: Callable[..., Any], wanted: tuple[tuple[str, int], ...]
 def _compile_probe(listeners: tuple[_Listener, ...]) -> Callable[..., None] | None:
     if not listeners:
         return None
-    if len(listeners) > 1:
-
-        def fire_all(*arguments: Any) -> None:
-            for call, source in listeners:
-                try:
-                    call(*arguments)
-                except KeyboardInterrupt:
-                    raise
-                except BaseException as error:
-                    _failed(error, source)
-
-        return fire_all
-    ((only, source),) = listeners
 
     def fire(*arguments: Any) -> None:
-        try:
-            only(*arguments)
-        except KeyboardInterrupt:  # that is for whoever is interrupted; a SystemExit, say, is not
-            raise
-        except BaseException as error:
-            _failed(error, source)
+        for call, source in listeners:
+            try:
+                call(*arguments)
+            except KeyboardInterrupt:  # that is for whoever is interrupted; a SystemExit, say, is not
+                raise
+            except BaseException as error:
+                _failed(error, source)
 
     return fire
 
@@ -223,9 +205,9 @@ def _compile_current_cpu(listeners: tuple[_Listener, ...]) -> Callable[[], int |
 def _recompile() -> None:
     """After each change, under `_lock`: one store for each slot, effective for the next event."""
     global current_cpu
-    for layer_probes in _layers.values():
-        for slot, hook in layer_probes.hooks.items():
-            compiled = _compile_probe(_listeners(hook, layer_probes.arguments[slot]))
+    for layer, layer_probes in _layers.items():
+        for slot, arguments in layer_probes.arguments.items():
+            compiled = _compile_probe(_listeners(f"{layer}_{slot.removesuffix('_')}", arguments))
             if compiled is not None or getattr(layer_probes, slot) is not None:
                 setattr(layer_probes, slot, compiled)
     current_cpu = _compile_current_cpu(_listeners("threadpool9_current_cpu", ()))
@@ -246,9 +228,6 @@ def ask(
     An exception of a hook is reported and counts as None; one of `check`, which names the source of a bad answer,
     or of a type in `answers` propagates to the caller.
     """
-    hook = getattr(_manager.hook, name)
-    if not hook.get_hookimpls():
-        return None
     for call, source in _listeners(name, tuple(arguments)):
         try:
             answer = call(*arguments.values())
@@ -302,10 +281,10 @@ def report_error(exc: BaseException, origin: object, thread: Any = None) -> None
             pass  # nobody reads it any more, or the disk is full
 
 
-def tell(text: str, category: type[Warning] = RuntimeWarning) -> None:
+def tell(text: str) -> None:
     """Warn from a thread of ours: a warning that is turned into an error is reported, never fatal."""
     try:
-        warnings.warn(text, category, stacklevel=2)
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
     except Exception as error:  # the warning, or what a showwarning raises
         report_error(error, origin="threadpool9")
 

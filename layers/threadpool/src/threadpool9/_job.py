@@ -33,7 +33,6 @@ from ._waiting import Blocking, Sleepers, Steps, Wait, run
 if TYPE_CHECKING:
     from ._pool import Pool
 
-__all__ = ["Job"]
 
 T = TypeVar("T")
 
@@ -144,7 +143,7 @@ class Job:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"the name of a job is a str, not {name!r}")
         self._interlock = interlock  # S
-        self._era = _Era.now  # written by who finds it out of date after a fork
+        self._era = _era  # written by who finds it out of date after a fork
         self._pool: Pool | None = None  # B: where scheduled last
         self._runner = 0  # B: thread ident of the worker that runs us, 0 if none
         self._name = name  # S
@@ -180,7 +179,7 @@ class Job:
     @property
     def interlock(self) -> Any:
         """The lock that must be held to schedule, cancel and finish this job. In a fork child take it from here."""
-        if self._era is not _Era.now:
+        if self._era is not _era:
             self._renew_interlock()
         return self._interlock
 
@@ -237,8 +236,8 @@ class Job:
 
     def _renew_interlock(self) -> None:
         """The first look at the interlock after a fork: its holder may be a thread that is not there (TP-31)."""
-        self._era = _Era.now
-        lock, survivor = self._interlock, _Era.survivor
+        self._era = _era
+        lock, survivor = self._interlock, _survivor
         reinit, owned = getattr(lock, "_at_fork_reinit", None), getattr(lock, "_is_owned", None)
         # Only one thread came along, and what that holds it goes on holding. An RLock names its owner to people only.
         mine = owned is not None and owned() if survivor == get_ident() else f" owner={survivor} " in repr(lock)
@@ -338,17 +337,15 @@ _FUNCTION = type(_dead)
 RLOCK: Any = type(_seam.RLock())
 
 
-class _Era:
-    """What tells a process from its parent: replaced in a fork child."""
-
-    now = object()
-    survivor = 0  # ident of the thread that forked
+_era: object = object()  # what tells a process from its parent: replaced in a fork child
+_survivor = 0  # ident of the thread that forked
 
 
 def begin_era(survivor: int) -> None:
     """In a fork child: interlocks may be held by threads that are not there."""
+    global _era, _survivor
     meetings.__init__()  # type: ignore[misc]  # nobody is meeting any more
-    _Era.now, _Era.survivor = object(), survivor
+    _era, _survivor = object(), survivor
 
 
 def owner_check(interlock: Any) -> Callable[[], bool] | None:

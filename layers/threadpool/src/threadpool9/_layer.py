@@ -14,8 +14,6 @@ from . import _hooks
 from ._probes import Probes, Watch, make_probes
 from ._watchdog import Sight, sources
 
-__all__ = ["Layer", "after_exit", "after_fork", "layers"]
-
 
 class Layer:
     """One layer of the stack. Making it registers it, for the life of the process; at import, in thread context.

@@ -24,7 +24,6 @@ from ._waiting import LONG, Bell, Steps, Wait
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["AsyncioPoster", "Awaiting", "Poster", "TrioPoster", "bell_here", "poster_here", "poster_of"]
 
 T = TypeVar("T")
 
@@ -213,10 +212,6 @@ class _AsyncioBell(Bell):
         if self._rung:
             self._wake(self._loop.call_soon)
 
-    def remove_done_callback(self, fn: Callable[[Any], object]) -> int:
-        """By nobody."""
-        return 0
-
     def cancel(self, msg: object = None) -> bool:
         """By the task's cancel; False if it is woken already, and is to be cancelled then."""
         if not self._calls:
@@ -237,10 +232,7 @@ class _AsyncioBell(Bell):
         if self._cancelled is not None:
             raise sys.modules["asyncio"].CancelledError(*self._cancelled)
 
-    exception = result
-
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """As a future's."""
         return self._loop
 
 

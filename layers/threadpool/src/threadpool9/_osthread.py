@@ -1,6 +1,6 @@
 """What a worker asks of the operating system about itself: CPU set, scheduling, signal mask, name.
 
-What it is: the only module with system calls. Linux first; where a call does not exist the function says so by
+The only module with system calls. Linux first; where a call does not exist the function says so by
 its result and the layers go on without (TP-10, TP-11). Calls are about the calling thread where no thread is named;
 only `wait_gone` waits. ctypes is imported at the first use of a pool, never at import of the layer.
 """

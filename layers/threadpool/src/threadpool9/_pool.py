@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from ._starter import Starter
     from ._worker import Worker
 
-__all__ = ["Pool"]
 
 _TRANSIENT = 1e-4  # how long to doze while a worker is between two steps
 _SHORT = 64  # a withdrawn ticket is taken out of a queue that is not longer; elsewhere a worker throws it away
@@ -184,7 +183,7 @@ class Pool(PoolStats):
             return False
         if ticket and not any(other is ticket for other in _atomic.contents(self._jobs)):
             self._jobs.append(ticket)  # twice would do no harm
-        if not (self._idle and self._wake_one(job)):
+        if not self._wake_one(job):
             self._ask(job)
         self._let_in(job)
         return True
@@ -252,31 +251,37 @@ class Pool(PoolStats):
     def _withdraw(self, job: Job, ticket: list[Any]) -> bool:
         """Take `job` out of its ticket and make it idle; True if nobody runs it for that ticket. Any context."""
         hand: list[Job] = []
-        cancels = meetings.cancels
+        cancels, withdrawn = meetings.cancels, False
         try:
             cancels[id(hand)] = hand
             _atomic.collect(ticket.pop, hand)
             if probes.cancel__job is not None:  # before the next schedule can be
                 probes.cancel__job(self, job)
-            job._ticket = [None, None]; del hand[:]  # fmt: skip
+            job._ticket = [None, None]; del hand[:]; withdrawn = True  # fmt: skip
             cancels.pop(id(hand), None)
+            if len(self._jobs) <= _SHORT:
+                _atomic.discard(self._jobs, ticket)
+            self._withdrawn(job)
         except BaseException as error:
             if hand:
-                job._ticket = [None, None]; del hand[:]  # fmt: skip
+                job._ticket = [None, None]; del hand[:]; withdrawn = True  # fmt: skip
             cancels.pop(id(hand), None)
-            if not isinstance(error, IndexError):
+            if withdrawn:
+                self._inform(job)
+            if withdrawn or not isinstance(error, IndexError):
                 raise
             # Somebody else got it first: another canceller, or a worker, unless that is over by now.
-            withdrawn = [other for others in list(cancels.values()) for other in tuple(others)]
-            return any(other is job for other in withdrawn) or job._ticket is not ticket
-        if len(self._jobs) <= _SHORT:
-            _atomic.discard(self._jobs, ticket)
-        self._withdrawn(job)
+            others = [other for hands in list(cancels.values()) for other in tuple(hands)]
+            return any(other is job for other in others) or job._ticket is not ticket
         return True
 
     def _withdrawn(self, job: Job) -> None:
         """`job` is idle again without a run: count that, and see to those who wait for it. Any context."""
         self._cancelled.bump()
+        self._inform(job)
+
+    def _inform(self, job: Job) -> None:
+        """See to those who wait for `job`, which was withdrawn. Any context. May be repeated."""
         if meetings.posts:
             job._perform_post()
         if self._closing:

@@ -23,11 +23,10 @@ class Probes:
     Written whole (one atomic store) by whoever attaches a listener, read by any thread in any context.
     """
 
-    __slots__ = ("arguments", "changed", "hooks")
+    __slots__ = ("arguments", "changed")
 
-    def __init__(self, hooks: dict[str, str], arguments: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, arguments: dict[str, tuple[str, ...]]) -> None:
         set_slot = object.__setattr__
-        set_slot(self, "hooks", hooks)  # S: slot name to hook name
         set_slot(self, "arguments", arguments)  # S: slot name to the names of the probe's arguments
         set_slot(self, "changed", [])  # called after each store; appended at import only
         for name in arguments:
@@ -43,7 +42,6 @@ class Probes:
     if TYPE_CHECKING:
         # The slots are made from the table. At run time this method would make every probe test slow: the
         # interpreter does not specialise attribute loads of a class that has one.
-        hooks: dict[str, str]
         arguments: dict[str, tuple[str, ...]]
         changed: list[Callable[[], None]]
 
@@ -52,15 +50,14 @@ class Probes:
 
 def make_probes(layer: str, specifications: type) -> Probes:
     """The slots of one layer, as real slots: the cheapest attribute there is."""
-    hooks, arguments = {}, {}
+    arguments = {}
     for hook, function in vars(specifications).items():
         if hook.startswith(f"{layer}_"):
             slot = hook.removeprefix(f"{layer}_")
             slot += "_" if keyword.iskeyword(slot) else ""
-            hooks[slot] = hook
             code = function.__code__
             arguments[slot] = code.co_varnames[1 : code.co_argcount]
-    probes: Probes = type("Probes", (Probes,), {"__slots__": tuple(arguments)})(hooks, arguments)
+    probes: Probes = type("Probes", (Probes,), {"__slots__": tuple(arguments)})(arguments)
     return probes
 
 
@@ -77,7 +74,6 @@ class Watch:
         self._probes, self._names = probes, names  # S
         self.conditions: list[Callable[[], bool]] = []  # appended at import only
         probes.changed.append(self.update)
-        self.plain = True
         self.update()  # a plugin may have come before its layer
 
     def update(self) -> None:

@@ -24,8 +24,6 @@ from ._probes import probes
 from ._registry import members, own_pool, registry
 from ._waiting import Blocking, Steps, Wait, run
 
-__all__ = ["PerCPU", "Reference", "get", "percpu_get", "private_pool"]
-
 
 def get(pri: int = -1) -> Pool:
     """Take a reference to THE unbound pool of priority `pri`, made if need be (TP-1, TP-2).

@@ -8,7 +8,7 @@ its own thread is in here does not lock itself out; get and put are meant for th
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _hooks, _osthread, _seam
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from ._references import PerCPU
 
 _RETIRED = 64
-
-__all__ = ["registry", "retire_idle"]
 
 
 class Registry:
@@ -181,15 +179,13 @@ class Registry:
 registry = Registry()
 
 
-def _watched_jobs() -> list[Sight]:
+def _watched_jobs() -> Iterator[Sight]:
     """What the watchdog looks at in this layer."""
     limit = tunables.stall_ms / 1000
-    sights = []
     for worker in list(registry.starter.workers):
         job = worker.job
         if job is not None and not job.plumbing:
-            sights.append(Sight(worker, worker.started, job, limit, worker.ident, repr(worker.pool)))
-    return sights
+            yield Sight(worker, worker.started, job, limit, worker.ident, repr(worker.pool))
 
 
 def _look_at_tunables() -> None:

@@ -113,7 +113,6 @@ class _QueueParking:
         self.wake: Callable[[], object] = functools.partial(self._queue.put, None)
 
     def sleep(self, timeout: float) -> bool:
-        """As above."""
         try:
             self._queue.get(True, timeout)
         except Empty:
@@ -182,12 +181,10 @@ def at_threads_end(function: Callable[[], object]) -> None:
     `concurrent.futures` does the same. A module that is imported later than that has to do with its atexit function,
     which is not called if it was an atexit function that imported the module.
     """
-    register = getattr(threading, "_register_atexit", None)
-    if register is not None:
-        try:
-            register(function)
-        except RuntimeError:
-            pass
+    try:
+        threading._register_atexit(function)  # type: ignore[attr-defined]
+    except RuntimeError:
+        pass
 
 
 def start_exit_thread(target: Callable[[], object]) -> None:

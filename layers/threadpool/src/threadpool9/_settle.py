@@ -11,7 +11,6 @@ Rules. O: written by the worker's own thread, read by anybody. S: set at init.
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING
 
 from . import _hooks, _osthread, _seam
@@ -81,10 +80,10 @@ class Settled:
         assert cpu is not None
         bound, lost = list(pool._bound), list(pool._unbound)
         try:
-            if cpu not in (allowed := refresh()):
+            if cpu not in refresh():
                 if self.bound or bound:
                     self.bound = False
-                    pool._note_unbound(bound, OSError(errno.EINVAL, "it was taken from this process"))
+                    pool._note_unbound(bound, OSError("it was taken from this process"))
                 return
             if self.bound and _osthread.get_affinity(tid) == {cpu}:
                 return
@@ -123,7 +122,7 @@ class Settled:
         allowed = refresh()
         try:
             if cpu not in allowed:
-                raise OSError(errno.EINVAL, "it was taken from this process")
+                raise OSError("it was taken from this process")
             if _hooks.ask("threadpool9_bind", answers=(OSError,), cpu=cpu) is not True:
                 _osthread.set_affinity(frozenset((cpu,)))
         except OSError as error:

@@ -9,11 +9,8 @@ from __future__ import annotations
 import attrs
 
 from . import _atomic, _hooks, _seam
-from ._atomic import Tally
 from ._registry import registry
 from ._topology import refresh
-
-__all__ = ["Counters", "PoolRecord", "Snapshot", "WorkerRecord", "snapshot"]
 
 
 @attrs.frozen
@@ -101,7 +98,7 @@ def snapshot() -> Snapshot:
         pools = list(registry.pools)
         sets = dict(registry.percpu)
         totals = list(registry.totals)
-        totals[3] += sum(map(Tally.value, registry.retired))
+        totals[3] += sum(map(_atomic.Tally.value, registry.retired))
         totals[0] = max(totals[0], totals[1] + totals[3])  # a cancel may be counted when its pool has gone already
     refresh()
     stalled = registry.starter.watchdog.stalled

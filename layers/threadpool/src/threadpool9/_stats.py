@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ._job import Job
     from ._worker import Worker
 
-__all__ = ["PoolStats"]
-
 
 class PoolStats:
     """The half of a pool that is looked at; `Pool` is the other one."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import reprlib
 
-__all__ = ["function_name", "note_origin", "safe_repr", "short_repr"]
-
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = _short.maxlong = 60
 _short.maxlist = _short.maxtuple = _short.maxset = _short.maxfrozenset = _short.maxdict = _short.maxdeque = 4
@@ -14,7 +12,7 @@ _short.maxlevel = 2
 
 
 def short_repr(thing: object) -> str:
-    """A representation of `thing` of some 60 characters at the most, also if it is huge or its ``__repr__`` raises."""
+    """A representation of `thing` of at most 80 characters, also if it is huge or its ``__repr__`` raises."""
     try:
         text = _short.repr(thing)
     except Exception as error:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from . import _hooks, _osthread, _seam
 from ._specs import CPU
 
-__all__ = ["CPU", "allowed_cpus", "current_cpu", "topology"]
-
 _SYSFS = "/sys/devices/system/cpu"
 
 
@@ -41,7 +39,7 @@ def refresh() -> frozenset[int]:
     return allowed.cpus
 
 
-def ask_the_kernel() -> frozenset[int]:
+def ask_the_kernel() -> None:
     """The same for a starter that comes to life, on its own thread: ask for all, and see what the kernel grants.
 
     What some threads of the process have chosen for themselves says nothing about the others (TP-8, TP-13). A
@@ -53,7 +51,6 @@ def ask_the_kernel() -> frozenset[int]:
         allowed.cpus = _osthread.get_affinity(0)
     except OSError:
         pass  # nothing of it is allowed any more, or the OS does not bind
-    return allowed.cpus
 
 
 def allowed_cpus() -> tuple[int, ...]:
@@ -61,12 +58,12 @@ def allowed_cpus() -> tuple[int, ...]:
     return tuple(sorted(refresh()))
 
 
-def _read_int(path: str, default: int = -1) -> int:
+def _read_int(path: str) -> int:
     try:
         with open(path) as file:
             return int(file.read())
     except (OSError, ValueError):
-        return default
+        return -1
 
 
 def _sysfs_topology() -> list[CPU]:

@@ -58,8 +58,6 @@ class TunableSet:
     """
 
     def __init__(self, prefix: str, spec: dict[str, tuple[object, Callable[[object], object]]]) -> None:
-        # set once: _prefix, _spec; the values themselves are written whole (atomic stores)
-        object.__setattr__(self, "_prefix", prefix)
         object.__setattr__(self, "_spec", spec)
         for name, (default, check) in spec.items():
             object.__setattr__(self, name, default)
@@ -93,7 +91,9 @@ class TunableSet:
         raise AttributeError(f"tunable {name} can be set, not deleted")
 
     def on_change(self) -> None:
-        """Called after each assignment."""
+        """Called after each assignment, of any layer's: has `changed` called."""
+        for notify in changed:
+            notify()
 
     def __repr__(self) -> str:
         spec = self._spec  # type: ignore[attr-defined]
@@ -131,13 +131,7 @@ class Tunables(TunableSet):
         watch.conditions.append(lambda: self.job_names)
         watch.update()
 
-    def on_change(self) -> None:
-        """As in the base class."""
-        watch.update()
-        for notify in changed:
-            notify()
 
-
-#: Called after each assignment to a tunable of this layer. Appended at import only.
-changed: list[Callable[[], None]] = []
+#: Called after each assignment to a tunable of any layer. Appended at import only.
+changed: list[Callable[[], None]] = [watch.update]
 tunables = Tunables()

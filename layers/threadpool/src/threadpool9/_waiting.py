@@ -20,8 +20,6 @@ from . import _seam
 from ._atomic import discard
 from ._errors import WaitTimeout
 
-__all__ = ["LONG", "Bell", "Blocking", "Sleepers", "Steps", "Wait", "Waiters", "deadline_after", "run"]
-
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Any, Any, T]
 
@@ -39,7 +37,13 @@ class Wait:
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout  # S: seconds, as asked for
-        self.deadline = None if timeout is None else deadline_after(timeout)  # S: monotonic seconds
+        self.deadline: float | None = None  # S: monotonic seconds
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+            if not 0 <= timeout < 1e12:
+                raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
+            self.deadline = _seam.monotonic() + timeout
         #: Called with this before it waits, and now and then meanwhile: raises if what is waited for can't come.
         self.check: Callable[[Wait], object] | None = None
 
@@ -99,12 +103,12 @@ class Blocking(Wait):
         return lock
 
     def listen(self, bell: Any, seconds: float) -> Steps[bool]:
-        """As above."""
+        """As for any `Wait`."""
         yield from ()  # nothing, ever
         return bool(bell.acquire(True, seconds))
 
     def doze(self, seconds: float) -> Steps[None]:
-        """As above."""
+        """As for any `Wait`."""
         yield from ()  # nothing, ever
         _seam.doze(seconds)
 
@@ -230,14 +234,3 @@ class Sleepers(dict[object, Waiters]):
         while must_wait():
             if not (yield from self.wait(thing, must_wait, wait)) and must_wait():
                 raise WaitTimeout(f"{what}: the time limit ran out")
-
-
-def deadline_after(timeout: float | None) -> float | None:
-    """The monotonic time `timeout` seconds from now; None for no limit. Refuses negative and NaN."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
-    if not 0 <= timeout < 1e12:
-        raise ValueError(f"timeout must be a number of seconds from 0 to 1e12, or None, not {timeout!r}")
-    return _seam.monotonic() + timeout

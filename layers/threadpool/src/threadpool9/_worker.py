@@ -52,7 +52,6 @@ class Worker:
         self.since = _seam.monotonic()  # O: start of the present state
         self.started = 0  # O
         self.errors = 0  # O
-        self.rested = False  # O: has been idle
         self.away = False  # O: will not come for a job: it puts its thread right, or leaves
         self.inline = False  # S: True for the exiting thread, which runs what no worker can be had for
         self.settled = Settled(pool)  # S
@@ -116,7 +115,6 @@ class Worker:
                     return self._die()
                 self.leaving = False
                 self.pool._workers_gone.wake_all()  # whoever sent us away need not wait for it
-            self.rested = True
             if bound:
                 self.settled.check_binding()
 

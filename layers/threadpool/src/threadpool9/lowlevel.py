@@ -47,7 +47,7 @@ from ._seam import (
 )
 from ._texts import function_name, note_origin, safe_repr, short_repr
 from ._tunables import TunableSet, boolean, changed, number
-from ._waiting import Blocking, Sleepers, Steps, Wait, Waiters, deadline_after, run
+from ._waiting import Blocking, Sleepers, Steps, Wait, Waiters, run
 from ._watchdog import Sight
 
 __all__ = [
@@ -88,7 +88,6 @@ __all__ = [
     "claim_stall",
     "collect",
     "contents",
-    "deadline_after",
     "deque",
     "discard",
     "doze",
