@@ -1,6 +1,11 @@
-"""Check three rules of this repository that no general linter knows. Prints each breach; exit status 1 if any.
+"""Check five rules of this repository that no general linter knows. Prints each breach; exit status 1 if any.
 
 Layering: a layer imports itself, the layers below and nothing above.
+
+Rooms: within a layer no module imports one that imports it, in however many steps, imports inside of functions
+included. What only a type checker reads may point upwards: a job names the type of its pool.
+
+Size: a module of a layer has at most 400 lines.
 
 Doors: no name that begins with an underscore is imported from another distribution, or taken from a module of it;
 layers, plugins and examples use what is public (`threadpool9.lowlevel`, `threadpool9.hooks`, `task9.lanes`).
@@ -26,6 +31,7 @@ LAYERS = {
 }
 #: What is built on the layers.
 OUTSIDE = ("plugins/*/src/**/*.py", "examples/**/*.py", "benchmarks/*.py", "tests/conformance/src/**/*.py")
+LINES = 400
 SEAM = ("threadpool9", "_seam.py")
 SEAM_MODULES = frozenset({"_thread", "threading", "queue"})
 SEAM_CLOCKS = frozenset({"monotonic", "monotonic_ns"})
@@ -115,10 +121,50 @@ def check(package: str, filename: str, source: str) -> Iterator[tuple[int, str]]
             yield line, f"only threadpool9/_seam.py may use time.{name}: say _seam.monotonic()"
 
 
+def sizes(sources: dict[str, str]) -> Iterator[str]:
+    """A sentence for each module that is too long."""
+    for name, source in sorted(sources.items()):
+        if (lines := source.count("\n")) > LINES:
+            yield f"{name} has {lines} lines, and at most {LINES} are allowed: split it"
+
+
+def neighbours(tree: ast.AST) -> Iterator[str]:
+    """The modules of the same package that a module imports, wherever it does, but for a type checker only."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.ImportFrom(module=str(module), level=1):
+                yield module.partition(".")[0]
+            case ast.ImportFrom(module=None, names=names, level=1):
+                yield from (alias.name for alias in names)
+        yield from neighbours(node)
+
+
+def circles(sources: dict[str, str]) -> Iterator[str]:
+    """A sentence for each module of a package, name to source, that imports itself in some steps."""
+    imports = {name: set(neighbours(ast.parse(source))) & sources.keys() for name, source in sources.items()}
+    for name in sorted(sources):
+        ways = [[name, other] for other in sorted(imports[name])]
+        seen: set[str] = set()
+        for way in ways:  # which grows meanwhile: the shortest way is found first
+            last = way[-1]
+            if last == name:
+                yield f"{name} imports itself: {' -> '.join(way)}"
+                break
+            if last not in seen:
+                seen.add(last)
+                ways += [[*way, other] for other in sorted(imports[last])]
+
+
 def main() -> int:
     """Check the sources of all layers."""
     breaches = files = 0
     for package, directory in LAYERS.items():
+        sources = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / directory).glob("*.py")}
+        for sentence in [*circles(sources), *sizes(sources)]:
+            breaches += 1
+            print(f"{directory}: {sentence}")
         for path in sorted((ROOT / directory).rglob("*.py")):
             files += 1
             for line, sentence in sorted(check(package, path.name, path.read_text(encoding="utf-8"))):
@@ -130,7 +176,7 @@ def main() -> int:
             for line, sentence in sorted(check_doors(path.parent.name, path.read_text(encoding="utf-8"))):
                 breaches += 1
                 print(f"{path.relative_to(ROOT)}:{line}: {sentence}")
-    print(f"layers: {files} modules, {breaches} breaches of layering, of the doors or of the seam")
+    print(f"layers: {files} modules, {breaches} breaches of layering, rooms, size, the doors or the seam")
     return 1 if breaches or not files else 0
 
 

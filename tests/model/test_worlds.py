@@ -14,6 +14,7 @@ import worlds_threadpool
 import worlds_watched
 import worlds_workqueue
 from explore9 import Copies, Search
+from explore9.copies import source_of
 from explore9.gallery import EXHIBITS, Exhibit
 
 WORLDS = (worlds_threadpool, worlds_task, worlds_workqueue, worlds_watched, worlds_loops)
@@ -76,6 +77,15 @@ def seeded() -> list[object]:
         for exhibit in EXHIBITS
         for bug in exhibit.bugs
     ]
+
+
+def test_every_seeded_bug_fits_the_source() -> None:
+    """Those that take long to find, too."""
+    for exhibit in EXHIBITS:
+        for bug, (module, old, _) in exhibit.bugs.items():
+            layer, _, stem = module.partition(".")
+            times = (source_of(layer) / f"{stem}.py").read_text().count(old)
+            assert times == 1, f"{exhibit.world.__name__}, {bug}: {module} has {times} times, not once: {old!r}"
 
 
 @pytest.mark.parametrize(("exhibit", "bug"), seeded())

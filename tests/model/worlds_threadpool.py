@@ -712,7 +712,7 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     ),
     nobody_sees_to_it=(
         "threadpool9._pool",
-        "        if not (self._idle and self._wake_one(job)):\n            self._ask(job)\n        self._let_in(job)\n",
+        "        if not self._wake_one(job):\n            self._ask(job)\n        self._let_in(job)\n",
         "",
     ),
     signals=True,
@@ -758,9 +758,9 @@ def keyboardinterrupt_beside_a_post_that_coalesces(w: World) -> Callable[[], Non
     nothing_is_undone=(
         "threadpool9._pool",
         "            if hand:\n"
-        "                job._ticket = [None, None]; del hand[:]  # fmt: skip\n"
-        "            cancels.pop(id(hand), None)\n            if not",
-        "            cancels.pop(id(hand), None)\n            if not",
+        "                job._ticket = [None, None]; del hand[:]; withdrawn = True  # fmt: skip\n"
+        "            cancels.pop(id(hand), None)\n            if withdrawn",
+        "            cancels.pop(id(hand), None)\n            if withdrawn",
     ),
     signals=True,
 )
@@ -884,14 +884,14 @@ def wait_against_cancel(w: World) -> Callable[[], None]:
 @exhibit(
     "TP-9",
     drain_looks_at_the_queue_only=(
-        "threadpool9._pool",
-        "            for job in (*tuple(ticket), worker.job):\n",
-        "            for job in ():\n",
+        "threadpool9._drain",
+        "        for job in (*tuple(ticket), worker.job):\n",
+        "        for job in ():\n",
     ),
     who_drains_does_not_wait_for_a_worker_that_takes=(
-        "threadpool9._pool",
-        "            while _seam.FREE_THREADED and worker.ident",
-        "            while False and worker.ident",
+        "threadpool9._drain",
+        "        while _seam.FREE_THREADED and worker.ident",
+        "        while False and worker.ident",
     ),
 )
 def pool_drain_against_schedule(w: World) -> Callable[[], None]:

@@ -526,10 +526,10 @@ def test_two_enqueues_of_one_work_are_two_calls_with_what_was_packed() -> None:
 
 def test_a_back_end_that_is_named_has_plugins_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Although no pool was asked for before; and what keeps it from being made is the caller's to see."""
-    from workqueue9 import _remote
+    from workqueue9 import _backend
 
     loaded: list[bool] = []
-    monkeypatch.setattr(_remote, "load_plugins", lambda: loaded.append(True))
+    monkeypatch.setattr(_backend, "load_plugins", lambda: loaded.append(True))
 
     class Plugin:
         @hookimpl

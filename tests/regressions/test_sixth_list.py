@@ -208,7 +208,7 @@ def test_a_drain_does_not_wait_for_a_run_that_was_posted_after_it_began() -> Non
             pool.post(job)
             return begun[1].wait(LIMIT)
 
-        with struck("_under_way", end_and_post, line="for job in (*tuple(ticket), worker.job):") as ended:
+        with struck("under_way", end_and_post, line="for job in (*tuple(ticket), worker.job):") as ended:
             pool.drain(LIMIT / 4)
         assert ended == [True]
         go[1].set()

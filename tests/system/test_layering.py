@@ -65,6 +65,28 @@ def test_what_is_allowed_passes(checker: ModuleType, package: str, filename: str
     assert list(checker.check(package, filename, source)) == []
 
 
+def test_a_circle_of_rooms_is_seen(checker: ModuleType) -> None:
+    """Through any number of rooms and inside of functions; what only a type checker reads is none."""
+    sources = {
+        "_a": "from . import _b",
+        "_b": "def late():\n    from ._c import thing",
+        "_c": "from ._a import thing",
+        "_d": "from ._a import thing\nif TYPE_CHECKING:\n    from ._e import Thing",
+        "_e": "import sys\nfrom ._d import thing",
+    }
+    assert list(checker.circles(sources)) == [
+        "_a imports itself: _a -> _b -> _c -> _a",
+        "_b imports itself: _b -> _c -> _a -> _b",
+        "_c imports itself: _c -> _a -> _b -> _c",
+    ]
+
+
+def test_a_room_that_is_too_long_is_seen(checker: ModuleType) -> None:
+    """More than 400 lines."""
+    assert list(checker.sizes({"_short": "\n" * 400})) == []
+    assert len(list(checker.sizes({"_long": "\n" * 401}))) == 1
+
+
 def test_only_the_bottom_layers_seam_is_the_seam(checker: ModuleType) -> None:
     """A _seam.py in another layer has no privilege."""
     assert len(list(checker.check("task9", "_seam.py", "import threading"))) == 1

@@ -46,7 +46,7 @@ works(
 
 pools(
     "a cancelled cancel leaves without the interlock", "AW-2", "The caller's with statement lets go what it does not have.",
-    "_job", "        for left in reversed(range(_TRIES) if saved else ()):\n", "        for left in ():\n",
+    "_interlock", "        for left in reversed(range(_TRIES) if saved else ()):\n", "        for left in ():\n",
 )  # fmt: skip
 tasks(
     "a cancelled await cancels the call", "AW-2", "Who leaves takes the result away from the others.",

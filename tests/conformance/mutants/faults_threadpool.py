@@ -316,11 +316,11 @@ fault(
 )  # fmt: skip
 fault(
     "interlock released one level", "TP-26", "An interlock that is held twice is still held while cancel waits.",
-    "_job", 'release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)', "release = restore = None",
+    "_interlock", 'release, restore = getattr(lock, "_release_save", None), getattr(lock, "_acquire_restore", None)', "release = restore = None",
 )  # fmt: skip
 fault(
     "an interrupted cancel leaves without the interlock", "TP-26", "An exception during the wait leaves it released.",
-    "_job", "        for left in reversed(range(_TRIES) if saved else ()):\n", "        for left in ():\n",
+    "_interlock", "        for left in reversed(range(_TRIES) if saved else ()):\n", "        for left in ():\n",
 )  # fmt: skip
 fault(
     "done wakes nobody", "TP-26", "Who waits for the job waits for ever.",
@@ -389,15 +389,15 @@ fault(
 )  # fmt: skip
 fault(
     "drain of a pool misses what runs", "TP-9", "It waits for the queue only.",
-    "_pool", "            for job in (*tuple(ticket), worker.job):\n", "            for job in ():\n",
+    "_drain", "        for job in (*tuple(ticket), worker.job):\n", "        for job in ():\n",
 )  # fmt: skip
 fault(
     "drain of a pool misses what waits", "TP-9", "It waits for the jobs that run only.",
-    "_pool", "        found = [(job, ticket) for ticket in _atomic.contents(self._jobs) for job in tuple(ticket)]\n", "        found = []\n",
+    "_drain", "    found = [(job, ticket) for ticket in _atomic.contents(pool._jobs) for job in tuple(ticket)]\n", "    found = []\n",
 )  # fmt: skip
 fault(
     "drain of a pool by its own job hangs", "TP-9", "It waits for the job that calls it.",
-    "_pool", "        if any(worker.ident == me and worker.job is not None for", "        if False and any(worker.ident == me and worker.job is not None for",
+    "_drain", "    if any(worker.ident == me and worker.job is not None for", "    if False and any(worker.ident == me and worker.job is not None for",
 )  # fmt: skip
 
 # --- the process

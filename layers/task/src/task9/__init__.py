@@ -24,17 +24,19 @@ from threadpool9 import (
     WaitTimeout,
 )
 
+from . import _task
 from ._aio import QueueAio, SharedQueueAio, TaskAio
 from ._delayed import DelayedTask
 from ._errors import LoopClosed, QueueClosed, ResultLost
 from ._future import Future
 from ._periodic import PeriodicTask
 from ._queue import TaskQueue
-from ._shared import SharedQueue, get
+from ._shared import SharedQueue, get, system_queue
 from ._snapshot import LaneRecord, QueueRecord, Snapshot, snapshot
 from ._task import Task
 from ._watch import tunables
 
+_task.system_queue = system_queue
 import_module(f"{__name__}._lifecycle")  # for what it does; an import statement may be lazy (3.15)
 
 __all__ = [

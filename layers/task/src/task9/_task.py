@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["Task"]
 
 
+#: The queue of tasks that are scheduled without one. It stands in `_shared`, above us; the package puts it here.
+system_queue: Any = None
+
+
 def _dead(task: Task) -> None:
     raise UsageError(f"{task!r} ran after destruction")
 
@@ -107,9 +111,8 @@ class Task(Item):
 
         Raises UsageError if the task is destroyed, or pending or running on another queue (TK-10).
         """
-        from ._shared import system_queue
-
-        return system_queue().schedule(self)
+        queued: bool = system_queue().schedule(self)
+        return queued
 
     @property
     def pending(self) -> bool:

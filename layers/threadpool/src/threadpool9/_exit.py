@@ -24,6 +24,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import TYPE_CHECKING
 
 from . import _atomic, _hooks, _osthread, _seam
+from ._drain import under_way
 from ._errors import Error, FinalizingError
 from ._job import meetings
 from ._layer import after_exit, layers
@@ -224,7 +225,7 @@ def _looks(policy: str | float) -> Iterator[float]:
 
 def _generation() -> Callable[[], bool]:
     """Has every job ended that waits or runs now? Plumbing apart: what runs inside of that is another layer's."""
-    jobs = [(job, ticket) for pool in registry.all_pools() for job, ticket in pool._under_way() if not job.plumbing]
+    jobs = [(job, ticket) for pool in registry.all_pools() for job, ticket in under_way(pool) if not job.plumbing]
     return lambda: not any(job._ticket is ticket for job, ticket in jobs)
 
 
@@ -294,7 +295,7 @@ def _cancel_queued() -> None:
 
 
 def _names() -> str:
-    jobs = [safe_repr(job) for pool in registry.all_pools() for job, _ in pool._under_way() if not job.plumbing]
+    jobs = [safe_repr(job) for pool in registry.all_pools() for job, _ in under_way(pool) if not job.plumbing]
     names: list[str] = [*jobs, *(name for layer in layers for name in layer.waiting())]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more or "workers that are busy"

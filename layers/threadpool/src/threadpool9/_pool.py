@@ -21,18 +21,18 @@ Rules. A: atomic operations, any context. S: set at init. R: registry lock. T: w
 
 from __future__ import annotations
 
-import functools
 import itertools
 from typing import TYPE_CHECKING, Any
 
 from . import _atomic, _seam
 from ._aio import PoolAio
+from ._drain import drain_steps
 from ._errors import Error, UsageError
-from ._job import RLOCK, Job, interlock_released, meetings, refuse_copy
+from ._interlock import RLOCK, interlock_released
+from ._job import Job, meetings, refuse_copy
 from ._priority import Scheduling
 from ._probes import probes
 from ._stats import PoolStats
-from ._texts import safe_repr
 from ._waiting import Blocking, Steps, Wait, Waiters, run
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from ._worker import Worker
 
 
-_TRANSIENT = 1e-4  # how long to doze while a worker is between two steps
 _SHORT = 64  # a withdrawn ticket is taken out of a queue that is not longer; elsewhere a worker throws it away
 
 
@@ -328,36 +327,7 @@ class Pool(PoolStats):
 
     def drain_steps(self, wait: Wait) -> Steps[None]:
         """`drain`, for layers: by a thread or by a task of an event loop."""
-        me = _seam.get_ident()
-        if any(worker.ident == me and worker.job is not None for worker in list(self._workers)):
-            raise UsageError(f"a job of {self!r} can't wait for its own pool to drain")
-        noted = [(job, note) for job, note in list(meetings.posts.items()) if note[0] is self]
-        if any(job._runner == me for job, _ in noted):
-            raise UsageError(f"a job that was posted to {self!r} while it runs can't wait for that run")
-        for job, ticket in self._under_way():
-            yield from job._wait_for(ticket, wait)
-        for job, note in noted:  # posted while they ran: one run more
-            must_wait = functools.partial(_is_noted, job, note)
-            what = f"{safe_repr(job)} has not begun its next run"
-            yield from meetings.sleepers.wait_until_not(job, must_wait, wait, what)
-            if job._pool is self and len(ticket := job._ticket) < 2:
-                yield from job._wait_for(ticket, wait)
-
-    def _under_way(self) -> list[tuple[Job, list[Any]]]:
-        """Every job that is queued or running now, with its ticket. Thread context."""
-        found = [(job, ticket) for ticket in _atomic.contents(self._jobs) for job in tuple(ticket)]
-        for worker in list(self._workers):
-            # Without a GIL one that is neither idle nor shows a job may be about to show what it has taken.
-            begun = worker.started
-            while _seam.FREE_THREADED and worker.ident and worker.job is None:
-                if worker.started != begun or worker in self._idle:
-                    break
-                _seam.doze(_TRANSIENT)
-            ticket = worker.ticket
-            for job in (*tuple(ticket), worker.job):
-                if job is not None and job._ticket is ticket:  # else that run is over, and there may be another one
-                    found.append((job, ticket))
-        return found
+        yield from drain_steps(self, wait)
 
     # --- references
 
@@ -407,11 +377,6 @@ class Pool(PoolStats):
     def busy(self) -> bool:
         """True while there is a job or a worker. Any context."""
         return any(_atomic.contents(self._jobs)) or bool(self._workers)
-
-
-def _is_noted(job: Job, note: list[Pool]) -> bool:
-    """True if the post of `note` has not given `job` its ticket yet. Any context."""
-    return meetings.posts.get(job) is note or any(job is other for other in list(meetings.performing.values()))
 
 
 def _check_job(job: object) -> None:

@@ -23,7 +23,8 @@ from ._atomic import (
 from ._autoload import autoload as load_plugins
 from ._exit import exiting
 from ._hooks import report_error
-from ._job import Plumbing, check_function, check_unit_class, interlock_released, owner_check, refuse_copy
+from ._interlock import interlock_released, owner_check
+from ._job import Plumbing, check_function, check_unit_class, refuse_copy
 from ._layer import Layer
 from ._loops import AsyncioPoster, Awaiting, Poster, TrioPoster, bell_here, poster_here, poster_of
 from ._priority import check_priority

@@ -16,9 +16,10 @@ from importlib import import_module
 from threadpool9 import CPUError, Error, FinalizingError, PriorityError, StartError, UsageError, WaitTimeout
 
 from ._aio import WorkQueueAio
+from ._backend import Backend, KeyedWork
 from ._errors import BackendDown, Full, WorkPending
 from ._flags import ANY, WQ_FPU, WQ_GIANT, WQ_MPSAFE, WQ_PERCPU
-from ._remote import Backend, KeyedWork, RemoteCall, RemoteGroup
+from ._remote import RemoteCall, RemoteGroup
 from ._stats import QueueStats, snapshot
 from ._work import Work
 from ._workqueue import WorkQueue

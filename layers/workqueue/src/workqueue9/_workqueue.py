@@ -33,11 +33,12 @@ from threadpool9.lowlevel import (
 )
 
 from ._aio import WorkQueueAio
+from ._backend import Backend, as_backend
 from ._errors import Full, WorkPending
 from ._flags import FLAGS, WQ_GIANT, WQ_PERCPU, AnyCPU
 from ._group import WorkGroup
 from ._probes import probes
-from ._remote import Backend, RemoteGroup, as_backend
+from ._remote import RemoteGroup
 from ._stats import QueueStats, queues, take
 from ._submitted import Submitted
 from ._waits import Waits
