@@ -114,4 +114,6 @@ def main(config: Path, out: Path, max_pending: int) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: {sys.argv[0]} CONFIG.json FILE MAX_PENDING")
     sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))

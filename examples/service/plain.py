@@ -117,4 +117,6 @@ async def main(file: Path, max_pending: int) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: {sys.argv[0]} FILE MAX_PENDING")
     sys.exit(asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]))))
