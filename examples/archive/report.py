@@ -37,8 +37,8 @@ def run_pack(run: Pack, screen: Screen) -> None:
     )
     screen.say(f"  {plural(run.unchanged, 'file')} as before, not read; {decimal(totals.read)} read")
     screen.say(
-        f"  {decimal(totals.read - totals.new)} of them the same as blocks stored before; {decimal(totals.new)} compressed to "
-        f"{decimal(totals.written)}"
+        f"  {decimal(totals.read - totals.new)} of them the same as blocks stored before; "
+        f"{decimal(totals.new)} compressed to {decimal(totals.written)}"
     )
 
 

@@ -16,7 +16,7 @@ CANCELLED_STAYS_ENTERED = (
     "        except BaseException:\n            raise\n",
 )
 ROOM_IS_LOST = (
-    "workqueue9._slots",
+    "task9._slots",
     "                self.offer()  # we may have been woken for a slot that we do not take: let another have it\n",
     "",
 )
@@ -76,7 +76,7 @@ class Places:
     """One slot, which is taken; who gets it later gives it back at once."""
 
     def __init__(self, w: World) -> None:
-        self.slots = w.copies.module("workqueue9._slots").Slots(1)
+        self.slots = w.copies.module("task9._slots").Slots(1)
         self.hand: list[None] = []
         run(w, self.slots.take(self.hand, None, AssertionError))
 

@@ -913,9 +913,9 @@ def keyboardinterrupt_beside_a_schedule_that_coalesces(w: World) -> Callable[[],
 @exhibit(
     "TK-6",
     nothing_is_undone=(
-        "task9._task",
-        "        except BaseException:\n            self.give_back(hand)\n            raise\n        return not self.item_running",
-        "        except BaseException:\n            raise\n        return not self.item_running",
+        "task9._group",
+        "            self.free(item, hand)  # once more, or for nothing, does no harm\n",
+        "",
     ),
     signals=True,
     quick=0,

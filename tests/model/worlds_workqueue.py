@@ -186,9 +186,9 @@ def flush_with_two_executors(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-9",
     slot_is_given_silently=(
-        "workqueue9._slots",
-        "del hand[:]  # fmt: skip  # see threadpool9's _atomic\n        self.offer()\n",
-        "del hand[:]\n",
+        "workqueue9._group",
+        "# see threadpool9's _atomic\n            self.slots.offer()\n",
+        "# see threadpool9's _atomic\n",
     ),
 )
 def back_pressure(w: World) -> Callable[[], None]:
@@ -216,8 +216,8 @@ def back_pressure(w: World) -> Callable[[], None]:
     ),
     cancel_lets_enqueue=(
         "workqueue9._waits",
-        "cancelling[mark] = work; work.barred += 1; counted = True",
-        "cancelling[mark] = work; counted = True",
+        "cancelling[mark] = work; work.barred += 1",
+        "cancelling[mark] = work",
     ),
 )
 def work_cancel_against_the_function(w: World) -> Callable[[], None]:
@@ -566,14 +566,14 @@ def enqueue_interrupted_by_enqueue(w: World) -> Callable[[], None]:
 @exhibit(
     "WQ-9",
     portion_is_taken_in_two_steps=(
-        "workqueue9._slots",
+        "task9._slots",
         "for portion in map(self._portions.pop, _LAST): self.free.extend(portion); break",
         "self.free.extend(self._portions[-1]); self._portions.pop()",
     ),
 )
 def slots_in_portions(w: World) -> Callable[[], None]:
     """Two enqueuers find no slot made, of which there are to be two in two portions: both get one, and there are two."""
-    w.copies.set("workqueue9._slots._FIRST_PORTION", 1)
+    w.copies.set("task9._slots._FIRST_PORTION", 1)
     runs: list[Any] = []
     wq = w.workqueue9.WorkQueue("wq", lambda work, arg: runs.append(work.payload), max_pending=2)
     w.staff(pool_of(wq._queue))

@@ -15,10 +15,10 @@ from struck import interrupt, refusing, struck
 import threadpool9
 from conformance9.suite.tools import wait_until
 from task9 import Task, TaskQueue
+from task9._slots import Slots
 from threadpool9 import Job
 from threadpool9.lowlevel import FREE_THREADED, Blocking, Sleepers, Steps, contents, deque, run
 from workqueue9 import Work, WorkQueue
-from workqueue9._slots import Slots
 
 LIMIT = patience(30.0)
 PRI = 55  # nobody else's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import threading
@@ -233,5 +234,9 @@ def test_to_withdraw_one_of_many_costs_what_it_costs_among_few(
         return took / count
 
     few = min(each(2_000) for _ in range(3))
-    many = min(each(16_000) for _ in range(2))
+    many = math.inf
+    for _ in range(6):  # others on the machine make one measurement slow, or several; quadratic costs make all slow
+        many = min(many, each(16_000))
+        if many < few * 4:
+            break
     assert many < few * 4, f"{many * 1e6:.1f} us each of 16000, {few * 1e6:.1f} us each of 2000"

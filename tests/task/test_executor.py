@@ -226,7 +226,7 @@ def test_tk20_initializer_that_fails_wakes_a_blocked_submit() -> None:
 
             thread = threading.Thread(target=submit)
             thread.start()
-            assert wait_until(lambda: broken._crew.space.locks)
+            assert wait_until(lambda: broken._crew.slots.space.locks)
             ready.set()
             thread.join(LIMIT)
             assert outcomes[-1] is BrokenThreadPool
@@ -272,7 +272,7 @@ def test_tk20_a_full_executor_blocks(narrow: ThreadPoolExecutor, how: str) -> No
     came: list[Future[int]] = []
     thread = threading.Thread(target=lambda: came.append(narrow.submit(int)))
     thread.start()
-    assert wait_until(lambda: narrow._crew.space.locks)
+    assert wait_until(lambda: narrow._crew.slots.space.locks)
     assert not came
     match how:
         case "begins":
@@ -302,7 +302,7 @@ def test_tk20_shutdown_wakes_a_blocked_submit() -> None:
 
     thread = threading.Thread(target=submit)
     thread.start()
-    assert wait_until(lambda: executor._crew.space.locks)
+    assert wait_until(lambda: executor._crew.slots.space.locks)
     executor.shutdown(wait=False)
     thread.join(LIMIT)
     gate.go.set()
@@ -341,7 +341,7 @@ def test_tk20_places_are_neither_lost_nor_doubled() -> None:
         for thread in threads:
             thread.join(LIMIT * 3)
         executor.queue.drain(LIMIT)
-        assert len(executor._crew.places) == 8
+        assert len(executor._crew.slots.free) == 8
 
 
 # --- shutdown
@@ -420,7 +420,7 @@ def test_tk20_fork() -> None:
         begun.wait(60)
         waiting = [executor.submit(int) for _ in range(2)]
         if (pid := os.fork()) == 0:
-            print([future.cancelled() for future in waiting], len(executor._crew.places))
+            print([future.cancelled() for future in waiting], len(executor._crew.slots.free))
             print(executor.submit(int).result(60), flush=True)
             executor.shutdown()
             os._exit(0)

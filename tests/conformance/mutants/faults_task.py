@@ -372,13 +372,13 @@ fault(
 )  # fmt: skip
 fault(
     "timed_out is not set", "TK-11", "The expiry does not show.",
-    "_timed", "        return timing is not None and timing.fired\n", "        return False\n",
+    "_timed", "        return timing is not None and not timing.ticket ", "        return False ",
 )  # fmt: skip
 fault(
     "timed_out stays", "TK-11", "An armed task shows the expiry of the time before.",
     "_timer", '    __slots__ = ("due", "ticket")\n', '    __slots__ = ("before", "due", "ticket")\n',
     "_timed", "        timing = Timing(due, ticket)\n", "        timing = Timing(due, ticket)\n        timing.before = self.timed_out\n",
-    "_timed", "        return timing is not None and timing.fired\n", "        return timing is not None and (timing.fired or timing.before)\n",
+    "_timed", "        return timing is not None and not timing.ticket ", "        return timing is not None and (not timing.ticket or timing.before) ",
 )  # fmt: skip
 fault(
     "cancel after the expiry comes too late", "TK-11 TK-6", "A task that has fired and waits in its queue is not found.",

@@ -146,9 +146,9 @@ fault(
 )  # fmt: skip
 fault(
     "cancel lets the work back in", "WQ-5", "Who enqueues during a cancel is not refused.",
-    "_waits", "cancelling[mark] = work; work.barred += 1; counted = True", "cancelling[mark] = work; counted = True",
-    "_waits", "                work.barred -= 1; counted = False", "                counted = False",
-    "_waits", "                    work.barred -= 1; del", "                    del",
+    "_waits", "cancelling[mark] = work; work.barred += 1", "cancelling[mark] = work",
+    "_waits", "fork child\n                    work.barred -= 1; del", "fork child\n                    del",
+    "_waits", "                if mark in cancelling:\n                    work.barred -= 1; del", "                if mark in cancelling:\n                    del",
 )  # fmt: skip
 fault(
     "cancel of a work has no time limit", "WQ-5", "It waits as long as it takes.",
@@ -193,7 +193,7 @@ fault(
 )  # fmt: skip
 fault(
     "drain keeps the function out", "WQ-6", "The queue's own function is refused, too.",
-    "_workqueue", '        if self.state in ("draining", "closing") and self.group.is_own_thread():\n', "        if False:\n",
+    "_workqueue",  ' or (state in ("draining", "closing") and self.group.is_own_thread()):', ":",
 )  # fmt: skip
 fault(
     "drain is a flush", "WQ-6", "What the function enqueues during a drain is not waited for.",
@@ -201,15 +201,15 @@ fault(
 )  # fmt: skip
 fault(
     "drain does not reopen", "WQ-6", "The queue takes nothing any more.",
-    "_waits", 'if self._drains == 0 and self.state == "draining":\n', "if False:\n",
+    "_waits", 'if self.state == "draining" and id(self) not in draining.values():\n', "if False:\n",
 )  # fmt: skip
 fault(
     "the first of two drains reopens", "WQ-6", "Outsiders get in while the other one is under way.",
-    "_waits", 'if self._drains == 0 and self.state == "draining":\n', 'if self.state == "draining":\n',
+    "_waits", " and id(self) not in draining.values():", ":",
 )  # fmt: skip
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",
-    "_waits", "                self._drains -= counted\n", "                if wait.deadline is None or not self.group.running():\n                    self._drains -= counted\n",
+    "_waits", "        except BaseException:\n            self._reopen(mark)\n            raise\n", "        except BaseException:\n            if wait.deadline is None or not self.group.running():\n                self._reopen(mark)\n            raise\n",
 )  # fmt: skip
 fault(
     "close forgets the drain", "WQ-6", "It destroys at once, and finds works pending.",
@@ -283,7 +283,7 @@ fault(
 
 fault(
     "Full swallowed", "WQ-9", "A full queue that may not block takes the work all the same.",
-    "_slots", "            if wait is None:\n                raise full()\n", "            if wait is None:\n                return\n",
+    "task9._slots", "            if wait is None or self.ended:\n                raise full()\n", "            if wait is None:\n                return\n",
 )  # fmt: skip
 fault(
     "a time limit on a full queue is ignored", "WQ-9", "Who blocks waits as long as it takes.",
@@ -291,15 +291,15 @@ fault(
 )  # fmt: skip
 fault(
     "one more than max_pending", "WQ-9", "The queue holds one work too many.",
-    "_slots", "        while bound > 0:\n", "        bound += 1\n        while bound > 0:\n",
+    "task9._slots", "        while bound > 0:\n", "        bound += 1\n        while bound > 0:\n",
 )  # fmt: skip
 fault(
     "the second portion of slots is never made", "WQ-9", "A queue with a large bound is full when the first portion is used up.",
-    "_slots", "            bound -= size\n", "            bound = 0\n",
+    "task9._slots", "            bound -= size\n", "            bound = 0\n",
 )  # fmt: skip
 fault(
     "portions of slots are made again", "WQ-9", "There is no end to the slots of a queue with a large bound.",
-    "_slots", "map(self._portions.pop, _LAST)", "[[None] * 64]",
+    "task9._slots", "map(self._portions.pop, _LAST)", "[[None] * 64]",
 )  # fmt: skip
 fault(
     "slots lost by cancel", "WQ-9", "A withdrawn work keeps its place.",
@@ -307,7 +307,7 @@ fault(
 )  # fmt: skip
 fault(
     "slots lost by the call", "WQ-9", "A work that was called keeps its place.",
-    "_group", "            insist(self.slots.give, hand)", "            pass",
+    "_group", "        insist(self.free_slot, work)\n", "",
 )  # fmt: skip
 fault(
     "slots lost by modify", "WQ-9", "A work that is moved to later keeps its place.",
@@ -320,7 +320,7 @@ fault(
 )  # fmt: skip
 fault(
     "room is not told", "WQ-9", "Who blocks on a full queue is not woken.",
-    "_slots", "            self.space.wake_one()\n", "            pass\n",
+    "task9._slots", "            self.space.wake_one()\n", "            pass\n",
 )  # fmt: skip
 
 # --- freezing and disabling

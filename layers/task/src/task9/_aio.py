@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ._shared import SharedQueue
     from ._task import Task
 
-__all__ = ["QueueAio", "SharedQueueAio", "TaskAio"]
-
 
 class TaskAio:
     """A task, for event loops; from `Task.aio`."""

@@ -25,8 +25,6 @@ from threadpool9.lowlevel import Waiters, contents, deque, note_origin, report_e
 
 from ._watch import tunables
 
-__all__ = ["CANCELLED", "FINISHED", "NOTIFIED", "PENDING", "RUNNING", "Audience", "Failure", "StandardFuture"]
-
 T = TypeVar("T")
 
 # The words of the standard library, which its functions compare.
@@ -66,10 +64,10 @@ class Failure:
 
     __slots__ = ("asked", "error", "origin")
 
-    def __init__(self, error: BaseException, origin: str, asked: bool) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
-        self.origin = origin
-        self.asked = asked  # last: there is nothing to report of one that is not complete
+        self.origin = ""
+        self.asked = True  # until it is known where it comes from
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not getattr(self, "asked", True) and tunables.report_unretrieved and not finalizing():

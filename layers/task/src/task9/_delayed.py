@@ -16,8 +16,6 @@ from ._task import Task
 from ._timed import TimedItem, check_seconds
 from ._timer import Timing
 
-__all__ = ["DelayedTask"]
-
 _ROUNDS = 1000  # how often a reschedule looks for a task that another thread has in hand
 
 

@@ -18,9 +18,6 @@ from ._group import CLOSED, FREEZE, Closing, Group
 from ._item import TAKING, Item
 from ._lane import Lane
 
-__all__ = ["drain_once", "drain_until_quiet", "end"]
-
-
 _NOBODY: Any = object()  # in place of the executor that ran it last; not None, so that who takes a marker looks at it
 
 
@@ -107,7 +104,7 @@ def _pass(group: Group, wait: Wait, what: str) -> Steps[None]:
                 if (yield from _holds_nothing(lane, wait, what)):
                     # A halted lane takes no marker either; nothing waits there, so its runs are all there is.
                     yield from _wait_for_runs(lane.executors, wait, what)
-                    break
+                    continue  # without a GIL one may have shown what it takes and not counted it yet: look again
                 marker = Marker()
                 markers.append((lane, marker))
                 try:

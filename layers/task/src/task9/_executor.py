@@ -41,8 +41,6 @@ from ._watch import probes, running, tunables
 if TYPE_CHECKING:
     from ._lane import Lane
 
-__all__ = ["Executor", "run_watched"]
-
 
 class Executor(Plumbing):
     """The job of a lane: runs items until there are none.
@@ -157,10 +155,6 @@ class Executor(Plumbing):
             lane.idle.append(self)
             # Look again: whoever appended before the line above saw no idle executor.
             if not items or (halts and group.halted()):
-                break
-            try:
-                lane.idle.remove(self)
-            except ValueError:
                 break
             self._begin()  # another one may have relied on our being idle
         self.done()
@@ -278,8 +272,6 @@ class Executor(Plumbing):
     def wait_end(self, item: object, wait: Wait) -> Steps[bool]:
         """Wait until the run of `item` that is under way, if any, is over; False if it was not in time."""
         run = self.runs
-        if self.current is not item:
-            return True
 
         def must_wait() -> bool:
             return self.runs == run and self.current is item

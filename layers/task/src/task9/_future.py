@@ -43,8 +43,6 @@ from ._watch import running, scheduling
 if TYPE_CHECKING:
     from ._lane import Lane
 
-__all__ = ["Future"]
-
 T = TypeVar("T")
 
 
@@ -143,7 +141,7 @@ class Future(StandardFuture[T], Item):
     def fail(self, error: BaseException, asked: bool = False) -> None:
         """Settle with `error`, to be reported unless it was `asked` for. By who has taken it out of its ticket."""
         lane = self.item_lane
-        self._failure = failure = Failure(error, "", asked=True)
+        self._failure = failure = Failure(error)
         failure.origin = self.task_name if lane is None else lane.group.origin(self)
         failure.asked = asked
         self._fn = self._args = self._kwargs = self._context = self.item_lane = self.item_executor = None
@@ -204,7 +202,7 @@ class Future(StandardFuture[T], Item):
                 self._settled = NOTIFIED
             else:
                 lost = ResultLost(f"{self!r} was running in another thread when this process was forked")
-                self._failure = Failure(lost, "", asked=True)
+                self._failure = Failure(lost)
                 self._settled = FINISHED
         self.item_ticket = ()
         self.item_lane = self.item_executor = None

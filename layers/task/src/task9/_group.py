@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from threadpool9.lowlevel import Flock, Sleepers, exiting, get_ident, note_origin, report_error, safe_repr
 
 from ._errors import QueueClosed
+from ._executor import Executor
 from ._item import Item, in_hands
 from ._timer import Timing
 from ._watch import probes
 
 if TYPE_CHECKING:
-    from ._executor import Executor
     from ._lane import Lane
-
-__all__ = ["CLOSED", "EXIT", "FREEZE", "Closing", "Group", "groups"]
 
 #: Entries in `halts`: a work queue's freeze, the end, and the exit of the interpreter, during which executors go on;
 #: besides these a `Closing`, and lanes that are being swept.
@@ -75,6 +73,10 @@ class Group:
         """What `executor` is to call with each item of the batch that begins; None: the item's own function."""
         return None
 
+    def make_executor(self, lane: Lane) -> Executor:
+        """One more executor of `lane`."""
+        return Executor(lane)
+
     def undone(self, item: Item) -> None:
         """`item`, which was on a lane of ours, is idle without a run: withdrawn, or nobody can run it. Any context."""
 
@@ -102,8 +104,6 @@ class Group:
         """`item` was withdrawn; it is still in somebody's hand. Any context."""
         item.fire_cancelled()
 
-    #: The class of the queue's lanes, where it is not `Lane`.
-    lane_class: Any = None
     #: True if the queue may be dropped without a close, and without a warning.
     drop_silently = False
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ._group import Group
     from ._lane import Lane
 
-__all__ = ["TAKING", "Call", "Item", "in_hands"]
-
 #: What an executor shows while it takes something, or has something in hand that it puts down elsewhere.
 TAKING: Any = type("Taking", (), {"__repr__": lambda self: "TAKING"})()
 

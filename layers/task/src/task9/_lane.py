@@ -29,8 +29,6 @@ from ._group import Group
 from ._item import TAKING, Call, Item, in_hands
 from ._watch import scheduling
 
-__all__ = ["Lane"]
-
 #: A: a token. One sweep at a time for all lanes: each is short, and another time will do.
 sweeper = token()
 #: What the owner of `sweeper` has in hand.
@@ -73,7 +71,7 @@ class Lane:
 
     def make_executor(self) -> Executor:
         """One more executor of this lane."""
-        return Executor(self)
+        return self.group.make_executor(self)
 
     def may_wait(self, wait: Wait) -> None:
         """Before `wait` waits for what is to run here: UsageError where that could never come. Any context."""

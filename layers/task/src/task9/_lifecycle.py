@@ -94,8 +94,8 @@ def _waiting() -> Iterable[str]:
         for lane in list(group.lanes):
             pending = len(lane.pending())
             for executor in lane.executors:
-                if (current := executor.current) is not None and current is not TAKING:
-                    yield f"{safe_repr(shown(current))} on queue {group.name!r}"
+                if (item := shown(executor)) is not None:
+                    yield f"{safe_repr(item)} on queue {group.name!r}"
             if pending:
                 yield f"{pending} more on queue {group.name!r}"
 
@@ -109,9 +109,10 @@ def _report_held() -> None:
             warnings.warn(f"at exit queue {group.name!r} {why}: {held} were not run", RuntimeWarning, stacklevel=2)
 
 
-def shown(current: Any) -> object:
-    """What an executor has in hand, as people are to see it."""
-    return Call(*current) if isinstance(current, tuple) else current
+def shown(executor: Executor) -> object:
+    """What it runs, as people are to see it; None if nothing."""
+    current = executor.current
+    return Call(*current) if isinstance(current, tuple) else None if current is TAKING else current
 
 
 def _shortest_limit() -> float:
@@ -126,9 +127,9 @@ def _watched() -> list[Sight]:
         limits = [pool_tunables.stall_ms, tunables.limit_ms if group.shared else 0.0]
         limit = min((limit for limit in limits if limit > 0), default=0.0) / 1000
         for executor in group.executors() if limit else ():
-            run, current = executor.runs, executor.current
-            if current is not None and current is not TAKING and executor.runs == run:
-                sights.append(Sight(executor, run, shown(current), limit, executor.ident, f"queue {group.name!r}"))
+            run, item = executor.runs, shown(executor)
+            if item is not None and executor.runs == run:
+                sights.append(Sight(executor, run, item, limit, executor.ident, f"queue {group.name!r}"))
     return sights
 
 

@@ -35,9 +35,6 @@ from ._item import TAKING, Call, Item
 from ._lane import Lane
 from ._watch import running
 
-__all__ = ["LoopLane", "LoopReference"]
-
-
 _ASKED = 0.05  # seconds: so often at most a loop is asked whether it is still there, however many wait for it
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ._future import Future
     from ._queue import TaskQueue
 
-__all__ = ["map_lazily"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from typing import Any
 from threadpool9 import retire_idle
 from threadpool9.hooks import hookimpl, register, unregister
 
-__all__ = ["limiter"]
-
 
 class Limiter:
     """A listener of thread starts; registered while there is a limit."""

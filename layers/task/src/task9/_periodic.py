@@ -23,8 +23,6 @@ from ._shared import system_queue
 from ._timed import check_seconds
 from ._timer import Timing, coalesce, timer
 
-__all__ = ["PeriodicTask"]
-
 
 class PeriodicTask(DelayedTask):
     """A task that runs every `period` seconds and keeps its phase (TK-13).

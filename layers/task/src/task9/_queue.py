@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from ._delayed import DelayedTask
     from ._item import Item
 
-__all__ = ["TaskQueue"]
-
 T = TypeVar("T")
 
 
@@ -87,7 +85,7 @@ class TaskQueue:
         self._lane: Lane | None = None  # S: the lane of a queue that is not per-CPU
         self._reference: Any = Reference(pri, percpu) if poster is None else LoopReference(poster)  # S
         pool = self._reference.pool
-        lane_class = self.group.lane_class or (Lane if poster is None else LoopLane)
+        lane_class = Lane if poster is None else LoopLane
         if isinstance(pool, PerCPU):
             #: CPU to lane, of a per-CPU queue only. An entry is never replaced.
             self._lanes: dict[int, Lane] = {cpu: lane_class(self.group, pool.ref_remote(cpu)) for cpu in pool.cpus}

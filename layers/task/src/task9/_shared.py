@@ -16,8 +16,6 @@ from ._queue import TaskQueue
 if TYPE_CHECKING:
     from ._delayed import DelayedTask
 
-__all__ = ["SharedQueue", "get"]
-
 
 class SharedQueue(TaskQueue):
     """THE shared per-CPU queue of a priority (TK-4); from `get`. Its tasks are to be short."""

@@ -7,11 +7,8 @@ import attrs
 from threadpool9.lowlevel import safe_repr
 
 from ._group import FREEZE, groups
-from ._item import TAKING
 from ._lifecycle import shown
 from ._timer import timer
-
-__all__ = ["LaneRecord", "QueueRecord", "Snapshot", "snapshot"]
 
 
 @attrs.frozen
@@ -51,14 +48,11 @@ def snapshot() -> Snapshot:
     for group in groups.all():
         lanes = []
         for lane in list(group.lanes):
-            in_hand = [executor.current for executor in lane.executors]
             lanes.append(
                 LaneRecord(
                     cpu=lane.pool.cpu,
                     pending=len(lane.pending()),
-                    running=tuple(
-                        safe_repr(shown(item)) for item in in_hand if item is not None and item is not TAKING
-                    ),
+                    running=tuple(safe_repr(item) for item in map(shown, lane.executors) if item is not None),
                     started=sum(executor.started for executor in lane.executors),
                     errors=sum(executor.errors for executor in lane.executors),
                 )

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from ._lane import Lane
     from ._queue import TaskQueue
 
-__all__ = ["Task"]
-
 
 #: The queue of tasks that are scheduled without one. It stands in `_shared`, above us; the package puts it here.
 system_queue: Any = None
@@ -168,17 +166,9 @@ class Task(Item):
         """
         if self.fn is _dead:
             raise UsageError(f"{self!r} is destroyed")
-        if len(self.item_ticket) == 2:
+        if len(self.item_ticket) == 2 or ((lane := self.item_lane) is not None and lane.group.withdraw(self)):
             return not self.item_running
-        hand: list[None] = []
-        try:
-            if withdrawn := self.take_back(hand):
-                self.fire_cancelled()  # before the next schedule can be
-            self.give_back(hand)
-        except BaseException:
-            self.give_back(hand)
-            raise
-        return not self.item_running if withdrawn else not self.in_hand()
+        return not self.in_hand()
 
     def cancel(self, interlock: Any = None, timeout: float | None = None) -> bool:
         """Withdraw the pending run and wait for one under way (TK-6). Thread context; may block.

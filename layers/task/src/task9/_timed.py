@@ -16,8 +16,6 @@ from ._lane import Lane
 from ._timer import Timing, coalesce, timer
 from ._watch import probes, scheduling
 
-__all__ = ["TimedItem", "check_seconds"]
-
 _SHORTEST = 1e-9  # seconds: less than the clock tells
 
 
@@ -47,7 +45,7 @@ class TimedItem(Item):
         Once this is True, it is on its lane or its run has begun: a drain called from then on waits for that run.
         """
         timing = self.item_timing
-        return timing is not None and timing.fired
+        return timing is not None and not timing.ticket  # of one that was withdrawn nobody keeps the timing
 
     @property
     def armed(self) -> bool:

@@ -36,8 +36,6 @@ from threadpool9.lowlevel import (
 
 from ._watch import probes
 
-__all__ = ["Timer", "Timing", "coalesce", "timer"]
-
 Ticket = list[Any]
 Entry = tuple[float, int, int, Ticket]
 
@@ -54,11 +52,6 @@ class Timing:
     def __init__(self, due: float, ticket: Ticket) -> None:
         self.due = due  # S: monotonic seconds
         self.ticket: Ticket | None = ticket  # T, A: None when the timer has put it on its lane
-
-    @property
-    def fired(self) -> bool:
-        """True once it is on its lane, or its run has begun. Any context."""
-        return not self.ticket  # of a ticket that was withdrawn nobody keeps the timing
 
 
 class Timer:

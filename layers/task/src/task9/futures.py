@@ -17,7 +17,6 @@ import concurrent.futures
 import itertools
 import logging
 import math
-import sys
 import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
@@ -25,12 +24,13 @@ from contextvars import Context, copy_context
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from threadpool9 import PRI_NONE, FinalizingError, UsageError
-from threadpool9.lowlevel import Blocking, Local, Waiters, collect, run
+from threadpool9.lowlevel import Blocking, Local, run
 
 from ._errors import Full, QueueClosed
 from ._future import Future
 from ._group import Group
 from ._queue import TaskQueue
+from ._slots import Slots
 
 __all__ = ["Full", "ThreadPoolExecutor"]
 
@@ -44,7 +44,7 @@ _initialised = Local()
 class Crew(Group):
     """The group of one executor's queue."""
 
-    __slots__ = ("bound", "broken", "ended", "initargs", "initializer", "places", "space")
+    __slots__ = ("broken", "initargs", "initializer", "slots")
     drop_silently = True
 
     def __init__(
@@ -54,10 +54,7 @@ class Crew(Group):
         self.initializer = initializer  # S
         self.initargs = initargs  # S
         self.broken = False  # A: written once
-        self.ended = False  # A: written once
-        self.bound = bound  # S: how many calls may wait
-        self.places: list[None] = [None] * (bound or 0)  # A: those that are free
-        self.space = Waiters()  # A: who waits for one
+        self.slots = None if bound is None else Slots(bound)  # S: one for each call that may wait
 
     def refuse_closed(self) -> NoReturn:
         """In the words of the standard library."""
@@ -84,62 +81,28 @@ class Crew(Group):
             self.refuse_broken()
         done.add(self)
 
-    # --- places
-
-    def take_place(self, hand: list[None], block: bool) -> bool:
-        """Take a place into `hand`; wait for one if `block`, which is for thread context. False if there is none."""
-        while True:
-            try:
-                collect(self.places.pop, hand)
-                return True
-            except IndexError:
-                if not block:
-                    return False
-            try:
-                run(self.space.wait(lambda: not (self.places or self.ended), Blocking(None)))
-            except BaseException:
-                self.offer()  # we may have been woken for a place that we do not take: let another have it
-                raise
-            self.refuse_broken()
-            if self.ended:
-                self.refuse_closed()
-
-    def give_place(self, hand: list[None]) -> None:
-        """Put back the place that is in `hand`, if any. Any context."""
-        try:
-            collect(hand.pop, self.places)
-        except IndexError:
-            pass  # there is none, or another thread gives it back
-        self.offer()
-
-    def offer(self) -> None:
-        """Have somebody who waits look again. Any context."""
-        if self.places and self.space.locks:
-            self.space.wake_one()
+    def give_slot(self, slot: list[None]) -> None:
+        """Give back the slot that is in `slot`, if any. Any context."""
+        if self.slots is not None:
+            self.slots.give(slot)
 
 
 class _Call(Future[T]):
     """A call for an executor with an initializer, or with a bound."""
 
-    __slots__ = ("_crew", "_place")
+    __slots__ = ("_crew", "slot")
 
     def __init__(
-        self,
-        fn: Callable[..., T],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        context: Context,
-        crew: Crew,
-        place: list[None],
+        self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], context: Context, crew: Crew
     ) -> None:
         super().__init__(fn, args, kwargs, context)
         self._crew = crew  # S
-        self._place = place  # A: the place that it takes
+        self.slot: list[None] = []  # A: the slot that it takes
 
     def run(self) -> None:
         """As for any submitted call; after the initializer."""
         crew = self._crew
-        crew.give_place(self._place)
+        crew.give_slot(self.slot)
         try:
             crew.initialise()
         except BrokenThreadPool as error:
@@ -148,15 +111,16 @@ class _Call(Future[T]):
             super().run()
 
     def was_withdrawn(self) -> None:
-        """As for any submitted call; and its place is free."""
+        """As for any submitted call; and its slot is free."""
         super().was_withdrawn()
-        self._crew.give_place(self._place)
+        self._crew.give_slot(self.slot)
 
     def forget_threads(self) -> None:
-        """As for any submitted call; and its place is free."""
+        """As for any submitted call; and its slot is free."""
         super().forget_threads()
-        self._crew.give_place(self._place)
-        self._crew.space.wake_all()
+        self._crew.give_slot(self.slot)
+        if self._crew.slots is not None:
+            self._crew.slots.space.wake_all()
 
 
 class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
@@ -222,7 +186,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         if queue.closed:
             crew.refuse_closed()
         try:
-            if crew.initializer is None and crew.bound is None:
+            if crew.initializer is None and crew.slots is None:
                 future = Future(fn, args, kwargs, copy_context())
                 future.start(queue.lane_here())
                 return future
@@ -232,26 +196,33 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
 
     def _submit(self, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
         """With an initializer, or a bound."""
-        crew = self._crew
-        crew.refuse_broken()
-        place: list[None] = []
-        call = _Call(fn, args, kwargs, copy_context(), crew, place)
+        crew, slots = self._crew, self._crew.slots
+        self._check_open()
+        call = _Call(fn, args, kwargs, copy_context(), crew)
         try:
-            if (
-                crew.bound is None
-                or crew.take_place(place, False)
-                or (self._when_full == "block" and not crew.is_own_thread() and crew.take_place(place, True))
-            ):
-                call.start(self.queue.lane_here())
-            elif self._when_full == "run":
-                call.run()
-                call.raise_interrupt()
-            else:
-                raise Full(f"executor {crew.name!r} holds {crew.bound} calls; {fn!r} was not submitted")
+            if slots is not None and not slots.take_now(call.slot):
+                if self._when_full == "run":
+                    call.run()
+                    call.raise_interrupt()
+                    return call
+                blocks = self._when_full == "block" and not crew.is_own_thread()
+                run(slots.take(call.slot, Blocking(None) if blocks else None, lambda: self._full(fn, slots.bound)))
+                self._check_open()
+            call.start(self.queue.lane_here())
         except BaseException:
-            crew.give_place(place)
+            if slots is not None:
+                slots.give(call.slot)
             raise
         return call
+
+    def _check_open(self) -> None:
+        self._crew.refuse_broken()
+        if self.queue.closed:
+            self._crew.refuse_closed()
+
+    def _full(self, fn: object, bound: int) -> Full:
+        self._check_open()
+        return Full(f"executor {self._crew.name!r} holds {bound} calls; {fn!r} was not submitted")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new calls; with `cancel_futures` cancel what waits; with `wait` wait until all has been run.
@@ -259,8 +230,9 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         Thread context; ``wait=False`` is for any. Raises UsageError if one of its own calls would wait for itself.
         """
         crew, queue = self._crew, self.queue
-        queue.closed = crew.ended = True
-        crew.space.wake_all()
+        queue.closed = True
+        if crew.slots is not None:
+            crew.slots.end()
         if cancel_futures:
             queue.cancel_pending()
         if not wait:
@@ -270,11 +242,6 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         else:
             # Not for the calls of another executor that was not waited for.
             run(queue.close_steps(Blocking(None), leave_workers=True))
-
-    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        queue = getattr(self, "queue", None)
-        if queue is not None and not finalizing():
-            queue._abandon()  # what was submitted still runs, as with the standard one
 
 
 _numbers = itertools.count()

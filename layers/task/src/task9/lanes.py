@@ -10,6 +10,7 @@ from ._executor import Executor
 from ._group import FREEZE, Group
 from ._item import TAKING, Call, Item, in_hands
 from ._lane import Lane
+from ._slots import Slots
 from ._timed import TimedItem, check_seconds
 from ._timer import Timing
 from ._watch import running, scheduling
@@ -22,6 +23,7 @@ __all__ = [
     "Group",
     "Item",
     "Lane",
+    "Slots",
     "TimedItem",
     "Timing",
     "check_seconds",

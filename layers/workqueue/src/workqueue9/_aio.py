@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ._work import Work
     from ._workqueue import WorkQueue
 
-__all__ = ["WorkQueueAio"]
-
 W = TypeVar("W", bound="Work[Any]")
 
 

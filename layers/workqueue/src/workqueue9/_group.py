@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from task9 import QueueClosed
-from task9.lanes import Executor, Group, Item, Lane, in_hands
+from task9.lanes import Executor, Group, Item, Lane, Slots, in_hands
 from threadpool9 import WaitTimeout
 from threadpool9.lowlevel import (
     FREE,
@@ -22,11 +22,9 @@ from threadpool9.lowlevel import (
     monotonic_ns,
     note_origin,
     safe_repr,
-    token,
 )
 
 from ._probes import probes
-from ._slots import Slots
 
 if TYPE_CHECKING:
     from ._work import Work
@@ -133,12 +131,8 @@ class WorkGroup(Group):
 
     def release(self, work: Work[Any]) -> None:
         """`work` is called: it may be enqueued again, and its slot is free. The worker's thread."""
-        slot = work.slot
-        work.slot = False
+        insist(self.free_slot, work)
         work.item_ticket = insist(blank_ticket)
-        if slot:
-            hand = insist(token)
-            insist(self.slots.give, hand)  # type: ignore[union-attr]  # there are slots, it had one
 
     def stats_of(self, executor: Executor) -> Stats:
         """What `executor` has measured; for its own thread."""
@@ -165,19 +159,14 @@ class WorkGroup(Group):
     def entering(self, lane: Lane, item: Any) -> None:
         """As in the layer below, and this layer's own probe."""
         super().entering(lane, item)
-        if probes.entry is not None:
-            probes.entry(self.wq(), item, self.func, self.arg)
+        if (probe := probes.entry) is not None:
+            probe(self.wq(), item, self.func, self.arg)
 
     def returned(self, lane: Lane, item: Any) -> None:
         """As in the layer below, and this layer's own probe."""
-        if probes.return_ is not None:
-            probes.return_(self.wq(), item, self.func, self.arg)
+        if (probe := probes.return_) is not None:
+            probe(self.wq(), item, self.func, self.arg)
         super().returned(lane, item)
-
-    def enqueued(self, work: Work[Any], lane: Lane) -> None:
-        """Fire the probe of an enqueue. Any context."""
-        if probes.enqueue is not None:
-            probes.enqueue(self.wq(), work, lane.cpu)
 
     def report(self, error: BaseException, item: Item) -> None:
         """An exception left the function: `on_error`, or the error hook, with queue and work noted on it (WQ-11)."""
@@ -208,7 +197,7 @@ class WorkGroup(Group):
         if hand:
             if item.slot and self.slots is not None:
                 free = self.slots.free
-                item.slot = False; free += FREE  # fmt: skip
+                free += FREE; item.slot = False  # fmt: skip
             blank = [None, None]
             if item in in_hands:
                 del in_hands[item]
@@ -222,7 +211,7 @@ class WorkGroup(Group):
         if self.slots is not None:
             if work.slot:
                 free = self.slots.free
-                work.slot = False; free += FREE  # fmt: skip  # see threadpool9's _atomic
+                free += FREE; work.slot = False  # fmt: skip  # see threadpool9's _atomic
             self.slots.offer()
 
     # --- where a work is

@@ -22,12 +22,14 @@ def _in_child() -> None:
     for work in _waits.cancelling.values():
         work.barred -= 1
     _waits.cancelling.clear()
+    _waits.draining.clear()
     _group.giant = RLock()
     for queue in queues.all():
         group = queue.group
         if group.slots is not None:
             group.slots.forget_threads()
-        queue.forget_drains()
+        if queue.state in ("draining", "closing"):  # by a thread that is not here
+            queue.state = "open"
         if isinstance(group, RemoteGroup):
             group.forget()
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from task9.lanes import TAKING, Executor, Lane, running
 from threadpool9 import Error
-from threadpool9.lowlevel import FREE, Tally, get_ident, insist, monotonic_ns, report_error
+from threadpool9.lowlevel import FREE, Tally, insist, monotonic_ns, report_error
 
 from ._backend import Backend, KeyedWork
 from ._errors import BackendDown
@@ -150,6 +150,10 @@ class RemoteGroup(WorkGroup):
         super().undone(item)
         self.look_ended()
 
+    def make_executor(self, lane: Lane) -> Executor:
+        """A place at the back end."""
+        return RemoteExecutor(lane)
+
     def pack(self, work: Work[Any]) -> Any:
         """What the back end makes of it."""
         if work.context is not None and not isinstance(work, Submitted):
@@ -185,16 +189,6 @@ class RemoteGroup(WorkGroup):
         return [call for call in calls if call is not None]
 
 
-class RemoteLane(Lane):
-    """A lane whose executors are places at a back end."""
-
-    __slots__ = ()
-
-    def make_executor(self) -> Executor:
-        """As for any lane."""
-        return RemoteExecutor(self)
-
-
 class RemoteExecutor(Executor):
     """One place at a back end."""
 
@@ -216,11 +210,7 @@ class RemoteExecutor(Executor):
             # Look again: whoever appended before the line above saw no idle executor.
             if not lane.items or lane.group.halted():
                 break
-            try:
-                lane.idle.remove(self)
-            except ValueError:
-                break
-            self.ident = get_ident()
+            self._begin()
         else:
             self.ident = 0
         self.done()
@@ -330,6 +320,3 @@ class RemoteExecutor(Executor):
         """In a fork child: what is under way is the parent's."""
         self.call = self.future = None
         self.settling = [None]
-
-
-RemoteGroup.lane_class = RemoteLane

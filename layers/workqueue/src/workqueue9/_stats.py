@@ -15,8 +15,6 @@ from ._remote import RemoteGroup
 if TYPE_CHECKING:
     from ._workqueue import WorkQueue
 
-__all__ = ["QueueStats", "queues", "snapshot", "take"]
-
 
 @attrs.frozen
 class QueueStats:

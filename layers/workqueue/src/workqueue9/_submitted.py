@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from task9 import Future
 from task9.lanes import Item
@@ -18,14 +18,7 @@ from threadpool9.lowlevel import short_repr
 
 from ._work import Work
 
-__all__ = ["Submitted", "WorkFuture"]
-
 P = TypeVar("P")
-
-
-def _not_yet() -> NoReturn:
-    """In place of the function, which comes with the call."""
-    raise AssertionError
 
 
 def _repeat(error: BaseException | None, value: object) -> object:
@@ -40,7 +33,7 @@ class WorkFuture(Future[Any]):
     __slots__ = ("work",)
 
     def __init__(self, work: Submitted[Any], context: Context) -> None:
-        super().__init__(_not_yet, (), {}, context)
+        super().__init__(_repeat, (), {}, context)  # until the call comes with its function
         self.work: Submitted[Any] | None = work  # B: until it is called or withdrawn
 
     @property
@@ -79,14 +72,11 @@ class Submitted(Work[P]):
 
     def enter(self, func: Callable[[Any, Any], object], arg: Any) -> object:
         """As for any work; the future keeps what comes of the first call, should the function enqueue it again."""
-        future = self.future
-        if future is None:
+        if self.future is None:
             return super().enter(func, arg)
         # An exception keeps the frames of the function and of its callers, a frame its variables, so the work too. None
         # of them may hold the future, which holds the exception.
-        hand = [self.give_up_future(func, arg)]
-        del future
-        hand.pop().run()
+        self.give_up_future(func, arg).run()
         return None
 
     def part(self) -> None:

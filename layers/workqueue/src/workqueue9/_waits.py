@@ -13,8 +13,6 @@ from ._group import WorkGroup
 from ._probes import probes
 from ._work import Work
 
-__all__ = ["Waits"]
-
 W = TypeVar("W", bound="Work[Any]")
 
 
@@ -25,7 +23,6 @@ class Waits(Generic[W]):
     state: str
     group: WorkGroup
     _queue: TaskQueue
-    _drains: int
 
     def _check_work(self, work: object) -> None:
         if not isinstance(work, Work):
@@ -92,16 +89,17 @@ class Waits(Generic[W]):
     def cancel_steps(self, work: W, wait: Wait) -> Steps[bool]:
         """`cancel`, by a thread or by a task of an event loop."""
         self._check_work(work)
-        counted, mark = False, object()
+        mark = object()
         try:
             with disable_lock:
-                cancelling[mark] = work; work.barred += 1; counted = True  # fmt: skip  # see threadpool9's _atomic
+                cancelling[mark] = work; work.barred += 1  # fmt: skip  # see threadpool9's _atomic
             withdrawn = yield from self._cancel(work, wait)
             with disable_lock:
-                work.barred -= 1; counted = False; del cancelling[mark]  # fmt: skip
+                if mark in cancelling:  # else this is a fork child
+                    work.barred -= 1; del cancelling[mark]  # fmt: skip
         except BaseException:
-            if counted:
-                with disable_lock:
+            with disable_lock:
+                if mark in cancelling:
                     work.barred -= 1; del cancelling[mark]  # fmt: skip
             raise
         return withdrawn
@@ -182,25 +180,23 @@ class Waits(Generic[W]):
         yield from self._drain(wait)
 
     def _drain(self, wait: Wait) -> Steps[None]:
-        counted = False
+        mark = object()
         try:
             with disable_lock:
-                self._drains += 1; counted = True  # fmt: skip
+                draining[mark] = id(self)
                 if self.state == "open":
                     self.state = "draining"
             yield from drain_until_quiet(self.group, wait, f"draining queue {self.name!r}")
-            with disable_lock:
-                self._drains -= 1; counted = False  # fmt: skip
-            self._reopen()
+            self._reopen(mark)
         except BaseException:
-            with disable_lock:
-                self._drains -= counted
-            self._reopen()
+            self._reopen(mark)
             raise
 
-    def _reopen(self) -> None:
+    def _reopen(self, mark: object) -> None:
+        """The drain of that mark is over. May be repeated."""
         with disable_lock:
-            if self._drains == 0 and self.state == "draining":
+            draining.pop(mark, None)
+            if self.state == "draining" and id(self) not in draining.values():
                 self.state = "open"
 
     def close(self, timeout: float | None = None) -> tuple[W, ...]:
@@ -272,14 +268,10 @@ class Waits(Generic[W]):
         """Run what was held, in order (WQ-10). Any context."""
         self.group.let_go(FREEZE)
 
-    def forget_drains(self) -> None:
-        """In a fork child: whoever drains is not there."""
-        self._drains = 0
-        if self.state in ("draining", "closing"):
-            self.state = "open"
-
 
 #: Guards the counts of disable, cancel and drain; held for a few lines only, by thread context only.
 disable_lock = RLock()
 #: Works that a cancel bars, by that cancel: for fork children. Written under the lock.
 cancelling: dict[object, Work[Any]] = {}
+#: Queues that are being drained, by their identity, by the drain. Likewise.
+draining: dict[object, int] = {}

@@ -15,11 +15,10 @@ from task9.lanes import Item, TimedItem, Timing
 from threadpool9.lowlevel import check_unit_class, monotonic_ns, short_repr
 
 from ._errors import WorkPending
+from ._probes import probes
 
 if TYPE_CHECKING:
     from task9.lanes import Group
-
-__all__ = ["Work"]
 
 P = TypeVar("P")
 
@@ -108,7 +107,8 @@ class Work(TimedItem, Generic[P]):
 
     def fire_scheduled(self, lane: Any) -> None:
         """As for any item: this layer's own probe."""
-        lane.group.enqueued(self, lane)
+        if (probe := probes.enqueue) is not None:
+            probe(lane.group.wq(), self, lane.cpu)
 
     def forget_threads(self) -> None:
         """In a fork child: as for any item."""

@@ -44,8 +44,6 @@ from ._submitted import Submitted
 from ._waits import Waits
 from ._work import Work
 
-__all__ = ["WorkQueue"]
-
 W = TypeVar("W", bound="Work[Any]")
 A = TypeVar("A")
 
@@ -118,7 +116,6 @@ class WorkQueue(Waits[W], Generic[W, A]):
         self._lane = None if percpu else self._queue.lane_here()  # S
         self.reported = 0  # written by who asks for stats: high-water mark of `enqueued`, as no counter may go back
         self.reported_completed = 0  # likewise: what runs is read after what has started
-        self._drains = 0  # under the disable lock: drain() calls under way
         self.state = "open"
         queues.add(self)
         if (probe := probes.create) is not None:
@@ -339,11 +336,10 @@ class WorkQueue(Waits[W], Generic[W, A]):
         return self._queue.lane_of(cpu)
 
     def _check_open(self) -> None:
-        if self.state == "open":
+        state = self.state  # once: a drain may end meanwhile
+        if state == "open" or (state in ("draining", "closing") and self.group.is_own_thread()):
             return
-        if self.state in ("draining", "closing") and self.group.is_own_thread():
-            return
-        if self.state == "draining":
+        if state == "draining":
             raise UsageError(f"queue {self.name!r} is being drained: only its own function may enqueue now")
         self.group.refuse_closed()
 
