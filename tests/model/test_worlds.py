@@ -60,6 +60,7 @@ def hold(exhibit: Exhibit, bound: int) -> Search:
 SLOW = {
     "close_against_close-who_puts_does_not_look_again",
     "close_while_a_task_is_set_aside-takes_nothing_back",
+    "drain_beside_a_freeze-does_not_look_again",
     "freeze_while_an_executor_takes-halts_are_not_looked_at_afterwards",
     "pool_drain_against_schedule-drain_looks_at_the_queue_only",
 }

@@ -814,6 +814,44 @@ def close_against_close(w: World) -> Callable[[], None]:
 
 
 @exhibit(
+    "TK-7, WQ-10",
+    does_not_look_again=(
+        "task9._drain",
+        "                    continue  # without a GIL",
+        "                    break  # without a GIL",
+    ),
+    quick=0,
+)
+def drain_beside_a_freeze(w: World) -> Callable[[], None]:
+    """A drain of a queue that is frozen while its executor takes: what was scheduled has run, or is held till the thaw."""
+    queue = w.task9.TaskQueue("q")
+    w.staff(pool_of(queue))
+    over = w.cell(0, "over")
+    task = w.task9.Task(lambda task: over.set(1))
+    queue.schedule(task)
+    frozen = w.copies.module("threadpool9._seam").SimpleQueue()
+
+    def drain() -> None:
+        queue.group.halts["freeze"] = None
+        frozen.put(None)
+        queue.drain()
+        assert over.get(), "drain returned before what was scheduled had run"
+
+    def thaw() -> None:
+        frozen.get()
+        queue.group.let_go("freeze")
+
+    w.thread("A", drain)
+    w.thread("B", thaw)
+
+    def check() -> None:
+        assert over.get()
+        close_at_the_end(queue)
+
+    return check
+
+
+@exhibit(
     "TK-1, TK-6",
     nothing_is_undone=(
         "task9._lane",

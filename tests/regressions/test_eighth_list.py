@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 from pace import patience
+from programs import output
 from stormkit.benches import interrupted_at
 from struck import interrupt, struck
 
@@ -19,6 +22,7 @@ from threadpool9 import Job, PluginError, Pool, TunableError, UsageError, WaitTi
 from threadpool9._demand import Demand
 from threadpool9._job import meetings
 from threadpool9._starter import Starter
+from threadpool9.lowlevel import FREE_THREADED
 from workqueue9 import Work, WorkQueue
 
 LIMIT = patience(30.0)
@@ -247,3 +251,47 @@ def test_ctrl_c_in_a_cancel_wakes_those_who_wait_for_the_job(monkeypatch: pytest
             waiter.join(LIMIT / 2)
             assert not waiter.is_alive(), where
     assert woken > 10
+
+
+FORK_BESIDE_AN_AWAIT = """
+    import asyncio, os, threading
+    import workqueue9
+
+    go, began = threading.Event(), threading.Event()
+
+    def function(work, arg):
+        began.set()
+        go.wait(60)
+
+    async def main():
+        queue, work, idle = workqueue9.WorkQueue("q", function), workqueue9.Work(), workqueue9.Work()
+        queue.enqueue(work)
+        await asyncio.to_thread(began.wait)
+        waiting = [asyncio.create_task(queue.aio.cancel(work)), asyncio.create_task(queue.aio.drain())]
+        await asyncio.sleep(0)
+        while queue.state != "draining":
+            await asyncio.sleep(0.001)
+        child = os.fork()
+        if not child:
+            go.set()
+            for task in waiting:
+                task.cancel()
+            print(*(type(error).__name__ for error in await asyncio.gather(*waiting, return_exceptions=True)))
+            for _ in range(2):
+                print(queue.enqueue(work), flush=True)
+                queue.drain(20)
+            os._exit(0)
+        go.set()
+        os.waitpid(child, 0)
+        await asyncio.gather(*waiting)
+        queue.close()
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or FREE_THREADED, reason="needs fork with a GIL")
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="asyncio's loop does not go on in a fork child any more")
+def test_a_fork_beside_what_a_loop_awaits_leaves_the_queue_usable_in_the_child() -> None:
+    """TP-31: the loop goes on there. What was counted in the parent was taken back in the child."""
+    assert output(FORK_BESIDE_AN_AWAIT) == "CancelledError CancelledError\nTrue\nTrue\n"

@@ -98,6 +98,7 @@ def check_function(what: str, fn: object, called_with: str, generators: bool = F
 
 COROUTINE = 0x80 | 0x200  # inspect.CO_COROUTINE, CO_ASYNC_GENERATOR; the module takes long to import
 GENERATOR = 0x20  # inspect.CO_GENERATOR
+_NOT_PLAIN = COROUTINE | GENERATOR
 
 
 def _dead(job: Job) -> None:
@@ -135,7 +136,7 @@ class Job:
     def __init__(self, fn: Callable[[Any], object], interlock: Any = None, name: str | None = None) -> None:
         if hasattr(self, "_fn") and self._fn is not _dead:
             raise UsageError(f"{self!r} is initialised already; destroy() it before giving it another function")
-        if type(fn) is not _FUNCTION or fn.__code__.co_flags & (COROUTINE | GENERATOR):
+        if type(fn) is not _FUNCTION or fn.__code__.co_flags & _NOT_PLAIN:
             check_function("fn", fn, " with the job")
         if interlock is None:
             interlock = _seam.RLock()
