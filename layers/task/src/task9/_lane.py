@@ -103,8 +103,9 @@ class Lane:
 
         True; if it is pending what `Item.coalesce` says; False if it is barred.
 
-        Raises what `Item.check_move` and `Pool.post` raise, and what a closed queue raises; then, and if anything else
-        is raised meanwhile, the item is as it was, unless an executor has it already.
+        Raises what `Item.check_move` and `Pool.post` raise, and what a closed queue raises; then, and if there was no
+        memory or no frame, the item is as it was, unless an executor has it already. A put that is broken off by
+        anything else is completed first, or has not begun.
         """
         ticket = item.item_ticket
         if len(ticket) < 2:
