@@ -901,7 +901,7 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     "TK-1",
     it_is_undone=(
         "task9._lane",
-        "        if isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
+        "        if None in ticket or isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
         "        return False\n",
     ),
     nobody_sees_to_it=(

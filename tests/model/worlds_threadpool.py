@@ -707,7 +707,7 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     "TP-21, TP-28",
     it_is_undone=(
         "threadpool9._pool",
-        "        if isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
+        "        if None in ticket or isinstance(error, (Error, MemoryError, RecursionError)):\n            return False\n",
         "        return False\n",
     ),
     nobody_sees_to_it=(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pace import patience
-from programs import output
+from programs import output, run
 from stormkit.benches import interrupted_at
 from struck import interrupt, struck
 
@@ -295,3 +295,118 @@ FORK_BESIDE_AN_AWAIT = """
 def test_a_fork_beside_what_a_loop_awaits_leaves_the_queue_usable_in_the_child() -> None:
     """TP-31: the loop goes on there. What was counted in the parent was taken back in the child."""
     assert output(FORK_BESIDE_AN_AWAIT) == "CancelledError CancelledError\nTrue\nTrue\n"
+
+
+# --- what somebody found who broke what had just been mended
+
+
+class Observed(Task):
+    """A task whose attributes are watched, by code in which Ctrl-C may come."""
+
+    strikes = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "item_lane" and self.strikes:
+            Observed.strikes = 0
+            interrupt()
+        super().__setattr__(name, value)
+
+
+class ObservedJob(Job):
+    """A job likewise."""
+
+    strikes = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "_pool" and self.strikes:
+            ObservedJob.strikes = 0
+            interrupt()
+        super().__setattr__(name, value)
+
+
+def test_a_ticket_that_was_never_filled_in_is_not_put_on_a_lane() -> None:
+    """The executor, or the worker, died of it."""
+    ran: list[str] = []
+    with TaskQueue("q") as queue:
+        task = Observed(lambda task: ran.append("task"))
+        Observed.strikes = 1
+        with pytest.raises(KeyboardInterrupt):
+            queue.schedule(task)
+        queue.call(ran.append, "call")
+        queue.drain(LIMIT)
+        assert queue.schedule(task)
+    assert ran == ["call", "task"]
+
+    def fn(job: Job) -> None:
+        ran.append("job")
+        with job.interlock:
+            job.done()
+
+    with threadpool9.get(PRI) as pool:
+        job = ObservedJob(fn)
+        ObservedJob.strikes = 1
+        with pytest.raises(KeyboardInterrupt):
+            pool.post(job)
+        assert pool.post(job)
+        pool.drain(LIMIT)
+    assert ran == ["call", "task", "job"]
+
+
+FORK_INSIDE_A_CALL = """
+    import os, threading, time
+    import threadpool9
+    from task9 import TaskQueue
+
+    threadpool9.tunables.idle_ms = 10
+    children = []
+
+    def look():
+        while any(worker.state != "left" for worker in threadpool9.snapshot().workers):
+            time.sleep(0.01)
+        ran = threading.Event()
+        TaskQueue("other", pri=20).call(ran.set)
+        os._exit(7 if ran.wait(30) else 3)
+
+    def forks():
+        child = os.fork()
+        if child:
+            children.append(child)
+        else:
+            threading.Thread(target=look).start()
+
+    queue = TaskQueue("q")
+    queue.call(forks)
+    queue.drain(60)
+    print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or FREE_THREADED, reason="needs fork with a GIL")
+def test_a_fork_inside_of_a_call_leaves_a_starter_in_the_child() -> None:
+    """TP-31: it joined the thread that had forked, which for some C libraries (glibc 2.43) never ends."""
+    assert output(FORK_INSIDE_A_CALL) == "7\n"
+
+
+CANCELLED_AT_EXIT = """
+    import threading
+    import threadpool9
+    from task9 import TaskQueue
+
+    threadpool9.tunables.exit_policy = "cancel"
+    queue, began = TaskQueue("q"), threading.Event()
+
+    def slow():
+        began.set()
+        threading.Event().wait(0.2)
+        print("over", flush=True)
+
+    queue.call(slow)
+    began.wait(60)
+    queue.submit(int).add_done_callback(lambda future: exit(3))
+"""
+
+
+def test_a_callback_that_raises_system_exit_does_not_end_the_drain_at_exit() -> None:
+    """TP-32: what ran was not waited for."""
+    assert run(CANCELLED_AT_EXIT).stdout == "over\n"

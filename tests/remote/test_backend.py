@@ -510,6 +510,44 @@ def test_wq15_a_back_end_hears_of_a_queue_that_could_not_be_made(
     assert backend.closed == ["far"]
 
 
+def test_wq15_a_callback_that_raises_does_not_stop_the_queue(backend: ByHand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SystemExit, say: the work counted as running for ever, and nothing was sent any more."""
+    monkeypatch.setattr(threading, "excepthook", lambda report: None)
+
+    def leave(future: object) -> None:
+        raise SystemExit
+
+    with queue_on(backend) as queue:
+        queue.submit(1).add_done_callback(leave)
+        second = queue.submit(2)
+        backend.wait(1)[0].ended(None)
+        backend.wait(2)[1].ended("done")
+        assert second.result(LIMIT) == "done"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_wq15_a_close_that_raises_does_not_reach_who_withdraws_the_last_work(
+    backend: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a queue that was dropped; whoever waited for the future slept on."""
+    reports: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reports.append)
+    backend.up = False
+
+    def refuse(queue: RemoteGroup) -> None:
+        raise ZeroDivisionError
+
+    backend.close = refuse  # type: ignore[method-assign]
+    queue = queue_on(backend)
+    future, halts = queue.submit(1), queue.group.halts
+    assert wait_until(lambda: bool(halts))
+    del queue
+    gc.collect()
+    assert future.cancel()
+    assert future.cancelled()
+    assert ZeroDivisionError in [report.exc_type for report in reports]
+
+
 def test_wq15_what_has_left_is_not_put_back(backend: ByHand) -> None:
     """`BackendDown` after `leaving` is what became of the work, and the queue goes on."""
     start, errors = backend.start, list[BaseException]()

@@ -106,7 +106,7 @@ class Executor(Plumbing):
                             del ticket[0]; self.current = item  # fmt: skip
                         self.started += 1
                     else:
-                        with guard:
+                        with lane.guard:  # type: ignore[union-attr]  # another one in a fork child
                             item = self._take_guarded(tickets)
                         if item is None:
                             if halts and group.halted():
@@ -164,7 +164,7 @@ class Executor(Plumbing):
         lane = self.lane
         self.ident = get_ident()
         if self.deferred == ():
-            self.deferred = []
+            self.deferred = insist(list)
         try:
             lane.idle.remove(self)
         except ValueError:

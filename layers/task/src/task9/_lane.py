@@ -206,7 +206,7 @@ class Lane:
         Others may have coalesced with it since (TK-1). So what has nothing to do with the put (KeyboardInterrupt) does
         not undo it.
         """
-        if isinstance(error, (Error, MemoryError, RecursionError)):
+        if None in ticket or isinstance(error, (Error, MemoryError, RecursionError)):
             return False
         if not (item.barred and self.group.withdraw(item, ticket)):  # as in `put`
             if ticket and not any(other is ticket for other in contents(self.items)):

@@ -156,7 +156,9 @@ def call_guarded(function: Callable[[], object], occasion: str) -> None:
     """Call what a layer or a plugin has to do on `occasion`; report what it raises."""
     try:
         function()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a SystemExit of somebody's callback
         _hooks.report_error(error, origin=occasion)
 
 
@@ -213,7 +215,7 @@ def _looks(policy: str | float) -> Iterator[float]:
             if policy == "cancel":  # each time round: what still runs may schedule more
                 _cancel_queued()
                 for layer in layers:
-                    layer.cancel_queued()
+                    call_guarded(layer.cancel_queued, f"{layer.name} cancel at exit")
             if exiting.deadline is not None and _seam.monotonic() >= exiting.deadline:
                 return  # also from a second drain: what is left then is not waited for
             if _seam.monotonic() >= exiting.report_at:

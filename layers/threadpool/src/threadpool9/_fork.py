@@ -42,6 +42,7 @@ def _in_child() -> None:
         pool._request = []
         pool._workers_gone = Waiters()
         for worker in mine:
+            worker.forked = True
             starter.adopt(worker)
     for job in stranded:
         if job._runner != me:

@@ -178,7 +178,7 @@ class Pool(PoolStats):
         Others may have coalesced with it since (TP-21). So what has nothing to do with the schedule (KeyboardInterrupt)
         does not undo it.
         """
-        if isinstance(error, (Error, MemoryError, RecursionError)):
+        if None in ticket or isinstance(error, (Error, MemoryError, RecursionError)):
             return False
         if ticket and not any(other is ticket for other in _atomic.contents(self._jobs)):
             self._jobs.append(ticket)  # twice would do no harm

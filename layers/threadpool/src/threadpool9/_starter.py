@@ -198,10 +198,13 @@ class Starter:
         if isinstance(item, Worker):
             pool = item.pool
             item.away = True
-            # What a job left in a threading.local may be slow to go, and others wait for us.
-            item.thread.join(_JOIN_FIRST)
-            self._leaving[item] = _seam.monotonic() + _JOIN_LIMIT
-            self._see_off_leaving()
+            if item.forked:
+                self._see_off(item)
+            else:
+                # What a job left in a threading.local may be slow to go, and others wait for us.
+                item.thread.join(_JOIN_FIRST)
+                self._leaving[item] = _seam.monotonic() + _JOIN_LIMIT
+                self._see_off_leaving()
             if not pool._jobs:  # else it has left though there are jobs, so somebody else is needed
                 return
         else:

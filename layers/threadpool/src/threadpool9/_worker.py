@@ -53,6 +53,9 @@ class Worker:
         self.started = 0  # O
         self.errors = 0  # O
         self.away = False  # O: will not come for a job: it puts its thread right, or leaves
+        #: Written in a fork child by the thread that came along. It is the first of its process, which can't be joined
+        #: with every C library.
+        self.forked = False
         self.inline = False  # S: True for the exiting thread, which runs what no worker can be had for
         self.settled = Settled(pool)  # S
         self.thread = _seam.Thread(self._main, f"{pool.thread_name}-{next(pool.numbers)}")  # S

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
-from threadpool9.lowlevel import RLock
+from threadpool9.lowlevel import RLock, report_error
 
 from . import _group, _waits
 from ._probes import layer
@@ -38,14 +38,22 @@ def _remote() -> Iterator[RemoteGroup]:
     return (queue.group for queue in queues.all() if isinstance(queue.group, RemoteGroup))
 
 
+def _ready(group: RemoteGroup) -> bool:
+    try:
+        return group.backend.ready()
+    except Exception as error:  # it is somebody else's code; that it is not ready is what a false answer means
+        report_error(error, origin=f"queue {group.name!r}")
+        return False
+
+
 def _unfinished() -> bool:
-    return any(group.in_flight and group.backend.ready() for group in _remote())
+    return any(group.in_flight and _ready(group) for group in _remote())
 
 
 def _report_lost() -> None:
     for group in _remote():
         lost = len(group.in_flight) + sum(len(lane.pending()) for lane in list(group.lanes))
-        if lost and not group.backend.ready():
+        if lost and not _ready(group):
             what = f"at exit the back end of queue {group.name!r} is down: {lost} works have not ended"
             warnings.warn(what, RuntimeWarning, stacklevel=2)
 

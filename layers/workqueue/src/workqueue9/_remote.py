@@ -119,9 +119,14 @@ class RemoteGroup(WorkGroup):
         self.reruns = Tally()  # A
         self.plain = False  # S
         self.dropped = False  # A: nobody will close the queue; whatever ends last of it does
-        self.opened: list[None] = []  # A: a token, taken by who closes what was opened at the back end
-        backend.open(self)
-        self.opened += FREE
+        self.opened: list[None] = [None]  # A: a token, taken by who closes what was opened at the back end
+        try:
+            backend.open(self)
+        except Exception:
+            raise  # it was not opened
+        except BaseException:  # it may have been
+            self.ended()
+            raise
 
     def ended(self) -> None:
         """As for any group."""
@@ -143,7 +148,11 @@ class RemoteGroup(WorkGroup):
     def look_ended(self) -> None:
         """After something has ended: if it was the last of a queue that was dropped, that is its end. Any context."""
         if self.dropped and self.quiet():
-            self.ended()
+            try:
+                self.ended()
+            except Exception as error:  # nobody is there who could close it once more
+                del self.opened[:]
+                report_error(error, origin=f"queue {self.name!r}")
 
     def undone(self, item: Any) -> None:
         """As for any group."""
@@ -295,7 +304,10 @@ class RemoteExecutor(Executor):
             group.stats_of(self).run_ns += monotonic_ns() - call.sent
             future, self.future = self.future, None
             if future is not None:
-                future.answer(error, value)
+                try:
+                    future.answer(error, value)
+                except BaseException as raised:  # by a callback
+                    self._failed(raised, work)
             elif error is not None:
                 self._failed(error, work)
             if not running.plain:

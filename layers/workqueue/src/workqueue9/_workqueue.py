@@ -104,14 +104,15 @@ class WorkQueue(Waits[W], Generic[W, A]):
         about = (name, func, arg, bool(flags & WQ_GIANT), max_pending, on_error)
         if backend is not None and flags & (WQ_PERCPU | WQ_GIANT):
             raise ValueError("WQ_PERCPU and WQ_GIANT are about local threads: a queue with a back end has neither")
-        self.group = group = (  # S
-            WorkGroup(*about) if backend is None else RemoteGroup(*about, backend=as_backend(backend), pri=pri)
-        )
-        group.wq = weakref.ref(self)
+        group = None
         try:
+            group = WorkGroup(*about) if backend is None else RemoteGroup(*about, backend=as_backend(backend), pri=pri)
+            self.group = group  # S
+            group.wq = weakref.ref(self)
             self._queue = TaskQueue(name, pri, percpu, max_active, group=group)  # S
         except BaseException:
-            group.ended()
+            if group is not None:
+                group.ended()
             raise
         self._lane = None if percpu else self._queue.lane_here()  # S
         self.reported = 0  # written by who asks for stats: high-water mark of `enqueued`, as no counter may go back
