@@ -635,10 +635,10 @@ def close_against_schedule(w: World) -> Callable[[], None]:
     quick=0,
     who_coalesced_withdraws=(
         "task9._queue",
-        "        return lane.put(task)\n",
-        "        new = lane.put(task)\n"
-        "        if self.closed and self.group.withdraw(task):\n            self.group.refuse_closed()\n"
-        "        return new\n",
+        "            return lane.put(task)\n",
+        "            new = lane.put(task)\n"
+        "            if self.closed and self.group.withdraw(task):\n                self.group.refuse_closed()\n"
+        "            return new\n",
     ),
 )
 def close_against_coalescing(w: World) -> Callable[[], None]:

@@ -68,7 +68,7 @@ works(
 )  # fmt: skip
 works(
     "a cancelled drain opens the queue of another drain", "AW-2", "The first of two that ends lets everybody in.",
-    "_waits", " and id(self) not in draining.values():", ":",
+    "_waits", " and self not in draining.values():", ":",
 )  # fmt: skip
 works(
     "a cancelled waiter stays entered", "AW-2 WQ-14", "It is woken in place of one who still waits.",

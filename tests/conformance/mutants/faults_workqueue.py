@@ -201,11 +201,11 @@ fault(
 )  # fmt: skip
 fault(
     "drain does not reopen", "WQ-6", "The queue takes nothing any more.",
-    "_waits", 'if self.state == "draining" and id(self) not in draining.values():\n', "if False:\n",
+    "_waits", 'if self.state == "draining" and self not in draining.values():\n', "if False:\n",
 )  # fmt: skip
 fault(
     "the first of two drains reopens", "WQ-6", "Outsiders get in while the other one is under way.",
-    "_waits", " and id(self) not in draining.values():", ":",
+    "_waits", " and self not in draining.values():", ":",
 )  # fmt: skip
 fault(
     "drain that gives up leaves the queue shut", "WQ-6", "After a time limit the queue takes nothing any more.",

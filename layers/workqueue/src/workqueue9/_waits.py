@@ -183,7 +183,7 @@ class Waits(Generic[W]):
         mark = object()
         try:
             with disable_lock:
-                draining[mark] = id(self)
+                draining[mark] = self
                 if self.state == "open":
                     self.state = "draining"
             yield from drain_until_quiet(self.group, wait, f"draining queue {self.name!r}")
@@ -196,7 +196,7 @@ class Waits(Generic[W]):
         """The drain of that mark is over. May be repeated."""
         with disable_lock:
             draining.pop(mark, None)
-            if self.state == "draining" and id(self) not in draining.values():
+            if self.state == "draining" and self not in draining.values():
                 self.state = "open"
 
     def close(self, timeout: float | None = None) -> tuple[W, ...]:
@@ -273,5 +273,5 @@ class Waits(Generic[W]):
 disable_lock = RLock()
 #: Works that a cancel bars, by that cancel: for fork children. Written under the lock.
 cancelling: dict[object, Work[Any]] = {}
-#: Queues that are being drained, by their identity, by the drain. Likewise.
-draining: dict[object, int] = {}
+#: Queues that are being drained, by the drain. Likewise.
+draining: dict[object, Waits[Any]] = {}
