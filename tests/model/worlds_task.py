@@ -868,25 +868,14 @@ def keyboardinterrupt_inside_task_schedule(w: World) -> Callable[[], None]:
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
-
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
+    schedule_or_not = w.broken_off("A", lambda: queue.schedule(task), 2)
 
     def schedule() -> None:
-        try:
-            queue.schedule(task)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+        schedule_or_not()
         data.set(1)
         queue.schedule(task)
 
     w.thread("A", schedule)
-    w.interrupt("A", strike, raising=True)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen
@@ -919,26 +908,14 @@ def keyboardinterrupt_beside_a_schedule_that_coalesces(w: World) -> Callable[[],
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
-
-    def schedule() -> None:
-        try:
-            queue.schedule(task)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+    schedule_or_not = w.broken_off("A", lambda: queue.schedule(task))
 
     def schedule_too() -> None:
         data.set(1)
         queue.schedule(task)
 
-    w.thread("A", schedule)
+    w.thread("A", schedule_or_not)
     w.thread("B", schedule_too)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert 1 in seen, "the schedule that was not interrupted was lost"
@@ -966,24 +943,14 @@ def keyboardinterrupt_inside_task_cancel(w: World) -> Callable[[], None]:
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
     queue.schedule(task)
-
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
+    cancel_or_not = w.broken_off("A", task.cancel_async)
 
     def cancel() -> None:
-        try:
-            task.cancel_async()
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+        cancel_or_not()
         data.set(1)
         queue.schedule(task)
 
     w.thread("A", cancel)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen

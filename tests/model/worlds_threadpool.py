@@ -675,25 +675,14 @@ def keyboardinterrupt_inside_schedule(w: World) -> Callable[[], None]:
     data = w.cell(0, "data")
     seen: list[int] = []
     job = w.job(lambda job: seen.append(data.get()))
-
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
+    post_or_not = w.broken_off("A", lambda: pool.post(job), 2)
 
     def post() -> None:
-        try:
-            pool.post(job)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+        post_or_not()
         data.set(1)
         pool.post(job)
 
     w.thread("A", post)
-    w.interrupt("A", strike, raising=True)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen, "the job is lost"
@@ -725,26 +714,14 @@ def keyboardinterrupt_beside_a_post_that_coalesces(w: World) -> Callable[[], Non
     data = w.cell(0, "data")
     seen: list[int] = []
     job = w.job(lambda job: seen.append(data.get()))
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
-
-    def post() -> None:
-        try:
-            pool.post(job)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+    post_or_not = w.broken_off("A", lambda: pool.post(job))
 
     def post_too() -> None:
         data.set(1)
         pool.post(job)
 
-    w.thread("A", post)
+    w.thread("A", post_or_not)
     w.thread("B", post_too)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert 1 in seen, "the post that was not interrupted was lost"
@@ -772,24 +749,14 @@ def keyboardinterrupt_inside_cancel(w: World) -> Callable[[], None]:
     seen: list[int] = []
     job = w.job(lambda job: seen.append(data.get()), interlock=Unlocked())
     pool.post(job)
-
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
+    cancel_or_not = w.broken_off("A", lambda: pool.cancel_async(job))
 
     def cancel() -> None:
-        try:
-            pool.cancel_async(job)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+        cancel_or_not()
         data.set(1)
         pool.post(job)
 
     w.thread("A", cancel)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen

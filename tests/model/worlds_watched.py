@@ -218,23 +218,14 @@ def keyboardinterrupt_inside_a_watched_put(w: World) -> Callable[[], None]:
     data = w.cell(0, "data")
     seen: list[int] = []
     task = w.task9.Task(lambda task: seen.append(data.get()))
-    inside = [True]
-
-    def strike() -> None:
-        if inside[0]:
-            raise KeyboardInterrupt
+    schedule_or_not = w.broken_off("A", lambda: queue.schedule(task))
 
     def schedule() -> None:
-        try:
-            queue.schedule(task)
-        except KeyboardInterrupt:
-            pass
-        inside[0] = False
+        schedule_or_not()
         data.set(1)
         queue.schedule(task)
 
     w.thread("A", schedule)
-    w.interrupt("A", strike, raising=True)
 
     def check() -> None:
         assert seen

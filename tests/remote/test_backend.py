@@ -517,12 +517,13 @@ def test_wq15_a_callback_that_raises_does_not_stop_the_queue(backend: ByHand, mo
     def leave(future: object) -> None:
         raise SystemExit
 
-    with queue_on(backend) as queue:
-        queue.submit(1).add_done_callback(leave)
-        second = queue.submit(2)
-        backend.wait(1)[0].ended(None)
-        backend.wait(2)[1].ended("done")
-        assert second.result(LIMIT) == "done"
+    queue = queue_on(backend)
+    queue.submit(1).add_done_callback(leave)
+    second = queue.submit(2)
+    backend.wait(1)[0].ended(None)
+    backend.wait(2)[1].ended("done")
+    assert second.result(LIMIT) == "done"
+    queue.close(LIMIT)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -46,6 +46,25 @@ class World:
         self.run.interrupts.append(Interrupt(victim, call, raising))
         self.run.signals = self.run.signals or raising
 
+    def broken_off(self, victim: str, operation: Callable[[], object], times: int = 1) -> Callable[[], None]:
+        """`operation`, for thread `victim`: KeyboardInterrupt may come at any one point of it, or at any `times`."""
+        inside = [True]
+
+        def strike() -> None:
+            if inside[0]:
+                raise KeyboardInterrupt
+
+        def attempt() -> None:
+            try:
+                operation()
+            except KeyboardInterrupt:
+                pass
+            inside[0] = False
+
+        for _ in range(times):
+            self.interrupt(victim, strike, raising=True)
+        return attempt
+
     def refuse_threads(self, number: int) -> None:
         """The OS refuses the next `number` threads."""
         left = [number]

@@ -130,7 +130,7 @@ class Lane:
                     return item.coalesce(self.group)
                 raise
             stays = undone = False
-            try:
+            try:  # there may be no frame, not even for this call
                 stays = self._goes_on(item, ticket, error)
             except BaseException:
                 pass

@@ -152,7 +152,7 @@ class Pool(PoolStats):
                     return self._not_idle(job)
                 raise
             stays = undone = False
-            try:
+            try:  # there may be no frame, not even for this call
                 stays = self._goes_on(job, ticket, error)
             except BaseException:
                 pass
